@@ -1,0 +1,20 @@
+/** What a rule does once all its predicates are true and its counter has moved. */
+export type Action =
+  | { readonly kind: 'accept' }
+  | { readonly kind: 'drop' }
+  | { readonly kind: 'return' }
+  /** No target: count and go on. */
+  | { readonly kind: 'continue' }
+  | { readonly kind: 'jump'; readonly chain: string }
+  | { readonly kind: 'goto'; readonly chain: string }
+  /** Answer the sender, then drop. `with` is the kernel's enum ipt_reject_with or ip6t_reject_with. */
+  | { readonly kind: 'reject'; readonly with: number }
+  /** Syslog level, IPT_LOG_* flags, prefix; then go on. */
+  | { readonly kind: 'log'; readonly level: number; readonly flags: number; readonly prefix: string }
+  /** skb->mark = (skb->mark & ~mask) ^ value; then go on. */
+  | { readonly kind: 'mark'; readonly value: number; readonly mask: number };
+
+/** True for actions after which no later rule of the walk is looked at because of this action alone. */
+export function isTerminal(action: Action): boolean {
+  return action.kind === 'accept' || action.kind === 'drop' || action.kind === 'reject';
+}

@@ -1,0 +1,2 @@
+/** Addresses, prefixes, ranges, five-tuples: the values that packets, rules and bindings are made of. */
+export * from './address.ts';

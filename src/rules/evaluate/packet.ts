@@ -1,0 +1,74 @@
+import type { Hook } from '../../ir/index.ts';
+import type { Family } from '../../net/index.ts';
+
+/** What the kernel hands a match: skb, hook state and struct xt_action_param, as far as rules can see it. */
+export interface EvaluationPacket {
+  readonly family: Family;
+  /** From the first byte of the IP header to the end of the IP packet (trailers trimmed). */
+  readonly bytes: Uint8Array;
+  /** skb->len: what byte counters count. */
+  readonly length: number;
+  readonly hook: Hook;
+  /** Empty when there is none. */
+  readonly inDevice: string;
+  readonly outDevice: string;
+  /** IPv4 protocol, or what ipv6_find_hdr finds at the end of the chain (-1: none found). */
+  readonly protocol: number;
+  /** par->thoff: byte offset of the transport header. */
+  readonly transportOffset: number;
+  /** par->fragoff: fragment offset in units of 8 bytes; IPv6: as ip6t_do_table sets it. */
+  readonly fragmentOffset: number;
+  /** 14 bytes of Ethernet header, when the packet came with one. */
+  readonly ethernet: Uint8Array | undefined;
+  /** PACKET_HOST 0, PACKET_BROADCAST 1, PACKET_MULTICAST 2, PACKET_OTHERHOST 3, PACKET_LOOPBACK 5. */
+  readonly packetType: number;
+  mark: number;
+  /** What conntrack said of it before the table ran; `undefined` where conntrack did not look (raw table). */
+  readonly conntrack: ConntrackView | undefined;
+  readonly world: World;
+  /** Called by LOG and its like. */
+  log(entry: LogEntry): void;
+}
+
+/** `skb->_nfct` as a rule sees it. */
+export interface ConntrackView {
+  readonly state: 'NEW' | 'ESTABLISHED' | 'RELATED' | 'INVALID' | 'UNTRACKED';
+  readonly direction: 'original' | 'reply';
+  /** IPS_* bits; 0 for INVALID and UNTRACKED. */
+  readonly status: number;
+  readonly mark: number;
+  /** Seconds until the entry times out. */
+  readonly expiresSec: number;
+  readonly original: ConntrackTuple;
+  readonly reply: ConntrackTuple;
+}
+
+/** Ports in host order; for ICMP the id stands in both. */
+export interface ConntrackTuple {
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly protocol: number;
+}
+
+/** Routing, clock and chance, injected. */
+export interface World {
+  /** Milliseconds, monotonic; the kernel's jiffies at HZ=250 are derived from it. */
+  nowMs(): number;
+  /** 32 random bits, as get_random_u32. */
+  random32(): number;
+  /** RTN_* type of an address (1 unicast, 2 local, 3 broadcast, 4 anycast, 5 multicast, …); with a device, local to it. */
+  addressType(address: Uint8Array, device?: string): number;
+}
+
+export interface LogEntry {
+  readonly level: number;
+  readonly flags: number;
+  readonly prefix: string;
+  readonly hook: Hook;
+  readonly inDevice: string;
+  readonly outDevice: string;
+  readonly bytes: Uint8Array;
+  readonly mark: number;
+}

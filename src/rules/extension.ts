@@ -1,0 +1,125 @@
+import type { Action, Hook, Predicate } from '../ir/index.ts';
+import type { Family } from '../net/index.ts';
+import type { EvaluationPacket } from './evaluate/packet.ts';
+import type { TableName } from './model.ts';
+
+/**
+ * One match or target of iptables, whole, in one file: its options and their text (man iptables-extensions(8)),
+ * where it may stand, what it means (evaluate) and what it lowers to. The registry in `registry.ts` lists them.
+ *
+ * `S` is the plain data an instance of the extension holds once parsed. Extensions without `semantics` are parsed,
+ * checked and printed, and refused with their span by whatever would have to run them.
+ */
+export interface Extension<S> {
+  /** The name after `-m` or `-j`. Where names differ by family (icmp6) there are two extensions. */
+  readonly name: string;
+  /** Other spellings that load the same extension and print as `name`. */
+  readonly aliases?: readonly string[];
+  readonly families: readonly Family[];
+  /** One line for the generated reference. */
+  readonly summary: string;
+  readonly options: readonly OptionSpec<S>[];
+  /** State before any option was seen. */
+  initial(context: RuleContext): S;
+  /** Checks across options once the rule ends: required options, protocol needed, … @throws {OptionError} */
+  finish?(state: S, context: RuleContext): void;
+  /** Canonical options as iptables-save prints them: leading space before each word, "" when none. */
+  print(state: S, context: PrintContext): string;
+}
+
+export interface MatchExtension<S = unknown> extends Extension<S> {
+  readonly kind: 'match';
+  readonly semantics?: MatchSemantics<S>;
+}
+
+export interface TargetExtension<S = unknown> extends Extension<S> {
+  readonly kind: 'target';
+  readonly semantics?: TargetSemantics<S>;
+}
+
+/** Three-valued outcome of a match: hotdrop drops the packet at once (struct xt_action_param). */
+export type MatchOutcome = boolean | 'hotdrop';
+
+export interface MatchSemantics<S> {
+  /** Hooks and tables where the kernel accepts the match; absent means everywhere. */
+  readonly where?: Where;
+  /** Fresh per-rule memory (limit credit, nth counter); absent for stateless matches. `nowMs` is the packet clock. */
+  memory?(state: S, nowMs: number): unknown;
+  /** The kernel's match function. `memory` is what {@link memory} made for this rule. */
+  evaluate(state: S, packet: EvaluationPacket, memory: unknown): MatchOutcome;
+  /** The same as predicates, evaluated in order. */
+  lower(state: S, context: RuleContext): readonly Predicate[];
+  /** `--explain`: the first condition that failed, with the packet's value: "dport 443 is not 22". */
+  explain?(state: S, packet: EvaluationPacket): string;
+}
+
+/** What a target did: a verdict, or `continue` to the next rule. */
+export type TargetOutcome = 'accept' | 'drop' | 'continue' | 'return';
+
+export interface TargetSemantics<S> {
+  readonly where?: Where;
+  evaluate(state: S, packet: EvaluationPacket, memory: unknown): TargetOutcome;
+  lower(state: S, context: RuleContext): Action;
+}
+
+export interface Where {
+  readonly tables?: readonly TableName[];
+  readonly hooks?: readonly Hook[];
+}
+
+/** The rule an option belongs to, as far as it is known when asked. */
+export interface RuleContext {
+  readonly family: Family;
+  readonly table: TableName;
+  readonly chain: string;
+  /** From `-p`, wherever in the rule it stands. */
+  readonly protocol?: { readonly number: number; readonly negate: boolean };
+}
+
+export interface PrintContext {
+  readonly family: Family;
+  readonly protocol?: { readonly number: number; readonly negate: boolean };
+}
+
+export interface OptionSpec<S> {
+  /** Long name without dashes. */
+  readonly name: string;
+  readonly aliases?: readonly string[];
+  /** How many words follow: `optional` takes one unless the next word begins with "-" or "!". */
+  readonly arguments: 0 | 1 | 2 | 'optional';
+  /** `!` may stand before the option (and, as old files have it, before its argument). */
+  readonly negatable?: boolean;
+  /** May be given more than once in one instance of the extension. */
+  readonly repeatable?: boolean;
+  /** Argument syntax for the reference and diagnostics: "port[:port]". */
+  readonly syntax?: string;
+  /** One line for the reference. */
+  readonly summary: string;
+  /** Stores the option in the state. @throws {OptionError} when the value is wrong. */
+  apply(state: S, values: readonly string[], negated: boolean, context: RuleContext): void;
+}
+
+/** A wrong option value: the parser adds the span. `argument` is the index of the offending word, -1 for the option itself. */
+export class OptionError extends Error {
+  readonly hint: string | undefined;
+  readonly argument: number;
+  constructor(message: string, options: { hint?: string; argument?: number } = {}) {
+    super(message);
+    this.name = 'OptionError';
+    this.hint = options.hint;
+    this.argument = options.argument ?? 0;
+  }
+}
+
+/**
+ * Makes a typed extension fit the registry, which does not know `S`. Sound because the parser only ever hands an
+ * extension states that its own `initial` made.
+ */
+export function defineMatch<S>(extension: Omit<MatchExtension<S>, 'kind'>): MatchExtension {
+  return { kind: 'match', ...extension } as MatchExtension;
+}
+
+/** As {@link defineMatch}, for targets. */
+export function defineTarget<S>(extension: Omit<TargetExtension<S>, 'kind'>): TargetExtension {
+  return { kind: 'target', ...extension } as TargetExtension;
+}
