@@ -1,4 +1,4 @@
-import type { Family } from '../net/address.ts';
+import type { Family } from '../net/index.ts';
 import type { Action } from './action.ts';
 import type { Predicate } from './predicate.ts';
 

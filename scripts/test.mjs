@@ -1,0 +1,69 @@
+/**
+ * `npm test`: sets up, checks style and types, runs every test, and ends with one line
+ * `N passed, N failed, N skipped`. Arguments are handed to Vitest.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { build, checkNode, installOracles, installPackages, root } from './setup.mjs';
+
+const problem = checkNode();
+if (problem !== undefined) {
+  process.stderr.write(`${problem}\n`);
+  process.exit(4);
+}
+installPackages();
+installOracles();
+
+const node = (script, ...args) =>
+  spawnSync(process.execPath, [join(root, 'node_modules', script), ...args], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  }).status ?? 1;
+
+let passed = 0;
+let failed = 0;
+let skipped = 0;
+const count = (name, status) => {
+  if (status === 0) passed++;
+  else failed++;
+  process.stdout.write(`${status === 0 ? 'ok' : 'FAILED'}: ${name}\n`);
+};
+
+try {
+  build();
+  count('compile', 0);
+} catch (error) {
+  process.stderr.write(`${error.message}\n`);
+  count('compile', 1);
+}
+if (failed === 0) {
+  const whole = process.argv.length === 2;
+  if (whole) {
+    count('style (biome)', node('@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'));
+    count('types of tests', node('typescript/bin/tsc', '-p', 'test/tsconfig.json'));
+  }
+  mkdirSync(join(root, 'dist'), { recursive: true });
+  const report = join(root, 'dist', 'test-report.json');
+  rmSync(report, { force: true });
+  const status = node(
+    'vitest/vitest.mjs',
+    'run',
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${report}`,
+    ...process.argv.slice(2),
+  );
+  if (existsSync(report)) {
+    const result = JSON.parse(readFileSync(report, 'utf8'));
+    passed += result.numPassedTests;
+    failed += result.numFailedTests;
+    skipped += result.numPendingTests + (result.numTodoTests ?? 0);
+    // A file that fails to load, or an error outside a test, fails the run without a failed test.
+    if (status !== 0 && result.numFailedTests === 0) failed++;
+  } else {
+    failed++;
+  }
+}
+process.stdout.write(`${passed} passed, ${failed} failed, ${skipped} skipped\n`);
+process.exitCode = failed === 0 ? 0 : 1;
