@@ -1,0 +1,66 @@
+import { createReadStream } from 'node:fs';
+import type { Readable } from 'node:stream';
+
+/** Everything of the outside world that a command touches through its streams; injected so that tests can run commands in-process. */
+export interface CliEnvironment {
+  /** Data goes here. */
+  readonly stdout: Output;
+  /** Talk goes here: progress, warnings, errors for people. */
+  readonly stderr: Output;
+  readonly stdin: Readable;
+  readonly variables: Readonly<Record<string, string | undefined>>;
+}
+
+/** A text sink. `columns` is set on terminals only; `write` resolves when more may be written. */
+export interface Output {
+  readonly isTty: boolean;
+  readonly columns: number | undefined;
+  write(text: string | Uint8Array): Promise<void>;
+}
+
+function streamOutput(stream: NodeJS.WriteStream): Output {
+  let failure: NodeJS.ErrnoException | undefined;
+  stream.on('error', (error) => {
+    failure = error;
+  });
+  return {
+    get isTty() {
+      return stream.isTTY === true;
+    },
+    get columns() {
+      return stream.isTTY === true ? stream.columns : undefined;
+    },
+    async write(text) {
+      if (failure !== undefined) throw failure;
+      if (!stream.write(text)) {
+        await new Promise<void>((resolve) => {
+          const done = (): void => {
+            stream.off('drain', done);
+            stream.off('error', done);
+            resolve();
+          };
+          stream.on('drain', done);
+          stream.on('error', done);
+        });
+      }
+    },
+  };
+}
+
+/** The environment of this process. */
+export function processEnvironment(): CliEnvironment {
+  return {
+    stdout: streamOutput(process.stdout),
+    stderr: streamOutput(process.stderr),
+    stdin: process.stdin,
+    variables: process.env,
+  };
+}
+
+/** Reads a whole file, or standard input for "-". @throws the file system's error, with its path */
+export async function readInput(path: string, environment: CliEnvironment): Promise<Uint8Array> {
+  const stream = path === '-' ? environment.stdin : createReadStream(path);
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Uint8Array);
+  return Buffer.concat(chunks);
+}

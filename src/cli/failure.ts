@@ -1,0 +1,102 @@
+import { formatDiagnostic, RulesetError } from '../rules/index.ts';
+import type { CliEnvironment } from './environment.ts';
+import { ExitCode } from './exit.ts';
+
+interface CodedError {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
+
+function isCoded(error: unknown): error is CodedError {
+  return error instanceof Error && typeof (error as { code?: unknown }).code === 'string';
+}
+
+/** First parts of error codes and what they mean for the exit code; see docs/reference/errors.md. */
+const EXIT_BY_PREFIX: readonly (readonly [string, number])[] = [
+  ['CLI_', ExitCode.USAGE],
+  ['RULESET_', ExitCode.FINDING],
+  ['RULES_', ExitCode.FINDING],
+  ['CAPTURE_', ExitCode.FINDING],
+  ['BINDINGS_', ExitCode.FINDING],
+  ['VM_', ExitCode.FINDING],
+  ['PROGRAM_', ExitCode.FINDING],
+  ['ISA_', ExitCode.FINDING],
+  ['COMPILE_', ExitCode.UNSUPPORTED],
+  ['UNSUPPORTED_', ExitCode.UNSUPPORTED],
+  ['KERNEL_', ExitCode.ENVIRONMENT],
+  ['HOST_', ExitCode.ENVIRONMENT],
+  ['SYSCALL_', ExitCode.ENVIRONMENT],
+];
+
+/** Node's file system errors carry an errno name as code. */
+const SYSTEM_ERROR = /^E[A-Z0-9]+$/;
+
+function systemMessage(error: CodedError): { message: string; hint?: string } {
+  const path = (error as { path?: string }).path ?? 'input';
+  const reasons: Record<string, string> = {
+    ENOENT: 'no such file',
+    EACCES: 'permission denied',
+    EPERM: 'not permitted',
+    EISDIR: 'is a directory',
+    ENOSPC: 'no space left on the device',
+  };
+  return { message: `${path}: ${reasons[error.code] ?? error.message}` };
+}
+
+/** Tells a failure to people or, with --json, to programs, and gives the exit code. */
+export async function reportFailure(
+  error: unknown,
+  words: readonly string[],
+  environment: CliEnvironment,
+): Promise<number> {
+  // A reader that closed the pipe early (head, less) is no failure of ours.
+  if (isCoded(error) && error.code === 'EPIPE') return ExitCode.OK;
+  const json = words.includes('--json') || words.includes('-j');
+  if (error instanceof RulesetError) {
+    for (const diagnostic of error.diagnostics) {
+      const { span } = diagnostic;
+      if (json) {
+        const { code, message, hint } = diagnostic;
+        await writeJson(environment, {
+          code,
+          message,
+          file: span.file,
+          line: span.line,
+          column: span.column,
+          hint,
+        });
+      } else {
+        await environment.stderr.write(`${formatDiagnostic(diagnostic)}\n`);
+      }
+    }
+    return ExitCode.FINDING;
+  }
+  if (isCoded(error)) {
+    const system = SYSTEM_ERROR.test(error.code);
+    const { message, hint } = system
+      ? { ...systemMessage(error), hint: undefined }
+      : { message: error.message, hint: error.hint };
+    const exit = system
+      ? ExitCode.ENVIRONMENT
+      : (EXIT_BY_PREFIX.find(([prefix]) => error.code.startsWith(prefix))?.[1] ?? ExitCode.FINDING);
+    if (json) await writeJson(environment, { code: error.code, message, hint });
+    else
+      await environment.stderr.write(`sluice: ${message}\n${hint === undefined ? '' : `  hint: ${hint}\n`}`);
+    return exit;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  const detail =
+    environment.variables['SLUICE_DEBUG'] === '1' && error instanceof Error ? `\n${error.stack ?? ''}` : '';
+  const hint = 'this is a defect of Sluice; SLUICE_DEBUG=1 shows where';
+  if (json) await writeJson(environment, { code: 'DEFECT', message, hint });
+  else await environment.stderr.write(`sluice: unexpected: ${message}${detail}\n  hint: ${hint}\n`);
+  return ExitCode.DEFECT;
+}
+
+async function writeJson(
+  environment: CliEnvironment,
+  error: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  await environment.stdout.write(`${JSON.stringify({ error })}\n`);
+}

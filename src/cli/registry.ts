@@ -1,0 +1,25 @@
+import type { Command } from './command.ts';
+
+/** What `sluice --help` lists without loading the commands themselves, so that starting stays fast. */
+export interface CommandEntry {
+  readonly name: string;
+  readonly group:
+    | 'Rules'
+    | 'Programs'
+    | 'Live policies'
+    | 'iptables'
+    | 'Packets'
+    | 'Sockets'
+    | 'This machine';
+  readonly summary: string;
+  load(): Promise<Command>;
+}
+
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'completion',
+    group: 'This machine',
+    summary: 'print a completion script for bash, zsh or fish',
+    load: async () => (await import('./commands/completion.ts')).completion,
+  },
+];
