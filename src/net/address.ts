@@ -111,3 +111,13 @@ export function formatAddressBytes(bytes: Uint8Array): string {
 export function sameAddress(a: Address, b: Address): boolean {
   return a.bytes.length === b.bytes.length && a.bytes.every((byte, index) => byte === b.bytes[index]);
 }
+
+/** Network order as numbers compare; the shorter first where lengths differ, so IPv4 before IPv6. Allocates nothing. */
+export function compareAddressBytes(a: Uint8Array, b: Uint8Array): number {
+  if (a.length !== b.length) return a.length - b.length;
+  for (let index = 0; index < a.length; index++) {
+    const difference = a[index]! - b[index]!;
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
