@@ -87,7 +87,7 @@ export async function reportFailure(
   }
   const message = error instanceof Error ? error.message : String(error);
   const detail =
-    environment.variables['SLUICE_DEBUG'] === '1' && error instanceof Error ? `\n${error.stack ?? ''}` : '';
+    environment.variables.SLUICE_DEBUG === '1' && error instanceof Error ? `\n${error.stack ?? ''}` : '';
   const hint = 'this is a defect of Sluice; SLUICE_DEBUG=1 shows where';
   if (json) await writeJson(environment, { code: 'DEFECT', message, hint });
   else await environment.stderr.write(`sluice: unexpected: ${message}${detail}\n  hint: ${hint}\n`);
