@@ -19,6 +19,8 @@ export interface Extension<S> {
   /** One line for the generated reference. */
   readonly summary: string;
   readonly options: readonly OptionSpec<S>[];
+  /** Where the kernel accepts the extension; absent means everywhere. Checked for every hook a chain is reached from. */
+  readonly where?: Where;
   /** State before any option was seen. */
   initial(context: RuleContext): S;
   /** Checks across options once the rule ends: required options, protocol needed, … @throws {OptionError} */
@@ -41,8 +43,6 @@ export interface TargetExtension<S = unknown> extends Extension<S> {
 export type MatchOutcome = boolean | 'hotdrop';
 
 export interface MatchSemantics<S> {
-  /** Hooks and tables where the kernel accepts the match; absent means everywhere. */
-  readonly where?: Where;
   /** Fresh per-rule memory (limit credit, nth counter); absent for stateless matches. `nowMs` is the packet clock. */
   memory?(state: S, nowMs: number): unknown;
   /** The kernel's match function. `memory` is what {@link memory} made for this rule. */
@@ -57,14 +57,16 @@ export interface MatchSemantics<S> {
 export type TargetOutcome = 'accept' | 'drop' | 'continue' | 'return';
 
 export interface TargetSemantics<S> {
-  readonly where?: Where;
   evaluate(state: S, packet: EvaluationPacket, memory: unknown): TargetOutcome;
   lower(state: S, context: RuleContext): Action;
 }
 
+/** What struct xt_match and struct xt_target restrict (`table`, `hooks`, `proto`), and checkentry functions like them. */
 export interface Where {
   readonly tables?: readonly TableName[];
   readonly hooks?: readonly Hook[];
+  /** The rule needs `-p` with one of these numbers, not negated. */
+  readonly protocols?: readonly number[];
 }
 
 /** The rule an option belongs to, as far as it is known when asked. */
