@@ -1,7 +1,7 @@
 import type { Action, Hook, Predicate } from '../ir/index.ts';
 import type { Family } from '../net/index.ts';
 import type { EvaluationPacket } from './evaluate/packet.ts';
-import type { TableName } from './model.ts';
+import type { MatchUse, TableName } from './model.ts';
 
 /**
  * One match or target of iptables, whole, in one file: its options and their text (man iptables-extensions(8)),
@@ -25,6 +25,11 @@ export interface Extension<S> {
   initial(context: RuleContext): S;
   /** Checks across options once the rule ends: required options, protocol needed, … @throws {OptionError} */
   finish?(state: S, context: RuleContext): void;
+  /**
+   * What the kernel's checkentry refuses beyond {@link where}, although the text is well formed: called when the
+   * table is committed, for every rule, after all lines of the table were read. @throws {OptionError}
+   */
+  admit?(state: S, context: AdmitContext): void;
   /** Canonical options as iptables-save prints them: leading space before each word, "" when none. */
   print(state: S, context: PrintContext): string;
 }
@@ -76,6 +81,14 @@ export interface RuleContext {
   readonly chain: string;
   /** From `-p`, wherever in the rule it stands. */
   readonly protocol?: { readonly number: number; readonly negate: boolean };
+}
+
+/** The finished rule in its table, as a checkentry function sees it. */
+export interface AdmitContext extends RuleContext {
+  /** The hooks from which the rule's chain can be reached; empty for a chain that nothing jumps to. */
+  readonly hooks: readonly Hook[];
+  /** All matches of the rule, in order. */
+  readonly matches: readonly MatchUse[];
 }
 
 export interface PrintContext {
