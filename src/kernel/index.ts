@@ -1,1 +1,11 @@
-export {};
+/**
+ * The Linux kernel as an engine: bpf(2), links, pins, network namespaces, netlink.
+ *
+ * Nothing is loaded or called before the first use. Without koffi, privilege or a new enough kernel the first use throws
+ * a KernelUnavailableError or SyscallError whose `hint` says the way out. Every object that owns kernel resources has
+ * `close()` (and `Symbol.dispose`); what fails half way closes what it had opened.
+ */
+export { driver, type KernelDriver, useDriver } from './ffi/index.ts';
+export * from './map/index.ts';
+export * from './program/index.ts';
+export * from './sys/index.ts';

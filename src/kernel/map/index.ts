@@ -1,0 +1,10 @@
+export { Arena, type ArenaOptions } from './arena.ts';
+export { deleteBatch, lookupBatch, type MapBatch, updateBatch } from './batch.ts';
+export {
+  BpfMap,
+  type MapDescription,
+  type MapKey,
+  type MapSpec,
+  type MapValue,
+  possibleCpus,
+} from './map.ts';

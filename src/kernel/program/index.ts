@@ -1,0 +1,12 @@
+export { Program, type ProgramDescription, type ProgramSpec, VerifierError } from './program.ts';
+export {
+  netfilterContext,
+  readSkBuffContext,
+  type SkBuffFields,
+  skBuffContext,
+  type TestRunOptions,
+  type TestRunResult,
+  testRun,
+  xdpContext,
+} from './testrun.ts';
+export { readVerifierLog, type VerifierVerdict } from './verifierlog.ts';

@@ -1,0 +1,7 @@
+export { MapFlag, UpdateFlag } from './bpf.ts';
+export { Errno, errnoName, errnoText } from './errno.ts';
+export { isErrno, KernelArgumentError, KernelError, KernelUnavailableError, SyscallError } from './error.ts';
+export { Fd } from './fd.ts';
+export { listIds } from './info.ts';
+export { Mapping } from './mapping.ts';
+export { AttachType, LinkType, MapType, ProgramType } from './types.ts';

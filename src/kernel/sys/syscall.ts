@@ -1,0 +1,90 @@
+/**
+ * System calls by name. Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h
+ * (aarch64); both are frozen ABI.
+ */
+import { driver, type SyscallArgument } from '../ffi/index.ts';
+import { Errno } from './errno.ts';
+import { SyscallError } from './error.ts';
+
+/** name: [x86_64, aarch64]. Calls that aarch64 lacks (poll, open) are not used: their newer forms are. */
+const numbers = {
+  read: [0, 63],
+  write: [1, 64],
+  close: [3, 57],
+  mmap: [9, 222],
+  mprotect: [10, 226],
+  munmap: [11, 215],
+  ioctl: [16, 29],
+  dup: [32, 23],
+  socket: [41, 198],
+  sendto: [44, 206],
+  recvfrom: [45, 207],
+  bind: [49, 200],
+  getsockname: [51, 204],
+  setsockopt: [54, 208],
+  getsockopt: [55, 209],
+  execve: [59, 221],
+  fcntl: [72, 25],
+  flock: [73, 32],
+  ftruncate: [77, 46],
+  prctl: [157, 167],
+  mount: [165, 40],
+  umount2: [166, 39],
+  gettid: [186, 178],
+  openat: [257, 56],
+  unlinkat: [263, 35],
+  ppoll: [271, 73],
+  unshare: [272, 97],
+  setns: [308, 268],
+  process_vm_readv: [310, 270],
+  process_vm_writev: [311, 271],
+  renameat2: [316, 276],
+  seccomp: [317, 277],
+  memfd_create: [319, 279],
+  bpf: [321, 280],
+  pidfd_open: [434, 434],
+  pidfd_getfd: [438, 438],
+  membarrier: [324, 283],
+} as const;
+
+export type SyscallName = keyof typeof numbers;
+
+const column: 0 | 1 = process.arch === 'arm64' ? 1 : 0;
+
+/** The number of a system call on this machine. */
+export function syscallNumber(name: SyscallName): number {
+  return numbers[name][column];
+}
+
+/** Calls the kernel; returns its result, or minus errno. Restarts a call that a signal interrupted. */
+export function trySyscall(
+  name: SyscallName,
+  a?: SyscallArgument,
+  b?: SyscallArgument,
+  c?: SyscallArgument,
+  d?: SyscallArgument,
+  e?: SyscallArgument,
+  f?: SyscallArgument,
+): number {
+  const nr = numbers[name][column];
+  for (;;) {
+    const result = driver().syscall(nr, a, b, c, d, e, f);
+    // close(2) frees the descriptor even when it reports EINTR; a second try could close someone else's.
+    if (result !== -Errno.EINTR || name === 'close') return result;
+  }
+}
+
+/** As {@link trySyscall}, but a failure is thrown. @throws {SyscallError} */
+export function syscall(
+  name: SyscallName,
+  a?: SyscallArgument,
+  b?: SyscallArgument,
+  c?: SyscallArgument,
+  d?: SyscallArgument,
+  e?: SyscallArgument,
+  f?: SyscallArgument,
+): number {
+  const result = trySyscall(name, a, b, c, d, e, f);
+  if (result < 0) throw new SyscallError(name, -result);
+  return result;
+}
