@@ -1,0 +1,252 @@
+import type { Clock } from '../clock.ts';
+import { checksumIsRight } from './checksum.ts';
+import { type Direction, type Entry, IPS } from './entry.ts';
+import { classifyIcmp } from './icmp-error.ts';
+import type { TableAccess, TrackOutcome } from './outcome.ts';
+import { type Located, locate, read16, type TrackedPacket } from './packet.ts';
+import { trackGeneric, trackGre, trackIcmp, trackUdp, udpIsSound, udpliteIsSound } from './protocols.ts';
+import { type ConntrackSettings, DEFAULT_SETTINGS } from './settings.ts';
+import { segmentAt } from './tcp/segment.ts';
+import { trackTcp } from './tcp/tracker.ts';
+import { Tracking } from './tracking.ts';
+import { IPPROTO, invert, type Tuple, tupleKey, tupleOf } from './tuple.ts';
+
+/** A jiffy at HZ=250: the kernel's timers know nothing finer. */
+const JIFFY_MS = 4;
+
+/** What stands in the table under a tuple: the connection and which of its directions the tuple is. */
+interface Slot {
+  readonly entry: Entry;
+  readonly direction: Direction;
+}
+
+export interface ConntrackOptions {
+  readonly clock: Clock;
+  readonly settings?: Partial<ConntrackSettings>;
+}
+
+/**
+ * Connection tracking of one network namespace (net/netfilter/nf_conntrack_core.c): TCP with window tracking, UDP,
+ * UDP-Lite, ICMP and ICMPv6 with their errors, GRE, and everything else by addresses.
+ *
+ * Not here: expectations and helpers (so RELATED means ICMP errors only), NAT, and SCTP's own state machine:
+ * SCTP is tracked by addresses and ports alone.
+ *
+ * A packet goes through {@link track} at PRE_ROUTING or LOCAL_OUT and through {@link confirm} when all hooks of
+ * LOCAL_IN or POST_ROUTING have let it pass. A first packet that is dropped in between leaves no trace.
+ */
+export class Conntrack {
+  readonly settings: ConntrackSettings;
+  readonly #clock: Clock;
+  readonly #slots = new Map<string, Slot>();
+  #entries = 0;
+  #sweepAbove = 1024;
+
+  constructor(options: ConntrackOptions) {
+    this.#clock = options.clock;
+    this.settings = { ...DEFAULT_SETTINGS, ...options.settings };
+  }
+
+  /** Connections in the table, those past their time included until someone meets them. */
+  get size(): number {
+    return this.#entries;
+  }
+
+  /** nf_conntrack_in(): finds or opens the connection; `drop` only when the table is full. */
+  track(packet: TrackedPacket): Tracking | 'drop' {
+    const located = locate(packet.family, packet.bytes);
+    if (located === undefined) return this.#tracking('INVALID');
+    const zone = packet.zone ?? 0;
+    const verify = this.settings.checksum && packet.hook === 'pre-routing';
+    if (located.protocol === IPPROTO.ICMP || located.protocol === IPPROTO.ICMPV6) {
+      const special = this.#icmp(located, zone, verify);
+      if (special !== undefined) return special;
+    }
+    // A TCP connection may be found stale and removed; the second look then opens a new one.
+    for (;;) {
+      const found = this.#resolve(located, zone);
+      if (found === 'drop') return 'drop';
+      if (found === undefined) return this.#tracking('INVALID');
+      const outcome = this.#protocol(located, found, verify);
+      if (outcome === 'repeat') continue;
+      if (outcome === 'drop') return 'drop';
+      if (outcome === 'invalid') return this.#tracking('INVALID');
+      const { entry, direction } = found;
+      const state = stateOf(entry, direction);
+      if (direction === 'reply') entry.status |= IPS.SEEN_REPLY;
+      return this.#tracking(state, direction, entry);
+    }
+  }
+
+  /**
+   * nf_confirm(): the packet has passed all hooks, so its connection, when new, enters the table. `false`: another
+   * packet was faster and opened it with the same tuple; drop this one.
+   */
+  confirm(tracking: Tracking): boolean {
+    const { entry } = tracking;
+    if (entry === undefined || (entry.status & IPS.CONFIRMED) !== 0) return true;
+    if ((entry.status & IPS.DYING) !== 0 || tracking.direction === 'reply') return true;
+    const keys = keysOf(entry);
+    if (keys.some((key) => this.#live(key) !== undefined)) return false;
+    entry.status |= IPS.CONFIRMED;
+    entry.timeoutMs += this.#nowMs();
+    this.#slots.set(keys[0], { entry, direction: 'original' });
+    this.#slots.set(keys[1], { entry, direction: 'reply' });
+    this.#entries++;
+    if (this.#entries > this.#sweepAbove) this.#sweep();
+    return true;
+  }
+
+  /** A packet that rules exempted before conntrack saw it (`-j CT --notrack`). */
+  untracked(): Tracking {
+    return this.#tracking('UNTRACKED');
+  }
+
+  /** All connections that have not ended, in the order they were confirmed. */
+  *entries(): IterableIterator<Entry> {
+    const nowMs = this.#nowMs();
+    for (const { entry, direction } of this.#slots.values()) {
+      if (direction === 'original' && entry.timeoutMs > nowMs) yield entry;
+    }
+  }
+
+  /** Forgets everything (`conntrack -F`). */
+  flush(): void {
+    this.#slots.clear();
+    this.#entries = 0;
+  }
+
+  #nowMs(): number {
+    return Math.floor(this.#clock.nowMs() / JIFFY_MS) * JIFFY_MS;
+  }
+
+  #tracking(state: Tracking['state'], direction: Direction = 'original', entry?: Entry): Tracking {
+    return new Tracking(state, direction, entry, () => this.#nowMs());
+  }
+
+  /** Errors, discovery and broken messages; `undefined` for those that are tracked as exchanges. */
+  #icmp(located: Located, zone: number, verify: boolean): Tracking | undefined {
+    const { family, bytes, protocol, offset } = located;
+    if (protocol !== (family === 'ipv4' ? IPPROTO.ICMP : IPPROTO.ICMPV6)) return undefined;
+    if (bytes.length - offset < 8) return this.#tracking('INVALID');
+    if (verify && !checksumIsRight(located)) return this.#tracking('INVALID');
+    const icmp = classifyIcmp(located);
+    if (icmp.kind === 'message') return undefined;
+    if (icmp.kind === 'invalid') return this.#tracking('INVALID');
+    if (icmp.kind === 'untracked') return this.#tracking('UNTRACKED');
+    const slot = this.#live(tupleKey(icmp.tuple, zone));
+    if (slot === undefined) return this.#tracking('INVALID');
+    // The error must be addressed to the host that sent the packet it speaks of.
+    const { entry, direction } = slot;
+    const expected = (direction === 'original' ? entry.original : entry.reply).destination;
+    const [from, to] = family === 'ipv4' ? [16, 20] : [24, 40];
+    const sameHost = bytes.subarray(from, to).every((byte, index) => byte === expected[index]);
+    return sameHost ? this.#tracking('RELATED', direction, entry) : this.#tracking('INVALID');
+  }
+
+  /** resolve_normal_ct(): the connection of the packet, or a new unconfirmed one; `undefined`: not trackable. */
+  #resolve(located: Located, zone: number): Slot | 'drop' | undefined {
+    const tuple = tupleOf(located);
+    if (tuple === undefined) return undefined;
+    const slot = this.#live(tupleKey(tuple, zone));
+    if (slot !== undefined) return slot;
+    const reply = invert(tuple);
+    if (reply === undefined) return undefined;
+    if (this.#entries >= this.settings.maximumEntries && !this.#makeRoom()) return 'drop';
+    return { entry: open(tuple, reply, zone), direction: 'original' };
+  }
+
+  #protocol(located: Located, slot: Slot, verify: boolean): TrackOutcome {
+    const { bytes, protocol, offset } = located;
+    const { entry, direction } = slot;
+    const table = this.#access(entry);
+    switch (protocol) {
+      case IPPROTO.TCP: {
+        const segment = segmentAt(bytes, offset);
+        if (segment === undefined || (verify && !checksumIsRight(located))) return 'invalid';
+        return trackTcp(entry, direction, segment, this.settings, table);
+      }
+      case IPPROTO.UDP: {
+        if (!udpIsSound(located)) return 'invalid';
+        const unverified = read16(bytes, offset + 6) === 0;
+        if (verify && !unverified && !checksumIsRight(located)) return 'invalid';
+        return trackUdp(entry, this.settings, table);
+      }
+      case IPPROTO.UDPLITE: {
+        if (!udpliteIsSound(located)) return 'invalid';
+        const coverage = read16(bytes, offset + 4);
+        if (verify && !checksumIsRight(located, coverage === 0 ? undefined : coverage)) return 'invalid';
+        return trackUdp(entry, this.settings, table);
+      }
+      case IPPROTO.ICMP:
+      case IPPROTO.ICMPV6:
+        // ICMP inside IPv6 and ICMPv6 inside IPv4 are nobody's.
+        if ((protocol === IPPROTO.ICMP) !== (located.family === 'ipv4')) return 'invalid';
+        return trackIcmp(entry, this.settings, table);
+      case IPPROTO.GRE:
+        return trackGre(entry, this.settings, table);
+      default:
+        return trackGeneric(this.settings, table);
+    }
+  }
+
+  #access(entry: Entry): TableAccess {
+    const nowMs = this.#nowMs();
+    return {
+      nowMs,
+      remove: () => this.#remove(entry),
+      refresh: (timeoutMs) => {
+        entry.timeoutMs = (entry.status & IPS.CONFIRMED) === 0 ? timeoutMs : nowMs + timeoutMs;
+      },
+    };
+  }
+
+  #live(key: string): Slot | undefined {
+    const slot = this.#slots.get(key);
+    if (slot === undefined) return undefined;
+    if (slot.entry.timeoutMs > this.#nowMs()) return slot;
+    this.#remove(slot.entry);
+    return undefined;
+  }
+
+  #remove(entry: Entry): void {
+    entry.status |= IPS.DYING;
+    if ((entry.status & IPS.CONFIRMED) === 0) return;
+    for (const key of keysOf(entry)) this.#slots.delete(key);
+    this.#entries--;
+  }
+
+  /** Removes what has ended; the next sweep comes when the table has doubled. */
+  #sweep(): void {
+    const nowMs = this.#nowMs();
+    for (const { entry, direction } of [...this.#slots.values()]) {
+      if (direction === 'original' && entry.timeoutMs <= nowMs) this.#remove(entry);
+    }
+    this.#sweepAbove = Math.max(1024, this.#entries * 2);
+  }
+
+  /** A full table: first what has ended goes, then the oldest connection that never became assured (early_drop). */
+  #makeRoom(): boolean {
+    this.#sweep();
+    if (this.#entries < this.settings.maximumEntries) return true;
+    for (const { entry } of this.#slots.values()) {
+      if ((entry.status & IPS.ASSURED) !== 0) continue;
+      this.#remove(entry);
+      return true;
+    }
+    return false;
+  }
+}
+
+function open(original: Tuple, reply: Tuple, zone: number): Entry {
+  return { zone, original, reply, status: 0, mark: 0, timeoutMs: 0 };
+}
+
+function keysOf(entry: Entry): readonly [string, string] {
+  return [tupleKey(entry.original, entry.zone), tupleKey(entry.reply, entry.zone)];
+}
+
+function stateOf(entry: Entry, direction: Direction): 'NEW' | 'ESTABLISHED' | 'RELATED' {
+  if (direction === 'reply' || (entry.status & IPS.SEEN_REPLY) !== 0) return 'ESTABLISHED';
+  return (entry.status & IPS.EXPECTED) !== 0 ? 'RELATED' : 'NEW';
+}

@@ -1,0 +1,33 @@
+import type { TcpConnection } from './tcp/state.ts';
+import type { Tuple } from './tuple.ts';
+
+/** Bits of {@link Entry.status} (enum ip_conntrack_status, uapi/linux/netfilter/nf_conntrack_common.h). */
+export const IPS = {
+  EXPECTED: 1,
+  SEEN_REPLY: 2,
+  ASSURED: 4,
+  CONFIRMED: 8,
+  SRC_NAT: 0x10,
+  DST_NAT: 0x20,
+  SRC_NAT_DONE: 0x80,
+  DST_NAT_DONE: 0x100,
+  DYING: 0x200,
+} as const;
+
+export type Direction = 'original' | 'reply';
+
+/** One connection (struct nf_conn). Created unconfirmed: only once its first packet is through does it enter the table. */
+export interface Entry {
+  readonly zone: number;
+  readonly original: Tuple;
+  readonly reply: Tuple;
+  /** {@link IPS} bits. */
+  status: number;
+  mark: number;
+  /** Unconfirmed: how long it will live, in ms. Confirmed: when it ends, on the clock of the table. */
+  timeoutMs: number;
+  /** Window tracking; absent for other protocols, and for TCP until its first packet was looked at. */
+  tcp?: TcpConnection;
+  /** UDP: traffic both ways after this time makes the flow a stream. */
+  streamAfterMs?: number;
+}
