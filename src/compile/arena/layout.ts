@@ -1,0 +1,168 @@
+/**
+ * The arena: the memory that programs, user space and the netstack share. Written up in docs/arena.md.
+ *
+ * One arena belongs to one policy (a name), whatever the number of namespaces and hooks it is enforced at. All numbers
+ * are little endian. Every pointer in it is an *arena offset*: 32 bits from the arena's first byte. The kernel maps an
+ * arena at a user address that is a multiple of 4 GiB, so an offset is also the low half of the user address, which is
+ * all that `addr_space_cast` looks at: programs cast offsets directly, and the same bytes work at any base.
+ */
+
+/** "SLUA", first word of an arena. */
+export const ARENA_MAGIC = 0x41554c53;
+/** "SLUG", first word of a generation. */
+export const GENERATION_MAGIC = 0x47554c53;
+/** Changes whenever a program built for the old layout could misread the new one. */
+export const ARENA_VERSION = 1;
+
+/** What an arena is mapped at a multiple of, so that offsets are the low half of user addresses. */
+export const ARENA_ALIGNMENT = 0x1_0000_0000n;
+
+/** Header at offset 0. */
+export const ArenaHeader = {
+  /** u32 {@link ARENA_MAGIC} */
+  magic: 0,
+  /** u32 {@link ARENA_VERSION} */
+  version: 4,
+  /** u32 possible CPUs of this machine: copies of per-CPU areas */
+  cpus: 8,
+  /** u32 size of the arena in bytes; 0 means 4 GiB */
+  size: 12,
+} as const;
+
+/** CPUs whose hand-over word has a place. */
+export const MAX_CPUS = 1024;
+
+/**
+ * Hand-over words, one per CPU, a cache line each: what a dispatcher tells the program that it tail-calls.
+ * Bits 0..19 the generation's root / 4096, bits 20..63 the packet's identity / 8 (see docs/arena.md).
+ */
+export const HANDOVER_OFFSET = 0x1000;
+export const HANDOVER_STRIDE = 64;
+
+/** Records, one per namespace, found by its cookie: open addressing, {@link RECORD_PROBES} places from the home place. */
+export const RECORDS_OFFSET: number = HANDOVER_OFFSET + MAX_CPUS * HANDOVER_STRIDE;
+export const RECORD_SLOTS = 4096;
+export const RECORD_SIZE = 64;
+export const RECORD_PROBES = 4;
+
+export const Record = {
+  /** u64 netns cookie; 0: free */
+  cookie: 0,
+  /** u32 root of the generation that runs. With `previous` one aligned u64: storing it is the commit. */
+  root: 8,
+  /** u32 root that runs again once the deadline has passed; 0: none */
+  previous: 12,
+  /** u64 bpf_ktime_get_ns at which an unconfirmed generation is given up; 0: confirmed */
+  deadline: 16,
+  /** u32 root that packets may still hold while a commit is under way; 0: no commit is */
+  inFlight: 24,
+} as const;
+
+/** Flight words: which root a packet met first, while a commit is under way. Same bits as hand-over words. */
+export const FLIGHTS_OFFSET: number = RECORDS_OFFSET + (RECORD_SLOTS + RECORD_PROBES) * RECORD_SIZE;
+export const FLIGHT_SLOTS = 16384;
+
+/** Generations lie from here on, each one contiguous extent. */
+export const GENERATIONS_OFFSET: number = alignUp(FLIGHTS_OFFSET + FLIGHT_SLOTS * 8, 0x1000);
+/** Roots are multiples of this. */
+export const ROOT_ALIGNMENT = 0x1000;
+/** Bits of a hand-over or flight word that hold root / ROOT_ALIGNMENT; the packet's identity is above them. */
+export const ROOT_BITS = 20;
+
+/** Attach points of a policy: places of {@link Generation.entries} and of dispatchers in the program arrays. */
+export const ENTRY_SLOTS = 64;
+
+/** A generation's header, at its root. */
+export const Generation = {
+  /** u32 {@link GENERATION_MAGIC} */
+  magic: 0,
+  /** u32 {@link ARENA_VERSION} */
+  version: 4,
+  /** u64 counts up with every generation of the arena */
+  number: 8,
+  /** u32 bytes of the whole extent */
+  size: 16,
+  /** u32 copies of the counters */
+  cpus: 20,
+  /** u32 offset of the live counters: `cpus` copies, `counterStride` bytes apart, of `counterCount` counters */
+  counters: 24,
+  counterStride: 28,
+  counterCount: 32,
+  /** u32 offset of `counterCount` counters to subtract from the sum of the live ones: -Z, and counts carried over */
+  baselines: 36,
+  /** u32 offset and number of 8-byte state words (limit, statistic), shared by all CPUs */
+  state: 40,
+  stateCount: 44,
+  /** u32 offset and number of IPv4 {@link AddressType4} entries */
+  addresses4: 48,
+  addresses4Count: 52,
+  /** u32 offset and number of IPv6 {@link AddressType6} entries */
+  addresses6: 56,
+  addresses6Count: 60,
+  /** u32 offset and number of 16-byte device names, by ifindex */
+  devices: 64,
+  devicesCount: 68,
+  /** u32 offset of the classifier's tables, 0 where rules are code; their layout is the strategy's own */
+  tables: 72,
+  /** u32 bytes of them */
+  tablesSize: 76,
+  /** u32[ENTRY_SLOTS]: program-array index of the program of each attach point; 0: nothing to run, the packet passes */
+  entries: 128,
+} as const;
+export const GENERATION_HEADER_SIZE = 512;
+
+/** A counter: u64 packets, u64 bytes. */
+export const COUNTER_SIZE = 16;
+/** A state word. */
+export const STATE_SIZE = 8;
+/** Copies of the counters start on lines of their own, so that CPUs do not share them. */
+export const COUNTER_ALIGNMENT = 64;
+
+/** First counters of every generation: what programs do outside any rule. */
+export const SystemCounter = {
+  /** Dropped: headers that no rule could be asked about. */
+  malformed: 0,
+  /** Dropped by the fragment strategy. */
+  fragments: 1,
+  /** Passed: neither IPv4 nor IPv6, or tagged for a VLAN device. */
+  notIp: 2,
+  /** Passed: IP of the family that the policy has no rules for. */
+  otherFamily: 3,
+  /** LOG records lost because nobody read the ring. */
+  logsLost: 4,
+  /** Dropped: an action that could not be handed on. */
+  actionsLost: 5,
+  /** Dropped by hotdrop: a rule's match met a header that is cut short. */
+  hotdrops: 6,
+} as const;
+export const SYSTEM_COUNTERS = 8;
+
+/** Route type of IPv4 addresses: entries in the order of decreasing prefix length, the first that fits counts. */
+export const AddressType4 = {
+  /** 4 bytes, network order, and the mask */
+  value: 0,
+  mask: 4,
+  /** u32 RTN_* */
+  type: 8,
+  /** u32 ifindex of the device that the address belongs to; 0: none */
+  device: 12,
+} as const;
+export const ADDRESS_TYPE4_SIZE = 16;
+
+export const AddressType6 = { value: 0, mask: 16, type: 32, device: 36 } as const;
+export const ADDRESS_TYPE6_SIZE = 48;
+/** Entries of either table at most: programs look at no more. */
+export const MAX_ADDRESS_TYPES = 512;
+
+/** Bytes of a device name, IFNAMSIZ. */
+export const DEVICE_NAME_SIZE = 16;
+
+/** The least multiple of `alignment` (a power of two) that is not below `value`. */
+export function alignUp(value: number, alignment: number): number {
+  return Math.ceil(value / alignment) * alignment;
+}
+
+/** Offset of a namespace's home record. Cookies are handed out in runs, so that neighbours do not collide. */
+export function recordHome(cookie: bigint): number {
+  return RECORDS_OFFSET + Number(BigInt.asUintN(64, cookie) % BigInt(RECORD_SLOTS)) * RECORD_SIZE;
+}
