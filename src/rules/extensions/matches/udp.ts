@@ -1,0 +1,41 @@
+/** `-m udp`: net/netfilter/xt_tcpudp.c udp_mt. */
+import { defineMatch, type MatchExtension } from '../../extension.ts';
+import { Protocol } from '../../names/protocols.ts';
+import { hasBytes } from '../header.ts';
+import {
+  allPorts,
+  explainPorts,
+  lowerPorts,
+  type PortState,
+  portOptions,
+  portsMatch,
+  printPorts,
+} from '../ports.ts';
+
+const HEADER_BYTES = 8;
+
+export const udp: MatchExtension = defineMatch<PortState>({
+  name: 'udp',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Ports of the UDP or UDP-Lite header; never matches later fragments',
+  where: { protocols: [Protocol.UDP] },
+  options: portOptions('udp'),
+  initial: allPorts,
+  print: printPorts,
+  semantics: {
+    evaluate(state, packet) {
+      if (packet.fragmentOffset !== 0) return false;
+      if (!hasBytes(packet, packet.transportOffset, HEADER_BYTES)) return 'hotdrop';
+      return portsMatch(state, packet);
+    },
+    lower: (state) => [
+      { kind: 'transport', minimumBytes: HEADER_BYTES, dropOffsetOne: false, onShort: 'hotdrop' },
+      ...lowerPorts(state),
+    ],
+    explain(state, packet) {
+      if (packet.fragmentOffset !== 0) return 'a later fragment has no UDP header';
+      if (!hasBytes(packet, packet.transportOffset, HEADER_BYTES)) return 'the UDP header is cut short';
+      return explainPorts(state, packet) ?? 'matches';
+    },
+  },
+});

@@ -1,0 +1,102 @@
+/** `--sport` and `--dport` of tcp, udp, udplite, sctp and dccp: one range each side, tested on the first 4 bytes of the header. */
+import type { Predicate } from '../../ir/index.ts';
+import { ALL_PORTS, type PortRange } from '../../net/index.ts';
+import type { EvaluationPacket } from '../evaluate/packet.ts';
+import type { OptionSpec } from '../extension.ts';
+import { formatPortRange, parsePortRange } from '../names/services.ts';
+import { fieldIn, inRange, readUint16 } from './header.ts';
+
+/** Part of a match's state. */
+export interface PortState {
+  source: PortRange;
+  sourceNegated: boolean;
+  destination: PortRange;
+  destinationNegated: boolean;
+}
+
+export function allPorts(): PortState {
+  return { source: ALL_PORTS, sourceNegated: false, destination: ALL_PORTS, destinationNegated: false };
+}
+
+/** The two options, for a protocol whose service names are looked up. */
+export function portOptions<S extends PortState>(protocol: string): readonly OptionSpec<S>[] {
+  return [
+    {
+      name: 'source-port',
+      aliases: ['sport'],
+      arguments: 1,
+      negatable: true,
+      syntax: 'port[:port]',
+      summary: 'Source port or range, by number or service name',
+      apply(state, [value], negated) {
+        state.source = parsePortRange(value!, protocol);
+        state.sourceNegated = negated;
+      },
+    },
+    {
+      name: 'destination-port',
+      aliases: ['dport'],
+      arguments: 1,
+      negatable: true,
+      syntax: 'port[:port]',
+      summary: 'Destination port or range, by number or service name',
+      apply(state, [value], negated) {
+        state.destination = parsePortRange(value!, protocol);
+        state.destinationNegated = negated;
+      },
+    },
+  ];
+}
+
+function isAll(range: PortRange): boolean {
+  return range.min === 0 && range.max === 0xffff;
+}
+
+function printSide(option: string, range: PortRange, negate: boolean): string {
+  return isAll(range) ? '' : `${negate ? ' !' : ''} --${option} ${formatPortRange(range)}`;
+}
+
+export function printPorts(state: PortState): string {
+  return (
+    printSide('sport', state.source, state.sourceNegated) +
+    printSide('dport', state.destination, state.destinationNegated)
+  );
+}
+
+/** The header's first 4 bytes must be there. */
+export function portsMatch(state: PortState, packet: EvaluationPacket): boolean {
+  const offset = packet.transportOffset;
+  return (
+    inRange(readUint16(packet, offset), state.source, state.sourceNegated) &&
+    inRange(readUint16(packet, offset + 2), state.destination, state.destinationNegated)
+  );
+}
+
+export function lowerPorts(state: PortState): Predicate[] {
+  const predicates: Predicate[] = [];
+  if (!isAll(state.source) || state.sourceNegated)
+    predicates.push(fieldIn('l4.sourcePort', [[state.source.min, state.source.max]], state.sourceNegated));
+  if (!isAll(state.destination) || state.destinationNegated)
+    predicates.push(
+      fieldIn(
+        'l4.destinationPort',
+        [[state.destination.min, state.destination.max]],
+        state.destinationNegated,
+      ),
+    );
+  return predicates;
+}
+
+/** The side that does not match, in words; `undefined` when both do. */
+export function explainPorts(state: PortState, packet: EvaluationPacket): string | undefined {
+  const sides = [
+    ['sport', packet.transportOffset, state.source, state.sourceNegated],
+    ['dport', packet.transportOffset + 2, state.destination, state.destinationNegated],
+  ] as const;
+  for (const [name, offset, range, negate] of sides) {
+    const port = readUint16(packet, offset);
+    if (!inRange(port, range, negate))
+      return `${name} ${port} is ${negate ? '' : 'not '}${isAll(range) ? 'any' : formatPortRange(range)}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,160 @@
+/**
+ * What the kernel checks when a table is committed: the walk over all chains from every hook (mark_source_chains,
+ * net/ipv4/netfilter/ip_tables.c), then table, hook and protocol of each match and target (xt_check_match,
+ * xt_check_target, net/netfilter/x_tables.c).
+ */
+import { HOOK_CHAINS } from '../ir/index.ts';
+import type { Where } from './extension.ts';
+import type { Chain, Rule, Span, Table } from './model.ts';
+import { formatProtocol } from './names/protocols.ts';
+import type { Reporter } from './report.ts';
+import { builtinChains, TABLE_HOOKS } from './tables.ts';
+
+/** Rules of a chain that the kernel's walk comes to: it stops after an unconditional verdict. */
+function walkedRules(chain: Chain): readonly Rule[] {
+  const end = chain.rules.findIndex(
+    (rule) =>
+      rule.target?.kind === 'verdict' && rule.matches.length === 0 && Object.keys(rule.base).length === 0,
+  );
+  return end < 0 ? chain.rules : chain.rules.slice(0, end + 1);
+}
+
+interface Frame {
+  readonly chain: Chain;
+  readonly rules: readonly Rule[];
+  next: number;
+}
+
+/** Marks chains reached from one hook; reports the jumps that close a circle. */
+function walk(
+  start: Chain,
+  chains: ReadonlyMap<string, Chain>,
+  reach: (chain: Chain) => boolean,
+  onLoop: (rule: Rule, path: readonly string[]) => void,
+): void {
+  if (!reach(start)) return;
+  const stack: Frame[] = [{ chain: start, rules: walkedRules(start), next: 0 }];
+  const onPath = new Set([start]);
+  while (stack.length > 0) {
+    const frame = stack[stack.length - 1]!;
+    const rule = frame.rules[frame.next++];
+    if (rule === undefined) {
+      onPath.delete(frame.chain);
+      stack.pop();
+      continue;
+    }
+    if (rule.target?.kind !== 'chain') continue;
+    const chain = chains.get(rule.target.chain);
+    if (chain === undefined) continue;
+    if (onPath.has(chain)) {
+      const names = stack.map((one) => one.chain.name);
+      onLoop(rule, [...names.slice(names.indexOf(chain.name)), chain.name]);
+    } else if (reach(chain)) {
+      onPath.add(chain);
+      stack.push({ chain, rules: walkedRules(chain), next: 0 });
+    }
+  }
+}
+
+/** Bit masks of hooks that each chain is reached from. */
+export function reachingHooks(
+  table: Table,
+  onLoop: (rule: Rule, path: readonly string[]) => void = () => {},
+): ReadonlyMap<string, number> {
+  const chains = new Map(table.chains.map((chain) => [chain.name, chain]));
+  const reached = new Map<string, number>();
+  const looped = new Set<Rule>();
+  for (const hook of TABLE_HOOKS[table.name]) {
+    const start = chains.get(HOOK_CHAINS[hook]!);
+    if (start === undefined) continue;
+    const reach = (chain: Chain): boolean => {
+      const before = reached.get(chain.name) ?? 0;
+      if ((before & (1 << hook)) !== 0) return false;
+      reached.set(chain.name, before | (1 << hook));
+      return true;
+    };
+    walk(start, chains, reach, (rule, path) => {
+      if (looped.has(rule)) return;
+      looped.add(rule);
+      onLoop(rule, path);
+    });
+  }
+  return reached;
+}
+
+/** Reports what the kernel would refuse at COMMIT, at the rule that causes it. */
+export function verifyTable(table: Table, reporter: Reporter, sourceLine: (line: number) => string): void {
+  const reached = reachingHooks(table, (rule, path) => {
+    const { span } = rule.target!;
+    reporter.errorAt(
+      'CHAIN_LOOP',
+      `chains jump in a circle: ${path.join(' -> ')}`,
+      span,
+      sourceLine(span.line),
+      'the kernel refuses loops, also those that no packet would take',
+    );
+  });
+  for (const chain of table.chains) {
+    const hooks = reached.get(chain.name) ?? 0;
+    const walked = walkedRules(chain).length;
+    for (const [index, rule] of chain.rules.entries()) {
+      const rulesHooks = index < walked ? hooks : 0;
+      const check = (where: Where | undefined, name: string, span: Span): void => {
+        if (where === undefined) return;
+        const fault = misplaced(where, name, rule, table, rulesHooks);
+        if (fault !== undefined)
+          reporter.errorAt(fault.code, fault.message, span, sourceLine(span.line), fault.hint);
+      };
+      for (const match of rule.matches) check(match.extension.where, match.name, match.span);
+      if (rule.target?.kind === 'extension')
+        check(rule.target.extension.where, rule.target.name, rule.target.span);
+    }
+  }
+}
+
+interface Misplaced {
+  readonly code: 'WRONG_TABLE' | 'WRONG_HOOK' | 'WRONG_PROTOCOL';
+  readonly message: string;
+  readonly hint: string;
+}
+
+function misplaced(
+  where: Where,
+  name: string,
+  rule: Rule,
+  table: Table,
+  hooks: number,
+): Misplaced | undefined {
+  if (where.tables !== undefined && !where.tables.includes(table.name))
+    return {
+      code: 'WRONG_TABLE',
+      message: `${name} is not possible in table ${table.name}`,
+      hint: `it is in ${where.tables.join(', ')}`,
+    };
+  if (where.hooks !== undefined) {
+    const allowed = where.hooks.reduce<number>((mask, hook) => mask | (1 << hook), 0);
+    const wrong = HOOK_CHAINS.filter((_, hook) => (hooks & ~allowed & (1 << hook)) !== 0);
+    if (wrong.length > 0) {
+      const possible = builtinChains(table.name).filter((_, index) =>
+        where.hooks!.includes(TABLE_HOOKS[table.name][index]!),
+      );
+      return {
+        code: 'WRONG_HOOK',
+        message: `${name} is not possible in rules reached from ${wrong.join(', ')}`,
+        hint: `it is in ${possible.join(', ') || 'other tables'}`,
+      };
+    }
+  }
+  if (where.protocols !== undefined) {
+    const protocol = rule.base.protocol;
+    if (protocol === undefined || protocol.negate || !where.protocols.includes(protocol.number)) {
+      const names = where.protocols.map(formatProtocol);
+      return {
+        code: 'WRONG_PROTOCOL',
+        message: `${name} needs ${names.length === 1 ? '' : 'one of '}-p ${names.join(', ')}`,
+        hint: `add -p ${names[0]} to the rule`,
+      };
+    }
+  }
+  return undefined;
+}
