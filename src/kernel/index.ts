@@ -6,6 +6,7 @@
  * `close()` (and `Symbol.dispose`); what fails half way closes what it had opened.
  */
 export { driver, type KernelDriver, useDriver } from './ffi/index.ts';
+export * from './link/index.ts';
 export * from './map/index.ts';
 export * from './program/index.ts';
 export * from './sys/index.ts';

@@ -9,7 +9,6 @@ import { MapFlag } from '../sys/bpf.ts';
 import { Errno } from '../sys/errno.ts';
 import { isErrno, KernelError, KernelUnavailableError } from '../sys/error.ts';
 import { Mapping, pageSize } from '../sys/mapping.ts';
-import { MapType } from '../sys/types.ts';
 import { BpfMap } from './map.ts';
 
 export interface ArenaOptions {
@@ -37,7 +36,7 @@ export class Arena {
     let map: BpfMap;
     try {
       map = BpfMap.create({
-        type: MapType.BPF_MAP_TYPE_ARENA,
+        type: 'BPF_MAP_TYPE_ARENA',
         name: options.name,
         keySize: 0,
         valueSize: 0,

@@ -5,6 +5,7 @@ export {
   type MapDescription,
   type MapKey,
   type MapSpec,
+  type MapTypeName,
   type MapValue,
   possibleCpus,
 } from './map.ts';

@@ -1,5 +1,6 @@
 /** BPF maps: bpf(2) MAP_* commands, kernel/bpf/syscall.c. Keys and values are bytes in the program's own layout. */
 import { readFileSync } from 'node:fs';
+import { MAP_TYPES, type MapType, nameOf } from '../../isa/index.ts';
 import {
   attr,
   BpfCommand,
@@ -16,11 +17,9 @@ import { closeOnError, Fd } from '../sys/fd.ts';
 import { mapInfo, objectInfo, openById } from '../sys/info.ts';
 import { Mapping, pageSize } from '../sys/mapping.ts';
 import { encodeStruct, writeStruct } from '../sys/struct.ts';
-import { MapType } from '../sys/types.ts';
 
 export interface MapSpec {
-  /** A `MapType`. */
-  readonly type: number;
+  readonly type: MapType;
   /** At most 15 bytes of `[A-Za-z0-9_.]`; shown by every tool. */
   readonly name: string;
   readonly keySize: number;
@@ -39,9 +38,12 @@ export type MapKey = Uint8Array | number;
 /** A value: its bytes, or a u32 (a file descriptor, a small counter) for maps whose value is 4 bytes. */
 export type MapValue = Uint8Array | number;
 
+/** A map type by its kernel name; `BPF_MAP_TYPE_<number>` for one that is newer than this package. */
+export type MapTypeName = MapType | `BPF_MAP_TYPE_${number}`;
+
 export interface MapDescription {
   readonly id: number;
-  readonly type: number;
+  readonly type: MapTypeName;
   readonly name: string;
   readonly keySize: number;
   readonly valueSize: number;
@@ -50,16 +52,16 @@ export interface MapDescription {
   readonly extra: bigint;
 }
 
-const perCpuTypes: ReadonlySet<number> = new Set([
-  MapType.BPF_MAP_TYPE_PERCPU_HASH,
-  MapType.BPF_MAP_TYPE_PERCPU_ARRAY,
-  MapType.BPF_MAP_TYPE_LRU_PERCPU_HASH,
-  MapType.BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE,
+const perCpuTypes: ReadonlySet<MapTypeName> = new Set<MapTypeName>([
+  'BPF_MAP_TYPE_PERCPU_HASH',
+  'BPF_MAP_TYPE_PERCPU_ARRAY',
+  'BPF_MAP_TYPE_LRU_PERCPU_HASH',
+  'BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE',
 ]);
 
 export class BpfMap {
   readonly fd: Fd;
-  readonly type: number;
+  readonly type: MapTypeName;
   readonly name: string;
   readonly keySize: number;
   /** Bytes of one value as the program sees it. */
@@ -101,7 +103,7 @@ export class BpfMap {
       'MAP_CREATE',
       attr.mapCreate,
       {
-        mapType: spec.type,
+        mapType: MAP_TYPES[spec.type],
         keySize: spec.keySize,
         valueSize: spec.valueSize,
         maxEntries: spec.maxEntries,
@@ -119,7 +121,7 @@ export class BpfMap {
 
   /** Takes ownership of a map descriptor. */
   static fromFd(fd: Fd): BpfMap {
-    return new BpfMap(fd, objectInfo(fd.number, mapInfo, fd.label));
+    return new BpfMap(fd, describeMap(fd));
   }
 
   /** The map with this id, `undefined` when there is none. */
@@ -129,7 +131,7 @@ export class BpfMap {
   }
 
   describe(): MapDescription {
-    return objectInfo(this.fd.number, mapInfo, this.fd.label);
+    return describeMap(this.fd);
   }
 
   get id(): number {
@@ -270,6 +272,11 @@ export class BpfMap {
   #error(command: BpfCommandName, result: number, what: string): Error {
     return bpfError(command, -result, `${what} in ${this.fd.label}`);
   }
+}
+
+function describeMap(fd: Fd): MapDescription {
+  const info = objectInfo(fd.number, mapInfo, fd.label);
+  return { ...info, type: nameOf(MAP_TYPES, info.type) ?? `BPF_MAP_TYPE_${info.type}` };
 }
 
 /** Names that the kernel accepts for maps and programs (bpf_obj_name_cpy). */

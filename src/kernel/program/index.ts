@@ -1,4 +1,10 @@
-export { Program, type ProgramDescription, type ProgramSpec, VerifierError } from './program.ts';
+export {
+  Program,
+  type ProgramDescription,
+  type ProgramSpec,
+  type ProgramTypeName,
+  VerifierError,
+} from './program.ts';
 export {
   netfilterContext,
   readSkBuffContext,

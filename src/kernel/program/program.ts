@@ -1,4 +1,5 @@
 /** Loading programs: bpf(2) PROG_LOAD, kernel/bpf/syscall.c and verifier.c. */
+import { ATTACH_TYPES, type AttachType, nameOf, PROGRAM_TYPES, type ProgramType } from '../../isa/index.ts';
 
 import type { BpfMap } from '../map/map.ts';
 import { checkName } from '../map/map.ts';
@@ -17,14 +18,13 @@ const FIRST_LOG = 1 << 20;
 const LARGEST_LOG = 1 << 26;
 
 export interface ProgramSpec {
-  /** A `ProgramType`. */
-  readonly type: number;
+  readonly type: ProgramType;
   /** At most 15 bytes of `[A-Za-z0-9_.]`. */
   readonly name: string;
   /** Linked instructions, 8 bytes each, little endian. */
   readonly instructions: Uint8Array;
-  /** An `AttachType`; types with one attach point only (netfilter, sk_lookup) insist on it. */
-  readonly expectedAttachType?: number;
+  /** Types with one attach point only (netfilter, sk_lookup) insist on it. */
+  readonly expectedAttachType?: AttachType;
   /** Descriptors for `BPF_PSEUDO_MAP_IDX` references and module kfuncs. */
   readonly fdArray?: readonly number[];
   /** BPF_F_* of PROG_LOAD (`prog_flags`). */
@@ -33,9 +33,12 @@ export interface ProgramSpec {
   readonly ifindex?: number;
 }
 
+/** A program type by its kernel name; `BPF_PROG_TYPE_<number>` for one that is newer than this package. */
+export type ProgramTypeName = ProgramType | `BPF_PROG_TYPE_${number}`;
+
 export interface ProgramDescription {
   readonly id: number;
-  readonly type: number;
+  readonly type: ProgramTypeName;
   readonly name: string;
   /** Sixteen hex digits. SHA-1 of the instructions before Linux 6.18, SHA-256 since: never compare across kernels. */
   readonly tag: string;
@@ -91,10 +94,10 @@ function rejectionHint(errno: number, log: string): string | undefined {
 
 export class Program {
   readonly fd: Fd;
-  readonly type: number;
+  readonly type: ProgramTypeName;
   readonly name: string;
 
-  constructor(fd: Fd, type: number, name: string) {
+  private constructor(fd: Fd, type: ProgramTypeName, name: string) {
     this.fd = fd;
     this.type = type;
     this.name = name;
@@ -125,7 +128,7 @@ export class Program {
   /** Takes ownership of a program descriptor. */
   static fromFd(fd: Fd): Program {
     const { type, name } = objectInfo(fd.number, programInfo, fd.label);
-    return new Program(fd, type, name);
+    return new Program(fd, typeName(type), name);
   }
 
   /** The program with this id, `undefined` when there is none. */
@@ -147,7 +150,7 @@ export class Program {
     const tag = new Uint8Array(BigUint64Array.of(info.tag).buffer);
     return {
       id: info.id,
-      type: info.type,
+      type: typeName(info.type),
       name: info.name,
       tag: [...tag].map((byte) => byte.toString(16).padStart(2, '0')).join(''),
       xlatedLength: info.xlatedLength,
@@ -190,6 +193,10 @@ export class Program {
   }
 }
 
+function typeName(type: number): ProgramTypeName {
+  return nameOf(PROGRAM_TYPES, type) ?? `BPF_PROG_TYPE_${type}`;
+}
+
 interface Attempt {
   readonly result: number;
   readonly log: string;
@@ -201,14 +208,14 @@ function tryLoad(spec: ProgramSpec, logSize: number): Attempt {
   const logBuffer = new Uint8Array(logSize);
   const fdArray = Int32Array.from(spec.fdArray ?? []);
   const request = {
-    programType: spec.type,
+    programType: PROGRAM_TYPES[spec.type],
     instructionCount: spec.instructions.length / 8,
     instructions: spec.instructions,
     license: cStringBytes(LICENSE),
     programName: spec.name,
     programFlags: spec.flags,
     ifindex: spec.ifindex,
-    expectedAttachType: spec.expectedAttachType,
+    expectedAttachType: spec.expectedAttachType && ATTACH_TYPES[spec.expectedAttachType],
     fdArray: fdArray.length === 0 ? undefined : fdArray,
     ...(logSize === 0 ? {} : { logLevel: 1, logSize, logBuffer }),
   };

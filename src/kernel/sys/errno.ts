@@ -162,6 +162,7 @@ export const Errno = {
   ENOSPC: 28,
   ERANGE: 34,
   ENOSYS: 38,
+  ENOLINK: 67,
   ELOOP: 40,
   EPROTO: 71,
   EOVERFLOW: 75,

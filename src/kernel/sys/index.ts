@@ -4,4 +4,3 @@ export { isErrno, KernelArgumentError, KernelError, KernelUnavailableError, Sysc
 export { Fd } from './fd.ts';
 export { listIds } from './info.ts';
 export { Mapping } from './mapping.ts';
-export { AttachType, LinkType, MapType, ProgramType } from './types.ts';
