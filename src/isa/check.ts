@@ -82,6 +82,7 @@ function checkControl(program: readonly Instruction[], second: Uint8Array, start
       throw new IsaError('ISA_JUMP_RANGE', `${what} to ${to} lands inside ld_imm64`, { index });
     }
   };
+  const known = new Set(starts);
   for (const [order, start] of starts.entries()) {
     target(start, start, 0, program.length, 'function');
     const end = starts[order + 1] ?? program.length;
@@ -94,7 +95,7 @@ function checkControl(program: readonly Instruction[], second: Uint8Array, start
       if (isFunctionReference(slot)) {
         const callee = index + slot.imm + 1;
         target(index, callee, 0, program.length, 'call');
-        if (!starts.includes(callee)) {
+        if (!known.has(callee)) {
           throw new IsaError('ISA_JUMP_RANGE', `call to ${callee}, which is not the start of a function`, {
             index,
           });
