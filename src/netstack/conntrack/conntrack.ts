@@ -83,7 +83,7 @@ export class Conntrack {
    * packet was faster and opened it with the same tuple; drop this one.
    */
   confirm(tracking: Tracking): boolean {
-    const { entry } = tracking;
+    const entry = tracking.connection;
     if (entry === undefined || (entry.status & IPS.CONFIRMED) !== 0) return true;
     if ((entry.status & IPS.DYING) !== 0 || tracking.direction === 'reply') return true;
     const keys = keysOf(entry);

@@ -22,37 +22,37 @@ const NOWHERE: Tuple = {
 export class Tracking {
   readonly state: TrackingState;
   readonly direction: Direction;
-  readonly entry: Entry | undefined;
+  readonly connection: Entry | undefined;
   readonly #nowMs: () => number;
 
   constructor(state: TrackingState, direction: Direction, entry: Entry | undefined, nowMs: () => number) {
     this.state = state;
     this.direction = direction;
-    this.entry = entry;
+    this.connection = entry;
     this.#nowMs = nowMs;
   }
 
   get status(): number {
-    return this.entry?.status ?? 0;
+    return this.connection?.status ?? 0;
   }
 
   get mark(): number {
-    return this.entry?.mark ?? 0;
+    return this.connection?.mark ?? 0;
   }
 
   /** nf_ct_expires() in whole seconds; what an unconfirmed connection will live. */
   get expiresSec(): number {
-    if (this.entry === undefined) return 0;
-    const { timeoutMs, status } = this.entry;
+    if (this.connection === undefined) return 0;
+    const { timeoutMs, status } = this.connection;
     const leftMs = (status & IPS.CONFIRMED) === 0 ? timeoutMs : timeoutMs - this.#nowMs();
     return Math.max(0, Math.floor(leftMs / 1000));
   }
 
   get original(): Tuple {
-    return this.entry?.original ?? NOWHERE;
+    return this.connection?.original ?? NOWHERE;
   }
 
   get reply(): Tuple {
-    return this.entry?.reply ?? NOWHERE;
+    return this.connection?.reply ?? NOWHERE;
   }
 }

@@ -1,0 +1,128 @@
+/**
+ * A packet's whole way through a host: tables in hook order, with conntrack, reassembly and routing between them
+ * (NF_IP_PRI_* of uapi/linux/netfilter_ipv4.h; ip_rcv, ip_forward, ip_output and their IPv6 twins).
+ *
+ * NAT is transparent: nat tables are walked where the kernel walks them (the first packet of a connection), but a
+ * rule that would translate has no semantics and is refused before anything runs.
+ */
+import type { Family } from '../../net/index.ts';
+import type { Ruleset, TableName } from '../model.ts';
+import type { ConntrackView } from './packet.ts';
+import { type EvaluatedTable, prepareTable, UnsupportedRulesError, unsupportedRules } from './prepared.ts';
+import type { Routing } from './routing.ts';
+
+/** What conntrack said, with the identity of the connection: one object for all packets of it. */
+export interface TrackedView extends ConntrackView {
+  readonly connection: object | undefined;
+}
+
+/** Connection tracking as the evaluator uses it; `Conntrack` of the netstack is one. */
+export interface ConnectionTracker {
+  /** At -200 of PRE_ROUTING and LOCAL_OUT. */
+  track(packet: {
+    readonly family: Family;
+    readonly bytes: Uint8Array;
+    readonly hook: 'pre-routing' | 'local-out';
+  }): TrackedView | 'drop';
+  /** After all hooks of LOCAL_IN and POST_ROUTING; false: drop the packet. */
+  confirm(view: TrackedView): boolean;
+}
+
+/**
+ * Reassembly as the evaluator uses it: takes one fragment, returns the datagram that it completes, or `undefined`
+ * while fragments are missing or when it was dropped. `before-conntrack` is nf_defrag at -400; `delivery` is
+ * ip_local_deliver, which IPv4 alone does before LOCAL_IN.
+ */
+export interface Reassembler {
+  reassemble(
+    fragment: Uint8Array,
+    family: Family,
+    where: 'before-conntrack' | 'delivery',
+    inDevice: string,
+  ): Uint8Array | undefined;
+}
+
+export interface HostOptions {
+  readonly ruleset: Ruleset;
+  readonly routing: Routing;
+  /** Milliseconds, monotonic. */
+  readonly nowMs: () => number;
+  /** 32 random bits for `statistic --mode random`. */
+  readonly random32: () => number;
+  /** Leave out where nothing needs it: see {@link needsConntrack}. Rules then see INVALID, as in a namespace without it. */
+  readonly conntrack?: ConnectionTracker;
+  /** Without it fragments that would have to be reassembled are dropped with the reason `no-reassembly`. */
+  readonly reassembler?: Reassembler;
+  /**
+   * `refuse` (default): a ruleset with rules that cannot be evaluated is refused as a whole. `when-reached`: a packet
+   * whose way meets such a rule throws {@link UnsupportedReachedError}; all others are decided.
+   */
+  readonly unsupported?: 'refuse' | 'when-reached';
+}
+
+/** One family's tables and the world around them. Counters and memories of the rules live here. */
+export interface EvaluationHost {
+  readonly family: Family;
+  readonly tables: ReadonlyMap<TableName, EvaluatedTable>;
+  readonly routing: Routing;
+  readonly conntrack: ConnectionTracker | undefined;
+  readonly reassembler: Reassembler | undefined;
+  readonly nowMs: () => number;
+  readonly random32: () => number;
+  /** Which connections the nat table has been asked about, by side. */
+  readonly translated: { readonly source: WeakSet<object>; readonly destination: WeakSet<object> };
+}
+
+/** @throws {UnsupportedRulesError} listing every rule without semantics, unless they are allowed. */
+export function createHost(options: HostOptions): EvaluationHost {
+  const { ruleset } = options;
+  if (options.unsupported !== 'when-reached') {
+    const refused = unsupportedRules(ruleset);
+    if (refused.length > 0) throw new UnsupportedRulesError(refused);
+  }
+  return {
+    family: ruleset.family,
+    tables: new Map(
+      ruleset.tables.map((table) => [table.name, prepareTable(table, ruleset.family, options.nowMs())]),
+    ),
+    routing: options.routing,
+    conntrack: options.conntrack,
+    reassembler: options.reassembler,
+    nowMs: options.nowMs,
+    random32: options.random32,
+    translated: { source: new WeakSet(), destination: new WeakSet() },
+  };
+}
+
+/** Matches and targets whose presence switches conntrack on in a namespace (nf_ct_netns_get in their checkentry). */
+const CONNTRACK_USERS: ReadonlySet<string> = new Set([
+  'state',
+  'conntrack',
+  'connbytes',
+  'connlabel',
+  'connlimit',
+  'connmark',
+  'helper',
+  'CONNMARK',
+  'CONNSECMARK',
+  'CT',
+  'DNAT',
+  'MASQUERADE',
+  'NETMAP',
+  'REDIRECT',
+  'SNAT',
+  'SYNPROXY',
+]);
+
+/** True when the kernel would track connections because of these rules. */
+export function needsConntrack(ruleset: Ruleset): boolean {
+  return ruleset.tables.some((table) =>
+    table.chains.some((chain) =>
+      chain.rules.some(
+        ({ matches, target }) =>
+          matches.some(({ extension }) => CONNTRACK_USERS.has(extension.name)) ||
+          (target?.kind === 'extension' && CONNTRACK_USERS.has(target.extension.name)),
+      ),
+    ),
+  );
+}
