@@ -8,5 +8,7 @@
 export { driver, type KernelDriver, useDriver } from './ffi/index.ts';
 export * from './link/index.ts';
 export * from './map/index.ts';
+export * from './netlink/index.ts';
+export * from './netns/index.ts';
 export * from './program/index.ts';
 export * from './sys/index.ts';
