@@ -3,6 +3,7 @@ export * from './command.ts';
 export * from './commandline.ts';
 export * from './diagnostic.ts';
 export * from './diagnostic-codes.ts';
+export * from './evaluate/index.ts';
 export * from './extension.ts';
 export * from './family.ts';
 export * from './lexer.ts';
