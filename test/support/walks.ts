@@ -1,0 +1,160 @@
+/**
+ * Walks recorded from a real kernel: for each packet sent into a namespace, which rules' counters moved. A recorded
+ * walk is replayed in the evaluator with the same addresses, routes and times.
+ */
+import { networkOf, type Prefix, parsePrefix } from '../../src/net/index.ts';
+import { Conntrack } from '../../src/netstack/conntrack/index.ts';
+import {
+  createHost,
+  createRouting,
+  type EvaluationHost,
+  evaluatePacket,
+  needsConntrack,
+  type PacketOutcome,
+  parseRuleset,
+  type Reassembler,
+  type Ruleset,
+  UnsupportedReachedError,
+  unsupportedRules,
+} from '../../src/rules/index.ts';
+import { readSharedJson } from './shared-data.ts';
+
+export interface WalkEnvironment {
+  readonly ifaces: readonly { readonly name: string; readonly addr: string }[];
+  /** "192.168.31.41/32 on eth0" */
+  readonly extra_local: readonly string[];
+  /** "default dev eth0", "198.18.0.0/24 dev eth0" */
+  readonly routes: readonly string[];
+  readonly sysctl: string;
+}
+
+export interface RecordedPacket {
+  /** Seconds since the rules were loaded. */
+  readonly t: number;
+  readonly kind: string;
+  readonly in: string;
+  readonly hex: string;
+  readonly matched: readonly (readonly [string, string, number, number?])[];
+  readonly policy: readonly (readonly [string, string, string])[];
+  readonly out: readonly (readonly [string, string])[];
+}
+
+export interface RecordedWalk {
+  readonly ruleset: string;
+  readonly timed: boolean;
+  readonly canonical: string;
+  readonly env: WalkEnvironment;
+  readonly packets: readonly RecordedPacket[];
+}
+
+/** Rules and policies a packet moved, as sortable words: "filter INPUT 3", "filter INPUT policy DROP". */
+export type Trace = readonly string[];
+
+export function readWalk(file: string): RecordedWalk {
+  return readSharedJson<RecordedWalk>('kernel-walks', file);
+}
+
+/** The recorder silenced local replies by a rule of its own in raw OUTPUT, so every namespace had a raw table. */
+const RAW_TABLE = '*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n';
+
+/** @throws {Error} when a recorded ruleset does not parse: that is a defect of the parser, not of the record. */
+export function parseWalkRules(file: string, text: string): Ruleset {
+  const { ruleset, diagnostics } = parseRuleset(/^\*raw$/m.test(text) ? text : text + RAW_TABLE, {
+    file,
+    family: file.startsWith('v6_') ? 'ipv6' : 'ipv4',
+  });
+  const error = diagnostics.find(({ severity }) => severity === 'error');
+  if (error !== undefined) throw new Error(`${file}:${error.span.line}: ${error.message}`);
+  return ruleset;
+}
+
+/** Only rules that can be evaluated, and none that translates. */
+export function isFirstTier(ruleset: Ruleset): boolean {
+  return unsupportedRules(ruleset).length === 0;
+}
+
+export function recordedTrace(packet: Pick<RecordedPacket, 'matched' | 'policy'>): Trace {
+  const rules = packet.matched.flatMap(([table, chain, number, times]) =>
+    new Array<string>(times ?? 1).fill(`${table} ${chain} ${number}`),
+  );
+  const policies = packet.policy.map(([table, chain, verdict]) => `${table} ${chain} policy ${verdict}`);
+  return [...rules, ...policies].sort();
+}
+
+export function outcomeTrace(outcome: Pick<PacketOutcome, 'matched' | 'policies'>): Trace {
+  const rules = outcome.matched.map(({ table, chain, rule }) => `${table} ${chain} ${rule}`);
+  const policies = outcome.policies.map(({ table, chain, verdict }) => `${table} ${chain} policy ${verdict}`);
+  return [...rules, ...policies].sort();
+}
+
+function prefixOf(text: string): Prefix {
+  const prefix = parsePrefix(text);
+  if (prefix === undefined) throw new Error(`not a prefix: ${text}`);
+  return prefix;
+}
+
+/** A host as the recording namespace was set up. `clock.nowMs` is moved by the replay. */
+export function walkHost(
+  ruleset: Ruleset,
+  env: WalkEnvironment,
+  clock: { nowMs: number },
+  options: { readonly unsupported: 'refuse' | 'when-reached'; readonly reassembler?: Reassembler },
+): EvaluationHost {
+  const everything = ruleset.family === 'ipv4' ? '0.0.0.0/0' : '::/0';
+  const extra = env.extra_local.map((text) => text.split(' on ') as [string, string]);
+  const nowMs = (): number => clock.nowMs;
+  return createHost({
+    ruleset,
+    routing: createRouting({
+      family: ruleset.family,
+      addresses: [
+        ...env.ifaces.map(({ name, addr }) => ({ device: name, prefix: prefixOf(addr) })),
+        ...extra.map(([address, device]) => ({ device, prefix: prefixOf(address) })),
+      ],
+      routes: env.routes.map((route) => {
+        const [to, device] = route.split(' dev ') as [string, string];
+        return { prefix: networkOf(prefixOf(to === 'default' ? everything : to)), device };
+      }),
+      forwarding: /forward(ing)?=1/.test(env.sysctl),
+      rpFilter: 0,
+    }),
+    nowMs,
+    random32: () => {
+      throw new Error('a recorded walk cannot replay chance');
+    },
+    ...(needsConntrack(ruleset) ? { conntrack: new Conntrack({ clock: { nowMs } }) } : {}),
+    ...(options.reassembler === undefined ? {} : { reassembler: options.reassembler }),
+    unsupported: options.unsupported,
+  });
+}
+
+export interface ReplayedPacket {
+  readonly index: number;
+  readonly packet: RecordedPacket;
+  readonly expected: Trace;
+  /** Absent when its way met a rule that cannot be evaluated. */
+  readonly actual: Trace | undefined;
+  readonly outcome: PacketOutcome | undefined;
+}
+
+/** Sends all packets of a walk through a fresh host, at their recorded times. */
+export function replayWalk(
+  walk: RecordedWalk,
+  ruleset: Ruleset,
+  unsupported: 'refuse' | 'when-reached',
+): ReplayedPacket[] {
+  const clock = { nowMs: 0 };
+  const host = walkHost(ruleset, walk.env, clock, { unsupported });
+  return walk.packets.map((packet, index) => {
+    clock.nowMs = packet.t * 1000;
+    const expected = recordedTrace(packet);
+    const bytes = Uint8Array.from(Buffer.from(packet.hex, 'hex'));
+    try {
+      const outcome = evaluatePacket(host, { bytes, inDevice: packet.in });
+      return { index, packet, expected, actual: outcomeTrace(outcome), outcome };
+    } catch (error) {
+      if (!(error instanceof UnsupportedReachedError)) throw error;
+      return { index, packet, expected, actual: undefined, outcome: undefined };
+    }
+  });
+}
