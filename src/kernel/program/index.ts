@@ -5,6 +5,7 @@ export {
   type ProgramTypeName,
   VerifierError,
 } from './program.ts';
+export { type KernelTypes, linkProgram, type ProgramObjects } from './resolver.ts';
 export {
   netfilterContext,
   readSkBuffContext,
