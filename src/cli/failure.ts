@@ -1,4 +1,4 @@
-import { formatDiagnostic, RulesetError } from '../rules/index.ts';
+import { type Diagnostic, formatDiagnostic, RulesetError } from '../rules/index.ts';
 import type { CliEnvironment } from './environment.ts';
 import { ExitCode } from './exit.ts';
 
@@ -55,20 +55,8 @@ export async function reportFailure(
   const json = words.includes('--json') || words.includes('-j');
   if (error instanceof RulesetError) {
     for (const diagnostic of error.diagnostics) {
-      const { span } = diagnostic;
-      if (json) {
-        const { code, message, hint } = diagnostic;
-        await writeJson(environment, {
-          code,
-          message,
-          file: span.file,
-          line: span.line,
-          column: span.column,
-          hint,
-        });
-      } else {
-        await environment.stderr.write(`${formatDiagnostic(diagnostic)}\n`);
-      }
+      if (json) await writeJson(environment, diagnosticJson(diagnostic));
+      else await environment.stderr.write(`${formatDiagnostic(diagnostic)}\n`);
     }
     return ExitCode.FINDING;
   }
@@ -99,4 +87,10 @@ async function writeJson(
   error: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   await environment.stdout.write(`${JSON.stringify({ error })}\n`);
+}
+
+/** The fields of one finding, as every command's --json shows them. */
+export function diagnosticJson(diagnostic: Diagnostic): Readonly<Record<string, unknown>> {
+  const { code, message, hint, span } = diagnostic;
+  return { code, message, file: span.file, line: span.line, column: span.column, hint };
 }

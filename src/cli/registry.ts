@@ -17,6 +17,12 @@ export interface CommandEntry {
 
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: 'check',
+    group: 'Rules',
+    summary: 'read rulesets and list every rule that is wrong or cannot be run',
+    load: async () => (await import('./commands/check.ts')).check,
+  },
+  {
     name: 'completion',
     group: 'This machine',
     summary: 'print a completion script for bash, zsh or fish',

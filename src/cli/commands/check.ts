@@ -1,0 +1,84 @@
+import { type Diagnostic, formatDiagnostic, type Ruleset, unsupportedRules } from '../../rules/index.ts';
+import type { Command } from '../command.ts';
+import type { CliEnvironment } from '../environment.ts';
+import { ExitCode } from '../exit.ts';
+import { diagnosticJson } from '../failure.ts';
+import { RULE_FILE_ARGUMENT, RULE_FILES, type RuleFile, readRuleFiles } from '../rulesets.ts';
+
+/** Rules that can be read and printed, but that nothing here could run. */
+function unsupportedFindings(file: RuleFile, text: readonly string[]): Diagnostic[] {
+  return unsupportedRules(file.ruleset).map(({ what, span, table, chain, number }) => ({
+    code: 'UNSUPPORTED',
+    severity: 'error',
+    message: `${what} cannot be run (${table} ${chain} rule ${number})`,
+    span,
+    sourceLine: text[span.line - 1] ?? '',
+    hint: 'docs/reference/iptables.md says what can be run, and where',
+  }));
+}
+
+function totals(ruleset: Ruleset): { tables: number; chains: number; rules: number } {
+  const chains = ruleset.tables.flatMap((table) => table.chains);
+  return {
+    tables: ruleset.tables.length,
+    chains: chains.length,
+    rules: chains.reduce((sum, chain) => sum + chain.rules.length, 0),
+  };
+}
+
+async function report(
+  file: RuleFile,
+  findings: readonly Diagnostic[],
+  json: boolean,
+  environment: CliEnvironment,
+): Promise<void> {
+  const errors = findings.filter(({ severity }) => severity === 'error').length;
+  const { family } = file.ruleset;
+  const counted = totals(file.ruleset);
+  if (json) {
+    for (const finding of findings) {
+      const kind = finding.severity === 'error' ? 'error' : 'warning';
+      await environment.stdout.write(`${JSON.stringify({ [kind]: diagnosticJson(finding) })}\n`);
+    }
+    const line = {
+      version: 1,
+      file: file.file,
+      family,
+      ...counted,
+      errors,
+      warnings: findings.length - errors,
+    };
+    await environment.stdout.write(`${JSON.stringify({ check: line })}\n`);
+    return;
+  }
+  for (const finding of findings) await environment.stdout.write(`${formatDiagnostic(finding)}\n`);
+  const { tables, chains, rules } = counted;
+  const verdict = errors === 0 ? 'sound' : `${errors} error${errors === 1 ? '' : 's'}`;
+  await environment.stdout.write(
+    `${file.file}: ${verdict}: ${family}, ${tables} table${tables === 1 ? '' : 's'}, ${chains} chains, ${rules} rules\n`,
+  );
+}
+
+export const check: Command = {
+  name: 'check',
+  summary: 'read rulesets and list every rule that is wrong or cannot be run',
+  description:
+    'Reads files as iptables-restore does, goes on after an error, and shows every finding with its line, a caret and a way out.\nExit code 1 when there is an error. With --json: a line {"error":…} or {"warning":…} for each finding, then {"check":…} for each file.',
+  arguments: [RULE_FILE_ARGUMENT],
+  options: [...RULE_FILES],
+  examples: [
+    { line: 'sluice check /etc/iptables/rules.v4', says: 'before restoring it' },
+    { line: 'iptables-save | sluice check -4 -', says: 'what of the rules here Sluice could run' },
+  ],
+  async run(invocation, environment) {
+    let wrong = false;
+    for (const file of await readRuleFiles(invocation, environment)) {
+      const findings = [...file.diagnostics, ...unsupportedFindings(file, file.text.split('\n'))].sort(
+        (a, b) => a.span.line - b.span.line || a.span.column - b.span.column,
+      );
+      await report(file, findings, invocation.flag('json'), environment);
+      wrong ||= findings.some(({ severity }) => severity === 'error');
+    }
+    return wrong ? ExitCode.FINDING : ExitCode.OK;
+  },
+};
