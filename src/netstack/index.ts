@@ -6,6 +6,7 @@ export * from './defrag/index.ts';
 export * from './errno.ts';
 export * from './hooks/index.ts';
 export * from './icmp-error.ts';
+export * from './input/index.ts';
 export * from './ipv6-header.ts';
 export * from './netns.ts';
 export * from './skb.ts';

@@ -1,0 +1,3 @@
+/** How packets come in: header checks and local delivery. */
+export * from './ipv4.ts';
+export * from './ipv6.ts';
