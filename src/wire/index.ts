@@ -10,6 +10,7 @@
  */
 export * from './arp.ts';
 export * from './bytes.ts';
+export * from './capture/index.ts';
 export * from './checksum.ts';
 export * from './dccp.ts';
 export * from './ethernet.ts';
