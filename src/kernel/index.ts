@@ -10,5 +10,7 @@ export * from './link/index.ts';
 export * from './map/index.ts';
 export * from './netlink/index.ts';
 export * from './netns/index.ts';
+export * from './nft/index.ts';
+export * from './pin.ts';
 export * from './program/index.ts';
 export * from './sys/index.ts';

@@ -9,3 +9,4 @@ export {
   type MapValue,
   possibleCpus,
 } from './map.ts';
+export { RingBuffer } from './ringbuf.ts';

@@ -50,6 +50,11 @@ export interface NetlinkRequest {
   readonly parts: readonly Uint8Array[];
 }
 
+/** One message of a transaction; `what` names it in errors. */
+export interface NetlinkStep extends NetlinkRequest {
+  readonly what: string;
+}
+
 export class NetlinkSocket {
   readonly #socket: Fd;
   #sequence = 0;
@@ -82,30 +87,26 @@ export class NetlinkSocket {
   }
 
   /**
-   * Sends messages as one datagram (a transaction of nf_tables between its batch markers) and collects the errors of all.
-   * Messages that want no acknowledgement are answered only when they fail; `acknowledged` says how many want one.
+   * Sends messages as one datagram, a transaction of nf_tables between its batch markers. All of it takes effect, or
+   * nothing. @throws {SyscallError} naming the first step that failed
    */
-  transact(requests: readonly NetlinkRequest[], what: string): void {
+  transact(steps: readonly NetlinkStep[]): void {
     const first = this.#sequence + 1;
-    this.#send(
-      join(requests.map((request) => this.#encode(request.type, request.flags, request.parts))),
-      what,
-    );
-    let outstanding = requests.filter((request) => (request.flags & NLM_F_ACK) !== 0).length;
+    const whole = steps.at(-1)?.what ?? 'a netlink transaction';
+    this.#send(join(steps.map((step) => this.#encode(step.type, step.flags, step.parts))), whole);
+    let outstanding = steps.filter((step) => (step.flags & NLM_F_ACK) !== 0).length;
     let failure: SyscallError | undefined;
-    // The kernel reports every failed message, then stops acknowledging: read on until nothing is queued.
     while (outstanding > 0) {
       const bytes = this.#receive(failure === undefined);
       if (bytes === undefined) break;
       for (const message of decodeMessages(bytes)) {
         if (message.type !== NLMSG_ERROR) continue;
-        const error = readError(message, what);
-        failure ??= error && Object.assign(error, { step: message.sequence - first });
+        failure ??= readError(message, steps[message.sequence - first]?.what ?? whole);
         outstanding--;
       }
     }
     if (failure !== undefined) throw failure;
-    if (outstanding > 0) throw new SyscallError('netlink', Errno.ETIMEDOUT, what);
+    if (outstanding > 0) throw new SyscallError('netlink', Errno.ETIMEDOUT, whole);
   }
 
   close(): void {

@@ -1,3 +1,4 @@
+export { kernelBtf, kernelTypes } from './kerneltypes.ts';
 export {
   Program,
   type ProgramDescription,

@@ -1,0 +1,14 @@
+export { conntrackEnabled, disableConntrack, enableConntrack } from './conntrack.ts';
+export {
+  counter,
+  matchSocketFilter,
+  type NftExpression,
+  queue,
+  type Rejection,
+  reject,
+  type SocketFilter,
+  setMark,
+  verdict,
+} from './expression.ts';
+export type { NftFamily } from './protocol.ts';
+export { countNftRules, listNftTables, type NftChain, type NftTable, NftTransaction } from './transaction.ts';
