@@ -5,7 +5,7 @@
 
 import { Fd } from '../../src/kernel/index.ts';
 import { syscall, trySyscall } from '../../src/kernel/sys/syscall.ts';
-import { addressBytes, type Host } from './netns.ts';
+import type { Host } from './netns.ts';
 
 const AT_FDCWD = -100;
 const O_RDWR = 2;
@@ -79,5 +79,3 @@ export class Tap {
     while (trySyscall('read', this.#fd.number, buffer, buffer.length) > 0);
   }
 }
-
-export { addressBytes };
