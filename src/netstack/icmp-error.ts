@@ -3,7 +3,7 @@
  * Sources: RFC 792, RFC 1122 §3.2.2, RFC 1812 §4.3.2, RFC 4443; net/ipv4/icmp.c, net/ipv6/icmp.c.
  * Rate limits and the choice of the source address belong to whoever sends.
  */
-import { internetChecksum } from './checksum.ts';
+import { addToSum, finishSum, internetChecksum } from '../wire/index.ts';
 import type { NetDevice } from './skb.ts';
 
 export const ICMP_DEST_UNREACH = 3;
@@ -108,6 +108,6 @@ function buildIpv6(error: IcmpError, sender: IcmpSender): Uint8Array {
   view.setUint32(44, error.info);
   packet.set(quote, 48);
   // RFC 8200 §8.1: pseudo-header of both addresses, length and protocol.
-  view.setUint16(42, internetChecksum(packet.subarray(8), packet.length - 40 + IPPROTO_ICMPV6));
+  view.setUint16(42, finishSum(addToSum(packet.length - 40 + IPPROTO_ICMPV6, packet, 8, packet.length)));
   return packet;
 }

@@ -44,6 +44,15 @@ export function ipv6DefragHook(net: DefragContext, skb: SkBuff, state: NfHookSta
   return result === 0 ? NF_ACCEPT : NF_DROP;
 }
 
+// One function for all namespaces, which is its argument: generated hook programs can be shared then.
+function runIpv4(priv: unknown, skb: SkBuff, state: NfHookState): number {
+  return ipv4DefragHook(priv as DefragContext, skb, state);
+}
+
+function runIpv6(priv: unknown, skb: SkBuff, state: NfHookState): number {
+  return ipv6DefragHook(priv as DefragContext, skb, state);
+}
+
 /** Families that defragmentation is switched on for, one by one. */
 export type DefragFamily = 'ipv4' | 'ipv6';
 
@@ -56,8 +65,8 @@ export class DefragSwitch {
   constructor(net: DefragContext, registry: HookRegistry) {
     this.#registry = registry;
     const at = (family: DefragFamily, hooknum: number): NfHookOps => ({
-      hook: (_priv, skb, state) =>
-        family === 'ipv4' ? ipv4DefragHook(net, skb, state) : ipv6DefragHook(net, skb, state),
+      hook: family === 'ipv4' ? runIpv4 : runIpv6,
+      priv: net,
       pf: family === 'ipv4' ? NFPROTO_IPV4 : NFPROTO_IPV6,
       hooknum,
       priority: Priority.CONNTRACK_DEFRAG,

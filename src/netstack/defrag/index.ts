@@ -1,6 +1,8 @@
 /** Reassembly of IPv4 and IPv6 datagrams as Linux does it, and cutting them up again. */
 export * from './context.ts';
 export * from './ecn.ts';
+export * from './fragment-ipv4.ts';
+export * from './fragment-ipv6.ts';
 export * from './hook.ts';
 export * from './ipv4.ts';
 export * from './ipv4-queue.ts';

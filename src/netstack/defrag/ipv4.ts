@@ -1,7 +1,7 @@
 /**
  * IPv4 reassembly as Linux does it. Source: net/ipv4/ip_fragment.c; RFC 791, RFC 5722 (applied to IPv4 too).
  */
-import { internetChecksum } from '../checksum.ts';
+import { internetChecksum } from '../../wire/index.ts';
 import { Errno } from '../errno.ts';
 import { ICMP_EXC_FRAGTIME, ICMP_TIME_EXCEEDED } from '../icmp-error.ts';
 import { CbFlag, ETH_P_IP, type SkBuff } from '../skb.ts';

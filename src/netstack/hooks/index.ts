@@ -1,6 +1,8 @@
 /** Netfilter hooks: registration, verdicts, queues, links. */
 export * from './entries.ts';
 export * from './family.ts';
+export * from './generator/index.ts';
+export * from './link/index.ts';
 export * from './netfilter.ts';
 export * from './nfqueue.ts';
 export * from './queue.ts';

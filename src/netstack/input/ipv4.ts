@@ -2,7 +2,7 @@
  * The first look at an IPv4 packet, and its delivery to this host up to the upper protocol.
  * Source: net/ipv4/ip_input.c (ip_rcv_core, ip_local_deliver).
  */
-import { internetChecksum } from '../checksum.ts';
+import { internetChecksum } from '../../wire/index.ts';
 import type { DefragContext } from '../defrag/context.ts';
 import { ipDefrag, isIpv4Fragment } from '../defrag/ipv4.ts';
 import { IpDefragUser } from '../defrag/users.ts';
