@@ -27,7 +27,12 @@ export const GROUP_TABLES: Readonly<Record<TableGroup, readonly TableName[]>> = 
 export type Direction = 'ingress' | 'egress';
 
 export type AttachPoint =
-  | { readonly flavour: 'netfilter'; readonly group: TableGroup; readonly family: Family; readonly hook: Hook }
+  | {
+      readonly flavour: 'netfilter';
+      readonly group: TableGroup;
+      readonly family: Family;
+      readonly hook: Hook;
+    }
   | { readonly flavour: 'xdp' }
   | { readonly flavour: 'tcx'; readonly direction: Direction }
   | { readonly flavour: 'cgroup'; readonly direction: Direction };

@@ -213,9 +213,9 @@ export class Assembler<Tag = unknown> {
     const imm = size === 'u64' ? this.#signed(value) : this.#any32(value);
     return this.#emit(op.BPF_ST | op.BPF_MEM | width, base.number, 0, off, imm);
   }
-  /** `dst = *(size *)(base + offsetof(struct, member))`, the offset found when the program is loaded. */
-  loadField(size: op.LoadSize, dst: Register, base: Register, struct: string, member: string): this {
-    return this.#emit(loadOpcode(size), dst.number, base.number, 0, 0, { kind: 'field', struct, member });
+  /** `dst = *(size *)(base + offsetof(struct, member) + plus)`, the offset found when the program is loaded. */
+  loadField(size: op.LoadSize, dst: Register, base: Register, struct: string, member: string, plus = 0): this {
+    return this.#emit(loadOpcode(size), dst.number, base.number, plus, 0, { kind: 'field', struct, member });
   }
   /** `*(size *)(base + off) operation= src`, atomically; with `fetch`, src receives the old value. */
   atomic(

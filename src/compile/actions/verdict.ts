@@ -1,0 +1,20 @@
+/** How a section ends: accepted, dropped, hotdropped, malformed. Placed once behind its rules. */
+
+import { SystemCounter } from '../arena/layout.ts';
+import { emitTick } from '../emit/counter.ts';
+import type { Emission } from '../emit/emission.ts';
+import { emitHandOn } from './handed.ts';
+
+export function emitVerdicts(emission: Emission): void {
+  const { asm, hook, labels } = emission;
+  asm.at(undefined);
+  asm.place(labels.accept);
+  emitHandOn(emission);
+  asm.return(hook.accept);
+  asm.place(labels.malformed);
+  emitTick(emission, SystemCounter.malformed);
+  asm.goto(labels.drop);
+  asm.place(labels.hotdrop);
+  emitTick(emission, SystemCounter.hotdrops);
+  asm.place(labels.drop).return(hook.drop);
+}

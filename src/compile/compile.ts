@@ -1,0 +1,306 @@
+/** From rulesets to programs: lowers, refuses what cannot be done, plans, and writes code. Needs no kernel. */
+
+import type { IrTable } from '../ir/index.ts';
+import { Assembler, R0 } from '../isa/index.ts';
+import type { Family } from '../net/index.ts';
+import type { Ruleset, Span, TableName } from '../rules/index.ts';
+import { ACTIONS_MAP, ACTIONS_SIZE } from './actions/handed.ts';
+import { LOGS_BYTES, LOGS_MAP } from './actions/log.ts';
+import { SYSTEM_COUNTERS, SystemCounter } from './arena/layout.ts';
+import {
+  type AttachPoint,
+  entryIndex,
+  formatAttachPoint,
+  PROGRAM_ARRAY_SIZE,
+  programArrayName,
+} from './attach.ts';
+import { emitTick } from './emit/counter.ts';
+import { HandedActions, type MarkOperation } from './emit/emission.ts';
+import { Frame } from './emit/frame.ts';
+import { type LogPoint, LogPoints } from './emit/logpoint.ts';
+import { StateWords } from './emit/state.ts';
+import { CompileError, type Refusal } from './error.ts';
+import { hookEmitter } from './hooks/index.ts';
+import { type LoweredTable, lowerTable } from './lower/table.ts';
+import { type PlacedTable, type ProgramPlan, planPrograms } from './plan.ts';
+import type { CompiledProgram, MapDescription, RuleTag } from './program.ts';
+import { emitTakeOver } from './prologue/handover.ts';
+import { emitSection, type FragmentStrategy, type GenerationParts } from './section.ts';
+import { planCalls } from './strategies/inline/calls.ts';
+import { type HookName, hooksFor, obstacles } from './support.ts';
+
+/** Rules that one program of the strategy `inline` takes, all its chains together. */
+export const MAX_INLINE_RULES = 4096;
+const DEFAULT_HZ = 250;
+
+export interface CompileOptions {
+  readonly hooks: readonly HookName[];
+  /** Tables to compile; default: all that the rulesets have. */
+  readonly tables?: readonly TableName[];
+  /** Fragments at hooks where the kernel has not put them together; default `drop` at xdp and tcx, `rules` elsewhere. */
+  readonly fragments?: FragmentStrategy;
+  /** CONFIG_HZ of the machine that will run it; default 250. */
+  readonly hz?: number;
+  /** Mark operations that the policy's action chain knows already. */
+  readonly marks?: readonly MarkOperation[];
+}
+
+export interface CompiledPolicy {
+  readonly programs: readonly CompiledProgram[];
+  readonly maps: readonly MapDescription[];
+  /** The tables as compiled: which counter is whose. Counter c of a table is `SYSTEM_COUNTERS + firstCounter + c`. */
+  readonly tables: readonly PlacedTable[];
+  /** Counters of the generation, the system's included. */
+  readonly counters: number;
+  /** Initial state words. */
+  readonly state: readonly bigint[];
+  readonly logs: readonly LogPoint[];
+  /** What the action chain must do, where any program hands actions on. */
+  readonly marks: readonly MarkOperation[];
+  readonly rejects: Readonly<Record<Family, readonly number[]>>;
+  /** Things to tell the user: families that pass unfiltered, and the like. */
+  readonly notices: readonly string[];
+}
+
+/**
+ * Compiles rulesets (one a family at most) for the hooks.
+ * @throws {CompileError} with every rule that cannot be compiled
+ */
+export function compilePolicy(rulesets: readonly Ruleset[], options: CompileOptions): CompiledPolicy {
+  const lowered: LoweredTable[] = [];
+  for (const ruleset of rulesets) {
+    for (const table of ruleset.tables) {
+      if (options.tables !== undefined && !options.tables.includes(table.name)) continue;
+      lowered.push(lowerTable(table, ruleset.family));
+    }
+  }
+  const refusals = lowered.flatMap((table) => table.refusals);
+  const tables: PlacedTable[] = [];
+  let counters = 0;
+  for (const table of lowered) {
+    if (table.ir.table === 'nat') {
+      refusals.push(...refuseNat(table));
+      continue;
+    }
+    tables.push({ ir: table.ir, firstCounter: counters });
+    counters += table.ir.counters;
+  }
+  const plans = planPrograms(tables, options.hooks);
+  const spans = new Map(lowered.map((table) => [`${table.ir.family} ${table.ir.table}`, table.spans]));
+  refusals.push(...refuseAtHooks(plans, (table) => spans.get(`${table.family} ${table.table}`)));
+  if (refusals.length > 0) throw new CompileError(withoutRepeats(refusals));
+  return writePolicy(tables, counters, plans, options);
+}
+
+/** Writes the programs of lowered, checked tables. */
+export function writePolicy(
+  tables: readonly PlacedTable[],
+  ruleCounters: number,
+  plans: readonly ProgramPlan[],
+  options: CompileOptions,
+): CompiledPolicy {
+  const state = new StateWords();
+  const logs = new LogPoints();
+  const hz = options.hz ?? DEFAULT_HZ;
+  const programs: CompiledProgram[] = [];
+  const rejects: Record<Family, Set<number>> = { ipv4: new Set(), ipv6: new Set() };
+  let marks = options.marks ?? [];
+  for (const plan of plans) {
+    const fragments = fragmentsAt(plan.point, options.fragments);
+    const written = writeProgram(plan, { state, logs, hz, fragments }, marks);
+    programs.push(written.program);
+    marks = written.handed.marks;
+    for (const family of ['ipv4', 'ipv6'] as const) {
+      for (const reject of written.handed.rejects(family)) rejects[family].add(reject);
+    }
+  }
+  return {
+    programs,
+    maps: mapsOf(programs),
+    tables,
+    counters: SYSTEM_COUNTERS + ruleCounters,
+    state: state.initial,
+    logs: logs.list,
+    marks,
+    rejects: { ipv4: [...rejects.ipv4].sort(), ipv6: [...rejects.ipv6].sort() },
+    notices: noticesOf(tables),
+  };
+}
+
+function writeProgram(
+  plan: ProgramPlan,
+  parts: GenerationParts,
+  marks: readonly MarkOperation[],
+): { program: CompiledProgram; handed: HandedActions } {
+  const { point } = plan;
+  const asm = new Assembler<RuleTag>();
+  const hook = hookEmitter(point);
+  const lost = asm.label('lost');
+  const other = asm.label('other');
+  const otherFamily = asm.label('other_family');
+  const malformed = asm.label('malformed');
+  const sections = new Map(plan.sections.map((section) => [section.family, asm.label(section.family)]));
+  const handed = new HandedActions(marks);
+
+  hook.begin(asm);
+  emitTakeOver(asm, hook, lost);
+  hook.sort(asm, new Frame(), {
+    ipv4: sections.get('ipv4') ?? otherFamily,
+    ipv6: sections.get('ipv6') ?? otherFamily,
+    other,
+    malformed,
+  });
+  for (const section of plan.sections) {
+    asm.place(sections.get(section.family)!);
+    emitSection(asm, hook, section, parts, handed);
+  }
+  asm.at(undefined);
+  asm.place(other);
+  emitTick({ asm, hook }, SystemCounter.notIp);
+  asm.return(hook.accept);
+  asm.place(otherFamily);
+  emitTick({ asm, hook }, SystemCounter.otherFamily);
+  asm.return(hook.accept);
+  asm.place(malformed);
+  emitTick({ asm, hook }, SystemCounter.malformed);
+  asm.place(lost).mov32(R0, hook.drop).exit();
+  const program: CompiledProgram = {
+    name: `slc_p${entryIndex(point)}`,
+    point,
+    type: hook.type,
+    attachType: hook.attachType,
+    code: asm.finish(),
+  };
+  return { program, handed };
+}
+
+function fragmentsAt(point: AttachPoint, wanted: FragmentStrategy | undefined): FragmentStrategy {
+  if (point.flavour === 'netfilter' || point.flavour === 'cgroup') return 'rules';
+  return wanted ?? 'drop';
+}
+
+function refuseNat({ ir, spans }: LoweredTable): Refusal[] {
+  const refusals: Refusal[] = [];
+  for (const chain of ir.chains.values()) {
+    for (const rule of chain.rules) {
+      refusals.push({
+        code: 'NOT_COMPILED',
+        table: 'nat',
+        chain: chain.name,
+        rule: rule.source.rule,
+        span: spans.get(chain.name)?.[rule.source.rule - 1],
+        what: 'table nat',
+        reason:
+          'address translation stays with the kernel: load this table with iptables-restore, and the others here',
+        hooks: [],
+      });
+    }
+  }
+  return refusals;
+}
+
+function refuseAtHooks(
+  plans: readonly ProgramPlan[],
+  spansOf: (table: IrTable) => ReadonlyMap<string, readonly Span[]> | undefined,
+): Refusal[] {
+  const refusals: Refusal[] = [];
+  for (const { point, sections } of plans) {
+    for (const { before, local, forward } of sections) {
+      const runs = [...before, ...local, ...(forward ?? [])];
+      let rules = 0;
+      for (const run of runs) {
+        const plan = planCalls(run.table.chains, run.chain);
+        rules += plan.rules;
+        for (const chain of plan.order) {
+          for (const rule of chain.rules) {
+            const found = obstacles(rule, point);
+            if (found.length === 0) continue;
+            const span = spansOf(run.table)?.get(chain.name)?.[rule.source.rule - 1];
+            const hooks = hooksFor(rule);
+            for (const { what, reason } of found) {
+              const { table, chain: name, rule: number } = rule.source;
+              refusals.push({
+                code: 'NOT_AT_HOOK',
+                table,
+                chain: name,
+                rule: number,
+                span,
+                what,
+                reason,
+                hooks,
+              });
+            }
+          }
+        }
+      }
+      if (rules > MAX_INLINE_RULES && runs[0] !== undefined) {
+        refusals.push({
+          code: 'TOO_LONG',
+          table: runs[0].table.table,
+          chain: runs[0].chain,
+          rule: 0,
+          span: undefined,
+          what: `${rules} rules at ${formatAttachPoint(point)}`,
+          reason: `the strategy "inline" takes ${MAX_INLINE_RULES} rules in a program`,
+          hooks: [],
+        });
+      }
+    }
+  }
+  return refusals;
+}
+
+/** A rule that several hooks refuse for the same reason is told once. */
+function withoutRepeats(refusals: readonly Refusal[]): Refusal[] {
+  const seen = new Set<string>();
+  return refusals.filter((refusal) => {
+    const { table, chain, rule, what, reason } = refusal;
+    const key = JSON.stringify([refusal.span?.file, table, chain, rule, what, reason]);
+    if (seen.has(key)) return false;
+    seen.add(key);
+    return true;
+  });
+}
+
+function mapsOf(programs: readonly CompiledProgram[]): MapDescription[] {
+  const used = new Set<string>();
+  for (const { code } of programs) {
+    for (const reference of code.references.values()) if (reference.kind === 'map') used.add(reference.name);
+  }
+  const maps: MapDescription[] = [];
+  for (const name of new Set(programs.map(({ point }) => programArrayName(point)))) {
+    maps.push({
+      name,
+      type: 'BPF_MAP_TYPE_PROG_ARRAY',
+      keySize: 4,
+      valueSize: 4,
+      maxEntries: PROGRAM_ARRAY_SIZE,
+    });
+  }
+  if (used.has(LOGS_MAP)) {
+    maps.push({
+      name: LOGS_MAP,
+      type: 'BPF_MAP_TYPE_RINGBUF',
+      keySize: 0,
+      valueSize: 0,
+      maxEntries: LOGS_BYTES,
+    });
+  }
+  if (used.has(ACTIONS_MAP)) {
+    maps.push({
+      name: ACTIONS_MAP,
+      type: 'BPF_MAP_TYPE_HASH',
+      keySize: 8,
+      valueSize: 8,
+      maxEntries: ACTIONS_SIZE,
+    });
+  }
+  return maps;
+}
+
+function noticesOf(tables: readonly PlacedTable[]): string[] {
+  const has = (family: Family): boolean => tables.some(({ ir }) => ir.family === family);
+  if (has('ipv4') && !has('ipv6')) return ['the policy has no IPv6 rules: IPv6 packets pass'];
+  if (has('ipv6') && !has('ipv4')) return ['the policy has no IPv4 rules: IPv4 packets pass'];
+  return [];
+}

@@ -1,0 +1,149 @@
+/**
+ * The dispatcher: the small program that hangs at every attach point of a policy and stays there while generations come
+ * and go. It finds the namespace's record, chooses the generation and tail-calls its program. docs/arena.md has the protocol.
+ *
+ * Registers: r6 context, r7 root, r8 record, r9 the hook's own; r0..r5 scratch.
+ */
+import {
+  Assembler,
+  type Label,
+  R0,
+  R1,
+  R2,
+  R3,
+  R4,
+  R5,
+  R6,
+  R7,
+  R8,
+  R10,
+  type Register,
+} from '../isa/index.ts';
+import {
+  FLIGHT_SLOTS,
+  FLIGHTS_OFFSET,
+  Generation,
+  RECORD_PROBES,
+  RECORD_SIZE,
+  RECORD_SLOTS,
+  RECORDS_OFFSET,
+  Record,
+  ROOT_ALIGNMENT,
+  ROOT_BITS,
+} from './arena/layout.ts';
+import { type AttachPoint, entryIndex, programArrayName } from './attach.ts';
+import type { HookEmitter } from './hooks/hook.ts';
+import { hookEmitter } from './hooks/index.ts';
+import type { CompiledProgram, RuleTag } from './program.ts';
+import { emitHandoverPointer, emitIdentityBits, emitPackRoot } from './prologue/handover.ts';
+
+const RECORD_SHIFT = Math.log2(RECORD_SIZE);
+const ROOT_SHIFT = Math.log2(ROOT_ALIGNMENT);
+/** Frame slots. */
+const COOKIE = -8;
+const ROOTS = -16;
+const IDENTITY = -24;
+
+/**
+ * Where a packet stands on its way through a policy's hooks: at the `first` it notes which generation it met, at `later`
+ * ones it keeps to that; a policy whose packets meet one hook only needs neither (`only`).
+ */
+export type FlightRole = 'only' | 'first' | 'later';
+
+export function buildDispatcher(point: AttachPoint, role: FlightRole): CompiledProgram {
+  const asm = new Assembler<RuleTag>();
+  const hook = hookEmitter(point);
+  const drop = asm.label('drop');
+  const pass = asm.label('pass');
+  const chosen = asm.label('chosen');
+
+  hook.begin(asm);
+  hook.cookie(asm, R1);
+  asm.store('u64', R10, COOKIE, R1);
+  emitFindRecord(asm, drop);
+  emitChooseRoot(asm);
+  if (role !== 'only') emitFlight(asm, hook, role, chosen);
+  asm.place(chosen);
+
+  // Hand over, then leave for the program.
+  asm.jump('==', R7, 0, drop);
+  emitHandoverPointer(asm);
+  hook.identity(asm, R1);
+  emitIdentityBits(asm, R1);
+  asm.mov(R4, R7);
+  emitPackRoot(asm, R1, R4);
+  asm.store('u64', R3, 0, R1);
+  asm.castToKernel(R7, R7);
+  asm.load('u32', R3, R7, Generation.entries + 4 * entryIndex(point)).jump('==', R3, 0, pass);
+  asm.mov(R1, R6).loadMap(R2, programArrayName(point)).call('bpf_tail_call');
+  asm.place(drop).return(hook.drop);
+  asm.place(pass).return(hook.accept);
+  return {
+    name: `slc_d${entryIndex(point)}_${role}`,
+    point,
+    type: hook.type,
+    attachType: hook.attachType,
+    code: asm.finish(),
+  };
+}
+
+/** r8 = the namespace's record, as arena pointer. */
+function emitFindRecord(asm: Assembler<RuleTag>, missing: Label): void {
+  const found = asm.label('record');
+  asm.load('u64', R1, R10, COOKIE).jump('==', R1, 0, missing);
+  asm
+    .mov(R8, R1)
+    .and(R8, RECORD_SLOTS - 1)
+    .lsh(R8, RECORD_SHIFT)
+    .add(R8, RECORDS_OFFSET);
+  asm.castToKernel(R8, R8);
+  for (let probe = 0; probe < RECORD_PROBES; probe++) {
+    if (probe > 0) asm.add(R8, RECORD_SIZE);
+    asm.load('u64', R2, R8, Record.cookie).jump('==', R1, R2, found);
+  }
+  asm.goto(missing);
+  asm.place(found);
+}
+
+/** r7 = the root to run: `previous` once an unconfirmed deadline has passed, else `root`. */
+function emitChooseRoot(asm: Assembler<RuleTag>): void {
+  const confirmed = asm.label('confirmed');
+  asm.load('u64', R7, R8, Record.root).store('u64', R10, ROOTS, R7);
+  asm.mov32(R7, R7);
+  asm.load('u64', R1, R8, Record.deadline).jump('==', R1, 0, confirmed);
+  asm.call('bpf_ktime_get_ns').load('u64', R1, R8, Record.deadline);
+  asm.jump('<', R0, R1, confirmed);
+  asm.load('u64', R1, R10, ROOTS).rsh(R1, 32).jump('==', R1, 0, confirmed).mov(R7, R1);
+  asm.place(confirmed);
+}
+
+/** While a commit is under way: the first hook notes the root, later ones follow the note. */
+function emitFlight(asm: Assembler<RuleTag>, hook: HookEmitter, role: FlightRole, chosen: Label): void {
+  asm.load('u32', R5, R8, Record.inFlight).jump('==', R5, 0, chosen);
+  hook.identity(asm, R1);
+  asm.store('u64', R10, IDENTITY, R1);
+  emitFlightPointer(asm, R3, R1);
+  asm.load('u64', R1, R10, IDENTITY);
+  emitIdentityBits(asm, R1);
+  if (role === 'first') {
+    asm.mov(R4, R7);
+    emitPackRoot(asm, R1, R4);
+    asm.store('u64', R3, 0, R1);
+    return;
+  }
+  asm
+    .load('u64', R2, R3, 0)
+    .xor(R2, R1)
+    .jump('>', R2, 2 ** ROOT_BITS - 1, chosen);
+  asm.lsh(R2, ROOT_SHIFT).jump('!=', R2, R5, chosen).mov(R7, R5);
+}
+
+/** `to` = pointer to the flight word of the packet whose identity is in `identity`. */
+function emitFlightPointer(asm: Assembler<RuleTag>, to: Register, identity: Register): void {
+  // Identities are multiples of 8, and so are the places of the words.
+  asm
+    .mov(to, identity)
+    .and(to, (FLIGHT_SLOTS - 1) * 8)
+    .add(to, FLIGHTS_OFFSET)
+    .castToKernel(to, to);
+}

@@ -1,0 +1,22 @@
+/** Copies from the packet, by way of the hook's own reading. */
+import { type Label, R4, R10, type Register } from '../../isa/index.ts';
+import type { PacketOffset } from '../hooks/hook.ts';
+import type { Emission } from './emission.ts';
+
+/** `bytes` bytes to the frame at `to`; to `short` when they are not all there. Uses r0..r5. */
+export function emitCopy(
+  emission: Emission,
+  to: number,
+  from: PacketOffset,
+  bytes: number,
+  short: Label,
+): void {
+  emission.asm.mov(R4, bytes);
+  emitCopyVariable(emission, to, from, short);
+}
+
+/** As {@link emitCopy} for a length in r4, which the verifier must know to be at least 1 and within the block at `to`. */
+export function emitCopyVariable(emission: Emission, to: number, from: PacketOffset, short: Label): void {
+  const { asm, hook } = emission;
+  hook.read(emission, (register: Register) => asm.mov(register, R10).add(register, to), from, short);
+}

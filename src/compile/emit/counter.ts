@@ -1,0 +1,45 @@
+/**
+ * Counting a packet: packets += 1, bytes += the packet's length.
+ *
+ * Plain loads and stores on this CPU's copy where only softirq runs; atomic additions where process context can be
+ * interrupted between the two (design decision 14).
+ */
+import { R1, R2, R3, R8, R10, type Register } from '../../isa/index.ts';
+import { COUNTER_SIZE } from '../arena/layout.ts';
+import { needsAtomicCounters } from '../attach.ts';
+import type { Emission } from './emission.ts';
+
+/** Loads and stores take 16-bit offsets. */
+const REACH = 0x7ff0;
+
+/** Counts the packet at a counter of the generation. Uses r1, r2, r3. */
+export function emitCount(emission: Emission, counter: number): void {
+  const { asm, facts } = emission;
+  const offset = counter * COUNTER_SIZE;
+  let base: Register = R8;
+  let at = offset;
+  if (offset > REACH) {
+    base = R3;
+    at = 0;
+    asm.mov(R3, R8).add(R3, offset);
+  }
+  if (needsAtomicCounters(emission.hook.point)) {
+    asm.mov(R1, 1).atomic('add', 'u64', base, at, R1);
+    asm.load('u32', R1, R10, facts.offset('length')).atomic('add', 'u64', base, at + 8, R1);
+    return;
+  }
+  asm.load('u64', R1, base, at).add(R1, 1).store('u64', base, at, R1);
+  asm.load('u64', R1, base, at + 8).load('u32', R2, R10, facts.offset('length'));
+  asm.add(R1, R2).store('u64', base, at + 8, R1);
+}
+
+/** Counts one packet without its bytes: for events before the length is known. Uses r1, r3. */
+export function emitTick(emission: Pick<Emission, 'asm' | 'hook'>, counter: number): void {
+  const { asm, hook } = emission;
+  const at = counter * COUNTER_SIZE;
+  if (needsAtomicCounters(hook.point)) {
+    asm.mov(R1, 1).atomic('add', 'u64', R8, at, R1);
+    return;
+  }
+  asm.load('u64', R1, R8, at).add(R1, 1).store('u64', R8, at, R1);
+}

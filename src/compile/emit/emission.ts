@@ -1,0 +1,88 @@
+/**
+ * What the emitters of predicates, actions and strategies share while one family section of a program is written.
+ *
+ * Registers, from the prologue on: r6 the context, r7 the generation's root (arena pointer), r8 this CPU's counters
+ * (arena pointer), r9 the hook's own (see hooks/). r0..r5 are anybody's between two emitters.
+ */
+import type { Assembler, Label } from '../../isa/index.ts';
+import type { Family } from '../../net/index.ts';
+import type { HookEmitter } from '../hooks/hook.ts';
+import type { RuleTag } from '../program.ts';
+import type { Facts } from './fact.ts';
+import type { Frame } from './frame.ts';
+import type { LogPoints } from './logpoint.ts';
+import type { StateWords } from './state.ts';
+
+/** mark = (mark & ~mask) ^ value */
+export interface MarkOperation {
+  readonly value: number;
+  readonly mask: number;
+}
+
+export interface Emission {
+  readonly asm: Assembler<RuleTag>;
+  readonly hook: HookEmitter;
+  readonly family: Family;
+  readonly facts: Facts;
+  readonly frame: Frame;
+  readonly state: StateWords;
+  readonly handed: HandedActions;
+  readonly logs: LogPoints;
+  readonly labels: VerdictLabels;
+  /** Jiffies a second of the machine that will run it. */
+  readonly hz: number;
+}
+
+/** Where verdicts are carried out: placed once per section. */
+export interface VerdictLabels {
+  readonly accept: Label;
+  readonly drop: Label;
+  /** Counts a hotdrop, then drops. */
+  readonly hotdrop: Label;
+  /** Counts a packet that cannot be parsed, then drops. */
+  readonly malformed: Label;
+}
+
+/**
+ * What the netfilter action chain must be able to do for the programs of a policy. Mark operations keep their numbers
+ * over generations (a chain serves the old and the new at once), so a compilation starts from those of the last one.
+ */
+export class HandedActions {
+  readonly #marks: MarkOperation[];
+  readonly #rejects = new Set<string>();
+  #used = false;
+
+  constructor(known: readonly MarkOperation[] = []) {
+    this.#marks = [...known];
+  }
+
+  /** True once a rule of the section hands something on. */
+  get used(): boolean {
+    return this.#used;
+  }
+
+  get marks(): readonly MarkOperation[] {
+    return this.#marks;
+  }
+
+  /** enum ipt_reject_with or ip6t_reject_with, by family, in order. */
+  rejects(family: Family): readonly number[] {
+    const own = [...this.#rejects].filter((key) => key.startsWith(`${family} `));
+    return own.map((key) => Number(key.slice(family.length + 1))).sort((a, b) => a - b);
+  }
+
+  reject(family: Family, reject: number): void {
+    this.#used = true;
+    this.#rejects.add(`${family} ${reject}`);
+  }
+
+  /** Number of the operation, from 0. */
+  mark(operation: MarkOperation): number {
+    this.#used = true;
+    const found = this.#marks.findIndex(
+      (known) => known.value === operation.value && known.mask === operation.mask,
+    );
+    if (found >= 0) return found;
+    return this.#marks.push(operation) - 1;
+  }
+}

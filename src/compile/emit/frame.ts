@@ -1,0 +1,59 @@
+/**
+ * The 512 bytes of stack of a program: where the facts about the packet and scratch space lie.
+ *
+ * Facts are 32-bit words in slots of 8 bytes, in the upper half of the slot. The verifier tracks what is stored at
+ * multiples of 8, and what a comparison then tells about it: each rule would make another state to explore. It does
+ * not track the upper halves, so a fact stays "any number" and the states behind two rules are equal.
+ */
+import { IsaError } from '../../isa/index.ts';
+
+const FRAME_SIZE = 512;
+
+export class Frame {
+  #used = 0;
+  readonly #words = new Map<string, number>();
+  readonly #blocks = new Map<string, number>();
+
+  /** Bytes in use. */
+  get size(): number {
+    return this.#used;
+  }
+
+  /** Offset from r10 of the word of that name, made at first use; its neighbours are not to be relied on. */
+  word(name: string): number {
+    const known = this.#words.get(name);
+    if (known !== undefined) return known;
+    const offset = this.#take(8, name) + 4;
+    this.#words.set(name, offset);
+    return offset;
+  }
+
+  /** Offset of an 8-byte slot whose contents the verifier follows: return sites, saved pointers. */
+  slot(name: string): number {
+    return this.block(name, 8);
+  }
+
+  /** Offset of `bytes` bytes, 8-aligned, contiguous upwards. A second use of the name must not ask for more. */
+  block(name: string, bytes: number): number {
+    const known = this.#blocks.get(name);
+    if (known !== undefined) return known;
+    const offset = this.#take(alignToSlot(bytes), name);
+    this.#blocks.set(name, offset);
+    return offset;
+  }
+
+  #take(bytes: number, name: string): number {
+    this.#used += bytes;
+    if (this.#used > FRAME_SIZE) {
+      throw new IsaError(
+        'ISA_FIELD_RANGE',
+        `no room on the stack for ${name}: ${this.#used} of ${FRAME_SIZE} bytes`,
+      );
+    }
+    return -this.#used;
+  }
+}
+
+function alignToSlot(bytes: number): number {
+  return Math.ceil(bytes / 8) * 8;
+}

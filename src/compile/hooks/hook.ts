@@ -1,0 +1,56 @@
+/**
+ * A hook flavour: how a program of this kind gets at its packet and its surroundings, and how it says a verdict.
+ *
+ * All packet offsets are counted from the network header.
+ */
+import type { Assembler, AttachType, Label, ProgramType, Register } from '../../isa/index.ts';
+import type { AttachPoint } from '../attach.ts';
+import type { Emission } from '../emit/emission.ts';
+import type { Fact } from '../emit/fact.ts';
+import type { Frame } from '../emit/frame.ts';
+import type { RuleTag } from '../program.ts';
+
+/** Offset from the network header: a constant, and the 32-bit word at a frame offset when one is given. */
+export interface PacketOffset {
+  readonly constant: number;
+  readonly word?: number;
+}
+
+/** Where the sections of a program begin, by what the packet is. */
+export interface FamilyLabels {
+  readonly ipv4: Label;
+  readonly ipv6: Label;
+  /** Neither: passes, counted. */
+  readonly other: Label;
+  /** Cut short or too deeply tagged: dropped, counted. */
+  readonly malformed: Label;
+}
+
+export interface HookEmitter {
+  readonly point: AttachPoint;
+  readonly type: ProgramType;
+  readonly attachType: AttachType;
+  /** Return values. */
+  readonly accept: number;
+  readonly drop: number;
+
+  /** First instructions: r6 = context, r9 = the hook's own; r1 holds the context at entry. */
+  begin(asm: Assembler<RuleTag>): void;
+  /** `to` = the packet's identity, the same at every hook of this packet. Uses r1 (`to` may be r1) and r2. */
+  identity(asm: Assembler<RuleTag>, to: Register): void;
+  /** `to` = the cookie of the namespace. Uses r0..r5. */
+  cookie(asm: Assembler<RuleTag>, to: Register): void;
+  /** Sorts the packet by family. Uses r0..r5, may use `frame`. */
+  sort(asm: Assembler<RuleTag>, frame: Frame, labels: FamilyLabels): void;
+  /** Before the first {@link read} of a section. */
+  open(emission: Emission): void;
+  /**
+   * Copies r4 bytes of the packet to where `place` makes a register point (it may use that register alone); goes to
+   * `short` when they are not all there. Uses r0..r5. See emit/copy.ts.
+   */
+  read(emission: Emission, place: (register: Register) => void, from: PacketOffset, short: Label): void;
+  /** Stores what the hook knows of the packet besides its bytes: devices, mark, state, ... Uses r0..r5. */
+  facts(emission: Emission): void;
+  /** Facts that this hook can provide besides those in the packet's bytes. */
+  readonly provides: ReadonlySet<Fact>;
+}

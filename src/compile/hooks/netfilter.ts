@@ -1,0 +1,146 @@
+/**
+ * BPF_PROG_TYPE_NETFILTER (net/netfilter/nf_bpf_link.c): context struct bpf_nf_ctx { state; skb }, both kernel pointers.
+ *
+ * r9 is the sk_buff. The packet is read through a dynptr, which starts at the network header at all five hooks and is
+ * read-only; devices, mark and conntrack state are read from the kernel's structures.
+ */
+import {
+  type Assembler,
+  type Label,
+  R0,
+  R1,
+  R2,
+  R3,
+  R4,
+  R5,
+  R6,
+  R9,
+  R10,
+  type Register,
+} from '../../isa/index.ts';
+import type { AttachPoint } from '../attach.ts';
+import type { Emission } from '../emit/emission.ts';
+import type { Fact } from '../emit/fact.ts';
+import type { Frame } from '../emit/frame.ts';
+import type { RuleTag } from '../program.ts';
+import { emitConntrackFacts } from './conntrack.ts';
+import { emitDeviceName } from './device.ts';
+import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
+
+const CONTEXT_STATE = 0;
+const CONTEXT_SKB = 8;
+const NF_DROP = 0;
+const NF_ACCEPT = 1;
+/** skb->mac_header of a packet that has none. */
+const NO_MAC_HEADER = 0xffff;
+const ETH_HLEN = 14;
+const ETH_SOURCE = 6;
+const ARPHRD_ETHER = 1;
+
+const PROVIDES: ReadonlySet<Fact> = new Set<Fact>([
+  'inDevice',
+  'outDevice',
+  'inIfindex',
+  'outIfindex',
+  'mark',
+  'packetType',
+  'ctState',
+  'ctStatus',
+  'ctDirection',
+  'ctMark',
+  'macSource',
+  'hasMac',
+]);
+
+export class NetfilterHook implements HookEmitter {
+  readonly point: AttachPoint & { flavour: 'netfilter' };
+  readonly type = 'BPF_PROG_TYPE_NETFILTER';
+  readonly attachType = 'BPF_NETFILTER';
+  readonly accept: number = NF_ACCEPT;
+  readonly drop: number = NF_DROP;
+  readonly provides: ReadonlySet<Fact> = PROVIDES;
+
+  constructor(point: AttachPoint & { flavour: 'netfilter' }) {
+    this.point = point;
+  }
+
+  begin(asm: Assembler<RuleTag>): void {
+    asm.mov(R6, R1).load('u64', R9, R6, CONTEXT_SKB);
+  }
+
+  identity(asm: Assembler<RuleTag>, to: Register): void {
+    asm.mov(to, R9).loadMap(R2, 'arena').sub(to, R2);
+  }
+
+  cookie(asm: Assembler<RuleTag>, to: Register): void {
+    asm.load('u64', R1, R6, CONTEXT_STATE);
+    asm.loadField('u64', R1, R1, 'nf_hook_state', 'net').loadField('u64', to, R1, 'net', 'net_cookie');
+  }
+
+  sort(asm: Assembler<RuleTag>, _frame: Frame, labels: FamilyLabels): void {
+    asm.goto(this.point.family === 'ipv4' ? labels.ipv4 : labels.ipv6);
+  }
+
+  open(emission: Emission): void {
+    const { asm, frame } = emission;
+    asm.mov(R1, R9).mov(R2, 0).mov(R3, R10).add(R3, frame.block('dynptr', 16));
+    asm.callKfunc('bpf_dynptr_from_skb');
+    asm.loadField('u32', R1, R9, 'sk_buff', 'len').store('u32', R10, emission.facts.offset('length'), R1);
+  }
+
+  read(emission: Emission, place: (register: Register) => void, from: PacketOffset, short: Label): void {
+    const { asm, frame } = emission;
+    asm.mov(R2, R4);
+    if (from.word === undefined) asm.mov(R4, from.constant);
+    else asm.load('u32', R4, R10, from.word);
+    if (from.word !== undefined && from.constant !== 0) asm.add(R4, from.constant);
+    place(R1);
+    asm.mov(R3, R10).add(R3, frame.block('dynptr', 16));
+    asm.mov(R5, 0).call('bpf_dynptr_read').jump('!=', R0, 0, short);
+  }
+
+  facts(emission: Emission): void {
+    const { asm, facts } = emission;
+    for (const side of ['in', 'out'] as const) {
+      const name = side === 'in' ? 'inDevice' : 'outDevice';
+      const index = side === 'in' ? 'inIfindex' : 'outIfindex';
+      if (!facts.has(name) && !facts.has(index)) continue;
+      // A missing device is a null pointer; reading through it gives zeros, the empty name.
+      asm.load('u64', R1, R6, CONTEXT_STATE).loadField('u64', R1, R1, 'nf_hook_state', side);
+      if (facts.has(index)) {
+        asm.loadField('u32', R2, R1, 'net_device', 'ifindex').store('u32', R10, facts.offset(index), R2);
+      }
+      if (facts.has(name)) emitDeviceName(emission, name, R1);
+    }
+    if (facts.has('mark')) {
+      asm.loadField('u32', R1, R9, 'sk_buff', 'mark').store('u32', R10, facts.offset('mark'), R1);
+    }
+    if (facts.has('packetType')) {
+      // A bit field of three bits, the lowest of its byte, which has a name of its own for that purpose.
+      asm.loadField('u8', R1, R9, 'sk_buff', '__pkt_type_offset').and(R1, 7);
+      asm.store('u32', R10, facts.offset('packetType'), R1);
+    }
+    if (facts.has('ctState')) emitConntrackFacts(emission);
+    if (facts.has('hasMac')) this.#macSource(emission);
+  }
+
+  /** xt_mac.c mac_mt: an Ethernet device, and a link-layer header that lies before the data. */
+  #macSource(emission: Emission): void {
+    const { asm, facts, frame } = emission;
+    const done = asm.label('no_mac');
+    for (const word of [0, 1]) asm.store('u32', R10, facts.offset('macSource', word), 0);
+    asm.store('u32', R10, facts.offset('hasMac'), 0);
+    asm.loadField('u64', R1, R9, 'sk_buff', 'dev').loadField('u16', R1, R1, 'net_device', 'type');
+    asm.jump('!=', R1, ARPHRD_ETHER, done);
+    asm.loadField('u16', R1, R9, 'sk_buff', 'mac_header').jump('==', R1, NO_MAC_HEADER, done);
+    asm.loadField('u64', R3, R9, 'sk_buff', 'head').add(R3, R1);
+    asm.loadField('u64', R2, R9, 'sk_buff', 'data').sub(R2, R3).jump('s<', R2, ETH_HLEN, done);
+    const buffer = frame.block('scratch', 8);
+    asm.add(R3, ETH_SOURCE).mov(R1, R10).add(R1, buffer).mov(R2, 6).call('bpf_probe_read_kernel');
+    asm.jump('!=', R0, 0, done);
+    asm.load('u32', R1, R10, buffer).store('u32', R10, facts.offset('macSource', 0), R1);
+    asm.load('u16', R1, R10, buffer + 4).store('u32', R10, facts.offset('macSource', 1), R1);
+    asm.store('u32', R10, facts.offset('hasMac'), 1);
+    asm.place(done);
+  }
+}

@@ -1,0 +1,123 @@
+/** A parsed table as IR: every rule its predicates, its action and its counter; what has no semantics is refused. */
+import type { Action, IrChain, IrRule, IrTable } from '../../ir/index.ts';
+import type { Family } from '../../net/index.ts';
+import type { Chain, Rule, RuleContext, Span, Table } from '../../rules/index.ts';
+import type { Refusal } from '../error.ts';
+import { lowerBase } from './base.ts';
+
+export interface LoweredTable {
+  readonly ir: IrTable;
+  /** Rules that could not be lowered. The IR has them not; with any, it must not be compiled as it is. */
+  readonly refusals: readonly Refusal[];
+  /** Where each rule stands in the text, by chain: for refusals of later passes. */
+  readonly spans: ReadonlyMap<string, readonly Span[]>;
+}
+
+export function lowerTable(table: Table, family: Family): LoweredTable {
+  const refusals: Refusal[] = [];
+  const chains = new Map<string, IrChain>();
+  const spans = new Map<string, Span[]>();
+  let counters = 0;
+  for (const chain of table.chains) {
+    const rules: IrRule[] = [];
+    for (const [index, rule] of chain.rules.entries()) {
+      const lowering = new RuleLowering(table, chain, rule, index + 1, family);
+      rules.push(lowering.lower(counters));
+      refusals.push(...lowering.refusals);
+      counters += 1;
+    }
+    spans.set(
+      chain.name,
+      chain.rules.map((rule) => rule.span),
+    );
+    if (chain.policy === undefined) {
+      chains.set(chain.name, { name: chain.name, rules });
+    } else {
+      const verdict = chain.policy === 'DROP' ? 'drop' : 'accept';
+      chains.set(chain.name, { name: chain.name, rules, policy: { verdict, counter: counters } });
+      counters += 1;
+    }
+  }
+  return { ir: { family, table: table.name, chains, counters }, refusals, spans };
+}
+
+class RuleLowering {
+  readonly refusals: Refusal[] = [];
+  readonly #table: Table;
+  readonly #chain: Chain;
+  readonly #rule: Rule;
+  readonly #number: number;
+  readonly #family: Family;
+
+  constructor(table: Table, chain: Chain, rule: Rule, number: number, family: Family) {
+    this.#table = table;
+    this.#chain = chain;
+    this.#rule = rule;
+    this.#number = number;
+    this.#family = family;
+  }
+
+  lower(counter: number): IrRule {
+    const predicates = lowerBase(this.#rule.base, this.#family);
+    for (const match of this.#rule.matches) {
+      const { semantics } = match.extension;
+      if (semantics === undefined) {
+        this.#refuse(
+          match.span,
+          `match ${match.name}`,
+          'this match is read and printed, but nothing can run it yet',
+        );
+      } else {
+        predicates.push(...semantics.lower(match.state, this.#context()));
+      }
+    }
+    const source = { table: this.#table.name, chain: this.#chain.name, rule: this.#number };
+    return { predicates, action: this.#action(), counter, source };
+  }
+
+  #action(): Action {
+    const { target } = this.#rule;
+    if (target === undefined) return { kind: 'continue' };
+    switch (target.kind) {
+      case 'chain':
+        return { kind: target.goto ? 'goto' : 'jump', chain: target.chain };
+      case 'verdict':
+        if (target.verdict === 'QUEUE') {
+          this.#refuse(target.span, 'target QUEUE', 'no program may hand a packet to user space');
+          return { kind: 'drop' };
+        }
+        return { kind: ({ ACCEPT: 'accept', DROP: 'drop', RETURN: 'return' } as const)[target.verdict] };
+      case 'extension': {
+        const { semantics } = target.extension;
+        if (semantics === undefined) {
+          this.#refuse(
+            target.span,
+            `target ${target.name}`,
+            'this target is read and printed, but nothing can run it yet',
+          );
+          return { kind: 'drop' };
+        }
+        return semantics.lower(target.state, this.#context());
+      }
+    }
+  }
+
+  #context(): RuleContext {
+    const { protocol } = this.#rule.base;
+    const known = { family: this.#family, table: this.#table.name, chain: this.#chain.name };
+    return protocol === undefined ? known : { ...known, protocol };
+  }
+
+  #refuse(span: Span, what: string, reason: string): void {
+    this.refusals.push({
+      code: 'NOT_COMPILED',
+      table: this.#table.name,
+      chain: this.#chain.name,
+      rule: this.#number,
+      span,
+      what,
+      reason,
+      hooks: [],
+    });
+  }
+}

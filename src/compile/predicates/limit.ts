@@ -1,0 +1,63 @@
+/**
+ * Token bucket of xt_limit.c, its arithmetic to the bit: credit grows by CREDITS_PER_JIFFY a jiffy, in 32 bits that may
+ * wrap, up to the cap; a packet costs `cost`. Credit and clock are one 64-bit word, exchanged atomically, so that all
+ * CPUs share one bucket. All zero is a bucket nobody has used: full, with the clock at now.
+ */
+
+import type { LimitPredicate } from '../../ir/index.ts';
+import { type Label, R0, R1, R2, R3, R4, R5, R7, R10 } from '../../isa/index.ts';
+import type { Emission } from '../emit/emission.ts';
+import { emitStatePointer } from '../emit/state.ts';
+
+/** Attempts to exchange the word; a failed one means that another CPU took a packet in between. */
+const ATTEMPTS = 64;
+const REFERENCE_HZ = 250;
+const SECONDS_A_DAY = 86400;
+
+/** The largest power of two of credits a jiffy that a day of jiffies does not overflow. */
+export function creditsPerJiffy(hz: number): number {
+  return 2 ** Math.floor(Math.log2(0xffffffff / (hz * SECONDS_A_DAY)));
+}
+
+/** The predicate's numbers are of HZ=250; other clocks have other credits a second. */
+function rescale(credits: number, hz: number): number {
+  const perSecond = hz * creditsPerJiffy(hz);
+  const reference = REFERENCE_HZ * creditsPerJiffy(REFERENCE_HZ);
+  return Math.min(0xffffffff, Math.floor((credits * perSecond) / reference));
+}
+
+/** `key` names the rule's bucket. Uses r0..r5. */
+export function emitLimit(emission: Emission, predicate: LimitPredicate, key: string, fail: Label): void {
+  const { asm, frame, hz } = emission;
+  const cost = rescale(predicate.cost, hz);
+  const cap = rescale(predicate.cap, hz);
+  const word = emission.state.allot(key, 0n);
+  const again = asm.label('limit_again');
+  const used = asm.label('limit_used');
+  const capped = asm.label('limit_capped');
+  const compare = asm.label('limit_exchange');
+  const attempts = frame.slot('attempts');
+  const granted = frame.word('granted');
+
+  asm.store('u64', R10, attempts, ATTEMPTS);
+  asm.place(again);
+  asm.load('u64', R1, R10, attempts).jump('==', R1, 0, fail).sub(R1, 1).store('u64', R10, attempts, R1);
+  asm.call('bpf_jiffies64').mov32(R4, R0);
+  emitStatePointer(asm, R7, word);
+  asm.load('u64', R0, R3, 0);
+  // r2 = credit before, r1 = jiffies then, r4 = jiffies now.
+  asm.mov32(R2, R0).mov(R1, R0).rsh(R1, 32);
+  asm.jump('!=', R0, 0, used);
+  asm.loadConstant(R2, cap).mov(R1, R4);
+  asm.place(used);
+  asm.mov32(R5, R4).sub32(R5, R1).mov32(R1, creditsPerJiffy(hz));
+  asm.alu32('mul', R5, R1).add32(R2, R5);
+  asm.jump32('<=', R2, cap, capped).mov32(R2, cap | 0);
+  asm.place(capped);
+  asm.store('u32', R10, granted, 0).jump32('<', R2, cost, compare);
+  asm.sub32(R2, cost).store('u32', R10, granted, 1);
+  asm.place(compare);
+  asm.lsh(R4, 32).or(R2, R4);
+  asm.mov(R4, R0).compareExchange('u64', R3, 0, R2).jump('!=', R0, R4, again);
+  asm.load('u32', R1, R10, granted).jump('==', R1, 0, fail);
+}

@@ -1,0 +1,134 @@
+/**
+ * Facts of an IPv6 packet (RFC 8200) and of its extension chain, walked as ipv6_find_hdr does (net/ipv6/exthdrs_core.c).
+ *
+ * The walk is bounded: a longer chain has no end as far as rules are concerned, and the first rule that asks for the
+ * protocol drops the packet, as iptables does with a chain that it cannot read.
+ */
+import { R1, R2, R3, R10 } from '../../isa/index.ts';
+import { emitCopy } from '../emit/copy.ts';
+import type { Emission } from '../emit/emission.ts';
+import { EXTENSION_HEADERS } from '../emit/fact.ts';
+import { emitTransportFacts } from './transport.ts';
+
+const HEADER = 40;
+/** Extension headers that are followed. */
+export const MAX_EXTENSION_HEADERS = 32;
+
+const NEXTHDR_FRAGMENT = 44;
+const NEXTHDR_AUTH = 51;
+const NEXTHDR_NONE = 59;
+const FRAGMENT_HEADER = 8;
+
+/** Uses r0..r5 and the frame's scratch block. */
+export function emitIpv6Facts(emission: Emission): void {
+  const { asm, facts, frame, hook, labels } = emission;
+  const header = frame.block('scratch', HEADER);
+  const netfilter = hook.point.flavour === 'netfilter';
+  emitCopy(emission, header, { constant: 0 }, HEADER, labels.malformed);
+  asm.load('u8', R1, R10, header).rsh(R1, 4).jump('!=', R1, 6, labels.malformed);
+  if (!netfilter || facts.has('ipLength')) {
+    asm
+      .load('u16', R1, R10, header + 4)
+      .toBe(R1, 16)
+      .add(R1, HEADER);
+    if (!netfilter) asm.store('u32', R10, facts.offset('length'), R1);
+    if (facts.has('ipLength')) asm.store('u32', R10, facts.offset('ipLength'), R1);
+  }
+  if (facts.has('tos')) {
+    asm.load('u16', R1, R10, header).toBe(R1, 16).rsh(R1, 4).and(R1, 0xff);
+    asm.store('u32', R10, facts.offset('tos'), R1);
+  }
+  if (facts.has('ttl')) asm.load('u8', R1, R10, header + 7).store('u32', R10, facts.offset('ttl'), R1);
+  const start = { source: 8, destination: 24 } as const;
+  for (const fact of ['source', 'destination'] as const) {
+    if (!facts.has(fact)) continue;
+    for (let word = 0; word < 4; word++) {
+      asm
+        .load('u32', R1, R10, header + start[fact] + word * 4)
+        .store('u32', R10, facts.offset(fact, word), R1);
+    }
+  }
+  if (facts.has('protocol')) emitExtensionWalk(emission, header);
+  emitTransportFacts(emission);
+}
+
+/** `protocol`, `transportOffset`, `fragmentOffset` and the extension headers met; the fixed header is at `header`. */
+function emitExtensionWalk(emission: Emission, header: number): void {
+  const { asm, facts, frame } = emission;
+  const protocol = facts.offset('protocol');
+  const offset = facts.offset('transportOffset');
+  const fragment = facts.offset('fragmentOffset');
+  const missing = facts.offset('protocolMissing');
+  const rounds = frame.slot('extensionRounds');
+  const walk = asm.label('extension_walk');
+  const isExtension = asm.label('extension');
+  const found = asm.label('protocol_found');
+  const lost = asm.label('protocol_lost');
+  const done = asm.label('extension_done');
+  const advance = asm.label('extension_next');
+
+  asm.load('u8', R1, R10, header + 6).store('u32', R10, protocol, R1);
+  asm.store('u32', R10, offset, HEADER).store('u32', R10, fragment, 0);
+  for (const fact of ['isFragment', 'fragmentHeader', 'authHeader', 'extensionHeaders'] as const) {
+    if (facts.has(fact)) asm.store('u32', R10, facts.offset(fact), 0);
+  }
+  asm.store('u64', R10, rounds, 0);
+
+  asm.place(walk);
+  asm.load('u64', R2, R10, rounds).add(R2, 1).store('u64', R10, rounds, R2);
+  asm.load('u32', R1, R10, protocol);
+  for (const [bit, kind] of EXTENSION_HEADERS.entries()) {
+    if (kind === NEXTHDR_NONE) continue;
+    const other = asm.label();
+    asm
+      .jump('!=', R1, kind, other)
+      .mov(R3, 1 << bit)
+      .goto(isExtension);
+    asm.place(other);
+  }
+  asm.goto(found);
+
+  asm.place(isExtension);
+  asm.jump('>', R2, MAX_EXTENSION_HEADERS, lost);
+  if (facts.has('extensionHeaders')) {
+    const met = facts.offset('extensionHeaders');
+    asm.load('u32', R2, R10, met).or(R2, R3).store('u32', R10, met, R2);
+  }
+  // The first two bytes of every extension header: next header and length.
+  emitCopy(emission, header, { constant: 0, word: offset }, 2, lost);
+  asm.load('u32', R1, R10, protocol).load('u8', R3, R10, header + 1);
+  const notFragment = asm.label('not_fragment');
+  asm.jump('!=', R1, NEXTHDR_FRAGMENT, notFragment);
+  if (facts.has('fragmentHeader')) {
+    asm.load('u32', R2, R10, offset).store('u32', R10, facts.offset('fragmentHeader'), R2);
+  }
+  emitCopy(emission, header + 2, { constant: 2, word: offset }, 2, lost);
+  asm.load('u16', R1, R10, header + 2).toBe(R1, 16);
+  if (facts.has('isFragment'))
+    asm.mov(R2, R1).and(R2, 0xfff9).store('u32', R10, facts.offset('isFragment'), R2);
+  const first = asm.label('first_fragment');
+  asm.mov(R3, FRAGMENT_HEADER).rsh(R1, 3).jump('==', R1, 0, first);
+  // A later fragment: its next header is the protocol, unless it is another extension header, which is not there.
+  asm.load('u8', R2, R10, header);
+  for (const kind of EXTENSION_HEADERS) if (kind !== NEXTHDR_NONE) asm.jump('==', R2, kind, lost);
+  asm.store('u32', R10, fragment, R1).store('u32', R10, protocol, R2).goto(found);
+  asm.place(first).goto(advance);
+
+  asm.place(notFragment);
+  const plain = asm.label('plain_extension');
+  const measured = asm.label('measured');
+  asm.jump('!=', R1, NEXTHDR_AUTH, plain);
+  if (facts.has('authHeader')) {
+    asm.load('u32', R2, R10, offset).store('u32', R10, facts.offset('authHeader'), R2);
+  }
+  asm.add(R3, 2).lsh(R3, 2).goto(measured);
+  asm.place(plain).add(R3, 1).lsh(R3, 3);
+  asm.place(measured).place(advance);
+  asm.load('u32', R1, R10, offset).add(R1, R3).store('u32', R10, offset, R1);
+  asm.load('u8', R1, R10, header).store('u32', R10, protocol, R1);
+  asm.goto(walk);
+
+  asm.place(lost).store('u32', R10, missing, 1).goto(done);
+  asm.place(found).store('u32', R10, missing, 0);
+  asm.place(done);
+}

@@ -1,0 +1,45 @@
+/** Facts of the transport header: read once, only from a first fragment or whole packet, only what is there. */
+import { R1, R2, R10 } from '../../isa/index.ts';
+import { emitCopy } from '../emit/copy.ts';
+import type { Emission } from '../emit/emission.ts';
+import type { Fact } from '../emit/fact.ts';
+
+const HEADER_FACTS: readonly Fact[] = ['sourcePort', 'destinationPort', 'icmpType', 'icmpCode', 'tcpFlags'];
+const PORTS = 4;
+const TCP_FLAGS = 13;
+
+/** After `transportOffset`, `length` and `fragmentOffset` are stored. Uses r0..r5 and the frame's scratch block. */
+export function emitTransportFacts(emission: Emission): void {
+  const { asm, facts, frame } = emission;
+  if (facts.has('transportLength')) {
+    const positive = asm.label('transport_length');
+    asm.load('u32', R1, R10, facts.offset('length')).load('u32', R2, R10, facts.offset('transportOffset'));
+    asm.sub(R1, R2).jump('s>=', R1, 0, positive).mov(R1, 0);
+    asm.place(positive).store('u32', R10, facts.offset('transportLength'), R1);
+  }
+  const wanted = HEADER_FACTS.filter((fact) => facts.has(fact));
+  if (wanted.length === 0) return;
+  for (const fact of wanted) asm.store('u32', R10, facts.offset(fact), 0);
+  const done = asm.label('transport_done');
+  const buffer = frame.block('scratch', 40);
+  const offset = { constant: 0, word: facts.offset('transportOffset') };
+  asm.load('u32', R1, R10, facts.offset('fragmentOffset')).jump('!=', R1, 0, done);
+  emitCopy(emission, buffer, offset, PORTS, done);
+  if (facts.has('sourcePort')) {
+    asm.load('u16', R1, R10, buffer).toBe(R1, 16).store('u32', R10, facts.offset('sourcePort'), R1);
+  }
+  if (facts.has('destinationPort')) {
+    asm
+      .load('u16', R1, R10, buffer + 2)
+      .toBe(R1, 16)
+      .store('u32', R10, facts.offset('destinationPort'), R1);
+  }
+  if (facts.has('icmpType')) asm.load('u8', R1, R10, buffer).store('u32', R10, facts.offset('icmpType'), R1);
+  if (facts.has('icmpCode'))
+    asm.load('u8', R1, R10, buffer + 1).store('u32', R10, facts.offset('icmpCode'), R1);
+  if (facts.has('tcpFlags')) {
+    emitCopy(emission, buffer, { constant: TCP_FLAGS, word: offset.word }, 1, done);
+    asm.load('u8', R1, R10, buffer).store('u32', R10, facts.offset('tcpFlags'), R1);
+  }
+  asm.place(done);
+}

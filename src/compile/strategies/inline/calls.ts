@@ -1,0 +1,82 @@
+/**
+ * Where chains return to. Rules cannot make a loop of chains, so a chain is active at most once at a time, and its level,
+ * the longest way to it from a built-in chain, grows along every way: one frame slot a level holds all return sites.
+ */
+import type { IrChain } from '../../../ir/index.ts';
+
+/** A place that a chain returns to: behind a jump, or the policy of a built-in chain that was left by goto. */
+export interface ReturnSite {
+  /** Number of the site within the program section, from 1. */
+  readonly id: number;
+  readonly chain: string;
+  /** Index of the rule that jumped; `undefined`: the chain's policy. */
+  readonly rule: number | undefined;
+}
+
+export interface CallPlan {
+  /** Reachable chains, the built-in one first, callers before the chains they call. */
+  readonly order: readonly IrChain[];
+  readonly level: ReadonlyMap<string, number>;
+  /** Sites of each user chain. */
+  readonly sites: ReadonlyMap<string, readonly ReturnSite[]>;
+  readonly rules: number;
+}
+
+/** @throws RangeError when chains call each other in a circle, or a chain is missing: a checked ruleset has neither */
+export function planCalls(chains: ReadonlyMap<string, IrChain>, base: string): CallPlan {
+  const order = topologicalOrder(chains, base);
+  const level = new Map<string, number>([[base, 0]]);
+  const sites = new Map<string, ReturnSite[]>();
+  const policy: ReturnSite = { id: 1, chain: base, rule: undefined };
+  sites.set(base, [policy]);
+  let lastId = policy.id;
+  let rules = 0;
+  for (const chain of order) {
+    rules += chain.rules.length;
+    const own = level.get(chain.name)!;
+    for (const [index, rule] of chain.rules.entries()) {
+      const { action } = rule;
+      if (action.kind !== 'jump' && action.kind !== 'goto') continue;
+      level.set(action.chain, Math.max(level.get(action.chain) ?? 0, own + 1));
+      const known = sites.get(action.chain) ?? [];
+      sites.set(action.chain, known);
+      if (action.kind === 'jump') {
+        lastId += 1;
+        known.push({ id: lastId, chain: chain.name, rule: index });
+      } else {
+        for (const site of sites.get(chain.name)!) if (!known.includes(site)) known.push(site);
+      }
+    }
+  }
+  for (const all of sites.values()) all.sort((a, b) => a.id - b.id);
+  return { order, level, sites, rules };
+}
+
+function topologicalOrder(chains: ReadonlyMap<string, IrChain>, base: string): IrChain[] {
+  const finished: IrChain[] = [];
+  const state = new Map<string, 'open' | 'done'>();
+  // An explicit stack: real rulesets have thousands of chains, one behind the other in generated ones.
+  const stack: { chain: IrChain; next: number }[] = [];
+  const enter = (name: string): void => {
+    const chain = chains.get(name);
+    if (chain === undefined) throw new RangeError(`chain ${name} does not exist`);
+    if (state.get(name) === 'open') throw new RangeError(`chain ${name} calls itself`);
+    if (state.get(name) === 'done') return;
+    state.set(name, 'open');
+    stack.push({ chain, next: 0 });
+  };
+  enter(base);
+  while (stack.length > 0) {
+    const top = stack[stack.length - 1]!;
+    const rule = top.chain.rules[top.next];
+    if (rule === undefined) {
+      state.set(top.chain.name, 'done');
+      finished.push(top.chain);
+      stack.pop();
+      continue;
+    }
+    top.next += 1;
+    if (rule.action.kind === 'jump' || rule.action.kind === 'goto') enter(rule.action.chain);
+  }
+  return finished.reverse();
+}

@@ -1,0 +1,163 @@
+/**
+ * The strategy `inline`: rules as code, one behind the other, each chain once.
+ *
+ * A rule is its predicates (a failed one goes to the next rule), its counter and its action. The matching way falls
+ * through, so that the verifier reaches an end soon and keeps few branches open. A chain called from one place
+ * returns by a plain jump; one called from several finds its return site in a frame slot.
+ */
+
+import type { IrChain, IrRule, IrTable } from '../../../ir/index.ts';
+import { type Label, R1, R10 } from '../../../isa/index.ts';
+import { emitAction } from '../../actions/index.ts';
+import { SYSTEM_COUNTERS } from '../../arena/layout.ts';
+import { emitCount } from '../../emit/counter.ts';
+import type { Emission } from '../../emit/emission.ts';
+import { emitPredicate } from '../../predicates/index.ts';
+import type { RuleTag } from '../../program.ts';
+import { type CallPlan, planCalls, type ReturnSite } from './calls.ts';
+
+/** One built-in chain to run, and where its counters begin among the generation's. */
+export interface ChainRun {
+  readonly table: IrTable;
+  readonly chain: string;
+  readonly firstCounter: number;
+}
+
+/** Emits the chain and all it calls; ACCEPT goes to `accepted`. Uses r0..r5. */
+export function emitChainRun(emission: Emission, run: ChainRun, accepted: Label): void {
+  new ChainWriter(emission, run, accepted).write();
+}
+
+class ChainWriter {
+  readonly #emission: Emission;
+  readonly #run: ChainRun;
+  readonly #accepted: Label;
+  readonly #plan: CallPlan;
+  readonly #entries = new Map<string, Label>();
+  readonly #sites = new Map<number, Label>();
+
+  constructor(emission: Emission, run: ChainRun, accepted: Label) {
+    this.#emission = emission;
+    this.#run = run;
+    this.#accepted = accepted;
+    this.#plan = planCalls(run.table.chains, run.chain);
+    for (const chain of this.#plan.order) this.#entries.set(chain.name, emission.asm.label(chain.name));
+    for (const sites of this.#plan.sites.values()) {
+      for (const site of sites) {
+        if (!this.#sites.has(site.id)) this.#sites.set(site.id, emission.asm.label(`return_${site.id}`));
+      }
+    }
+  }
+
+  write(): void {
+    const { asm } = this.#emission;
+    for (const chain of this.#plan.order) {
+      asm.place(this.#entries.get(chain.name)!);
+      for (const [index, rule] of chain.rules.entries()) this.#rule(chain, rule, index);
+      asm.at(this.#tag(chain.name, 0));
+      if (chain.policy === undefined) this.#return(chain);
+      else this.#policy(chain, chain.policy);
+    }
+    asm.at(undefined);
+  }
+
+  #tag(chain: string, rule: number): RuleTag {
+    const { table } = this.#run;
+    return { family: table.family, table: table.table, chain, rule };
+  }
+
+  #rule(chain: IrChain, rule: IrRule, index: number): void {
+    const { asm, labels } = this.#emission;
+    const tag = this.#tag(chain.name, index + 1);
+    const next = asm.label('next_rule');
+    asm.at(tag);
+    for (const [place, predicate] of rule.predicates.entries()) {
+      const key = `${tag.family} ${tag.table} ${tag.chain} ${tag.rule} ${place}`;
+      emitPredicate(this.#emission, predicate, key, next);
+    }
+    emitCount(this.#emission, SYSTEM_COUNTERS + this.#run.firstCounter + rule.counter);
+    const { action } = rule;
+    switch (action.kind) {
+      case 'accept':
+        asm.goto(this.#accepted);
+        break;
+      case 'drop':
+        asm.goto(labels.drop);
+        break;
+      case 'return':
+        this.#return(chain);
+        break;
+      case 'jump': {
+        const site = this.#plan.sites
+          .get(action.chain)!
+          .find((s) => s.chain === chain.name && s.rule === index)!;
+        this.#call(action.chain, site.id);
+        asm.place(this.#sites.get(site.id)!);
+        break;
+      }
+      case 'goto':
+        this.#goto(chain, action.chain);
+        break;
+      default:
+        emitAction(this.#emission, action, tag);
+    }
+    asm.place(next);
+  }
+
+  #policy(chain: IrChain, policy: NonNullable<IrChain['policy']>): void {
+    const { asm, labels } = this.#emission;
+    const site = this.#plan.sites.get(chain.name)?.[0];
+    if (site !== undefined) asm.place(this.#sites.get(site.id)!);
+    emitCount(this.#emission, SYSTEM_COUNTERS + this.#run.firstCounter + policy.counter);
+    asm.goto(policy.verdict === 'accept' ? this.#accepted : labels.drop);
+  }
+
+  #slot(chain: string): number {
+    return this.#emission.frame.slot(`return.${this.#plan.level.get(chain)}`);
+  }
+
+  #call(chain: string, site: number): void {
+    const { asm } = this.#emission;
+    if (this.#plan.sites.get(chain)!.length > 1) asm.store('u64', R10, this.#slot(chain), site);
+    asm.goto(this.#entries.get(chain)!);
+  }
+
+  /** The target returns to where this chain would have. */
+  #goto(from: IrChain, to: string): void {
+    const { asm } = this.#emission;
+    const inherited = this.#plan.sites.get(from.name)!;
+    if (inherited.length === 1) {
+      this.#call(to, inherited[0]!.id);
+      return;
+    }
+    asm.load('u64', R1, R10, this.#slot(from.name)).store('u64', R10, this.#slot(to), R1);
+    asm.goto(this.#entries.get(to)!);
+  }
+
+  /** RETURN in a built-in chain is its policy. */
+  #return(chain: IrChain): void {
+    const { asm } = this.#emission;
+    const sites = this.#plan.sites.get(chain.name)!;
+    if (sites.length === 1) {
+      asm.goto(this.#sites.get(sites[0]!.id)!);
+      return;
+    }
+    asm.load('u64', R1, R10, this.#slot(chain.name));
+    this.#branch(sites);
+  }
+
+  /** Binary search of the site in r1; ids are in ascending order. */
+  #branch(sites: readonly ReturnSite[]): void {
+    const { asm } = this.#emission;
+    if (sites.length === 1) {
+      asm.goto(this.#sites.get(sites[0]!.id)!);
+      return;
+    }
+    const middle = sites.length >> 1;
+    const upper = asm.label('later_site');
+    asm.jump('>=', R1, sites[middle]!.id, upper);
+    this.#branch(sites.slice(0, middle));
+    asm.place(upper);
+    this.#branch(sites.slice(middle));
+  }
+}

@@ -1,0 +1,152 @@
+/** What each kind of hook can do: the reasons for which a rule is refused there, and where it could run instead. */
+import type { Action, IrRule, Predicate } from '../ir/index.ts';
+import type { AttachPoint } from './attach.ts';
+import type { Fact } from './emit/fact.ts';
+import { hookEmitter } from './hooks/index.ts';
+import { addressKnown } from './predicates/address.ts';
+import { TABLE_TYPES } from './predicates/addresstype.ts';
+import { predicateNeeds } from './predicates/index.ts';
+import { SCALAR_FACTS } from './predicates/scalar.ts';
+
+/** The spellings of `--hook`. */
+export const HOOK_NAMES = [
+  'netfilter',
+  'xdp',
+  'tcx-ingress',
+  'tcx-egress',
+  'cgroup-ingress',
+  'cgroup-egress',
+] as const;
+export type HookName = (typeof HOOK_NAMES)[number];
+
+export function hookName(point: AttachPoint): HookName {
+  switch (point.flavour) {
+    case 'netfilter':
+    case 'xdp':
+      return point.flavour;
+    default:
+      return `${point.flavour}-${point.direction}`;
+  }
+}
+
+/** What cannot be done, and why. */
+export interface Obstacle {
+  readonly what: string;
+  readonly reason: string;
+}
+
+/** Everything about a rule that this attach point cannot do; empty when it can run the rule. */
+export function obstacles(rule: IrRule, point: AttachPoint): readonly Obstacle[] {
+  return [
+    ...rule.predicates.flatMap((p) => predicateObstacles(p, point)),
+    ...actionObstacles(rule.action, point),
+  ];
+}
+
+/** The hooks that could run the rule: `--hook` names. */
+export function hooksFor(rule: IrRule): readonly HookName[] {
+  const points: readonly AttachPoint[] = [
+    { flavour: 'netfilter', group: 'filter', family: 'ipv4', hook: 1 },
+    { flavour: 'xdp' },
+    { flavour: 'tcx', direction: 'ingress' },
+    { flavour: 'tcx', direction: 'egress' },
+    { flavour: 'cgroup', direction: 'ingress' },
+    { flavour: 'cgroup', direction: 'egress' },
+  ];
+  return points.filter((point) => obstacles(rule, point).length === 0).map(hookName);
+}
+
+function predicateObstacles(predicate: Predicate, point: AttachPoint): readonly Obstacle[] {
+  switch (predicate.kind) {
+    case 'all':
+    case 'any':
+      return predicate.of.flatMap((p) => predicateObstacles(p, point));
+    case 'not':
+      return predicateObstacles(predicate.of, point);
+    case 'sctp-chunks':
+      return [{ what: 'SCTP chunks', reason: 'no program walks SCTP chunks yet' }];
+    case 'scalar':
+      if (SCALAR_FACTS[predicate.field] === undefined) {
+        return [{ what: predicate.field, reason: 'no program reads this field yet' }];
+      }
+      return missingFacts(predicate, point);
+    case 'address':
+    case 'address-range':
+      if (!addressKnown(predicate.field)) {
+        return [{ what: predicate.field, reason: 'no program reads the addresses of a connection yet' }];
+      }
+      return [];
+    case 'address-type':
+      if ((predicate.types & ~TABLE_TYPES) !== 0) {
+        return [
+          {
+            what: 'addrtype',
+            reason:
+              'types other than UNICAST, LOCAL, BROADCAST, ANYCAST and MULTICAST depend on the routing tables',
+          },
+        ];
+      }
+      return missingFacts(predicate, point);
+    default:
+      return missingFacts(predicate, point);
+  }
+}
+
+function missingFacts(predicate: Predicate, point: AttachPoint): readonly Obstacle[] {
+  const { provides } = hookEmitter(point);
+  return predicateNeeds(predicate)
+    .filter((fact) => HOOK_FACTS.has(fact) && !provides.has(fact))
+    .map((fact) => ({ what: FACT_NAMES[fact] ?? fact, reason: whyMissing(fact, point) }));
+}
+
+/** Facts that come from the hook, not from the packet's bytes. */
+const HOOK_FACTS: ReadonlySet<Fact> = new Set<Fact>([
+  'inDevice',
+  'outDevice',
+  'inIfindex',
+  'outIfindex',
+  'mark',
+  'packetType',
+  'ctState',
+  'ctStatus',
+  'ctDirection',
+  'ctMark',
+  'macSource',
+  'hasMac',
+]);
+
+const FACT_NAMES: Partial<Record<Fact, string>> = {
+  mark: 'mark',
+  packetType: 'packet type',
+  ctState: 'connection state',
+  ctStatus: 'connection status',
+  ctDirection: 'connection direction',
+  ctMark: 'connection mark',
+};
+
+function whyMissing(fact: Fact, point: AttachPoint): string {
+  if (fact.startsWith('ct')) {
+    return `connection tracking has not seen the packet at ${hookName(point)}`;
+  }
+  if (fact === 'mark') return `a packet at ${hookName(point)} has no mark yet`;
+  return `${hookName(point)} does not know it`;
+}
+
+function actionObstacles(action: Action, point: AttachPoint): readonly Obstacle[] {
+  switch (action.kind) {
+    case 'mark':
+      return point.flavour === 'xdp'
+        ? [{ what: 'target MARK', reason: 'a packet at xdp has no mark yet' }]
+        : [];
+    case 'reject':
+      if (point.flavour === 'netfilter') return [];
+      if (point.flavour === 'cgroup') {
+        return [
+          { what: 'target REJECT', reason: 'cgroup programs can only drop; a local sender gets EPERM' },
+        ];
+      }
+      return [{ what: 'target REJECT', reason: `no answer is made at ${hookName(point)} yet; DROP is` }];
+    default:
+      return [];
+  }
+}
