@@ -2,8 +2,8 @@
  * Predicates: what the conditions of a rule lower to, and what a backend compiles.
  *
  * A predicate has three outcomes: true, false, and *hotdrop* (the packet is dropped at once: the kernel's
- * `xt_action_param.hotdrop`, net/ipv4/netfilter/ip_tables.c). Hotdrop comes from {@link TransportPredicate} and
- * {@link TcpOptionPredicate} only, and every combinator passes it on as soon as it meets it, left to right.
+ * `xt_action_param.hotdrop`, net/ipv4/netfilter/ip_tables.c). Hotdrop comes from {@link TransportPredicate},
+ * {@link TcpOptionPredicate}, {@link SctpChunksPredicate} and {@link ExtensionHeaderPredicate} only, and every combinator passes it on as soon as it meets it, left to right.
  * A rule's predicates are evaluated in order and stop at the first that is not true: stateful ones (limit,
  * statistic) must not be reordered before others, nor evaluated when an earlier one failed.
  */
@@ -17,7 +17,9 @@
  * - `ip.tos` the IPv4 TOS byte or IPv6 traffic class; `ip.ttl` TTL or hop limit
  * - `l4.sourcePort`, `l4.destinationPort` host order, first 4 bytes of the transport header
  * - `tcp.flags` byte 13 of the TCP header; `icmp.type`, `icmp.code` bytes 0 and 1 of ICMP or ICMPv6
- * - `sctp.*`, `esp.spi`, `ah.*` as their headers have them, host order
+ * - `esp.spi`, `ah.spi`, `ah.reserved` as their headers have them, host order; `ah.length` the header's length in bytes
+ * - `frag.id` host order; `frag.more` the M flag; `frag.reserved` the reserved byte shifted left by two, or'ed with
+ *   the two reserved bits beside the M flag
  * - `meta.mark` skb->mark; `meta.packetType` PACKET_HOST 0, BROADCAST 1, MULTICAST 2
  * - `ct.state` one bit: the bits of {@link CtStateBit}; `ct.status` the kernel's IPS_* bits;
  *   `ct.direction` 0 original, 1 reply; `ct.mark`; `ct.expires` seconds left
@@ -35,11 +37,11 @@ export const SCALAR_WIDTH = {
   'icmp.code': 8,
   'esp.spi': 32,
   'ah.spi': 32,
-  'ah.length': 8,
+  'ah.length': 11,
   'ah.reserved': 16,
   'frag.id': 32,
   'frag.length': 16,
-  'frag.reserved': 8,
+  'frag.reserved': 10,
   'frag.more': 1,
   'meta.mark': 32,
   'meta.packetType': 3,
@@ -134,7 +136,7 @@ export interface TcpOptionPredicate {
   readonly negate: boolean;
 }
 
-/** SCTP chunk conditions (xt_sctp.c match_packet). `chunkMap` is 256 bits; flag triples compare (flags & mask) == value. */
+/** SCTP chunk conditions (xt_sctp.c match_packet). `chunkMap` is 256 bits; flag triples compare (flags & mask) == value. Hotdrop when a chunk's head is cut short or its length 0. */
 export interface SctpChunksPredicate {
   readonly kind: 'sctp-chunks';
   readonly match: 'any' | 'all' | 'only';
@@ -159,10 +161,15 @@ export interface MacSourcePredicate {
   readonly negate: boolean;
 }
 
-/** IPv6 only: an extension header of this protocol number is in the chain (frag, ah, …), else false. */
+/**
+ * IPv6 only: an extension header of this protocol number is in the chain (frag, ah, …), else false. Hotdrop when the
+ * chain is cut short before it is found, or when fewer than `minimumBytes` bytes of it are there (ipv6_find_hdr).
+ * The fields `ah.*` and `frag.*` read the header that was found.
+ */
 export interface ExtensionHeaderPredicate {
   readonly kind: 'extension-header';
   readonly protocol: number;
+  readonly minimumBytes: number;
 }
 
 /** Token bucket of xt_limit: every packet costs `cost`, credit grows by CREDITS_PER_JIFFY up to `cap`; starts full. */
