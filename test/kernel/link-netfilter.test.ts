@@ -144,6 +144,7 @@ describeKernel('netfilter links', () => {
         expect(() => attachNetfilter(accept, place)).toThrow(
           expect.objectContaining({
             code: 'LINK_PRIORITY_TAKEN',
+            message: expect.stringContaining(`of program "slc_test" (id ${accept.id})`),
             errno: Errno.EBUSY,
             hint: expect.stringContaining('priority'),
           }),

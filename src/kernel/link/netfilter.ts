@@ -1,8 +1,9 @@
 /** Netfilter links (Linux 6.4), net/netfilter/nf_bpf_link.c: one more hook function at a hook of one family. */
-import type { Program } from '../program/program.ts';
+import { Program } from '../program/program.ts';
 import { Errno } from '../sys/errno.ts';
+import { listIds } from '../sys/info.ts';
 import { LinkError } from './error.ts';
-import { createLink, type Link, NetfilterHook } from './link.ts';
+import { createLink, Link, NetfilterHook } from './link.ts';
 
 export interface NetfilterAttachment {
   readonly family: 'ipv4' | 'ipv6';
@@ -98,22 +99,47 @@ function readErrno(errno: number, label: string, at: NetfilterAttachment): LinkE
   }
 }
 
-/** The kernel tells no owner of a netfilter hook; its well-known priorities do. */
-function owner({ priority, hook }: NetfilterAttachment): string {
-  const known: Readonly<Record<number, string>> = {
-    [-400]: 'defragmentation',
-    [-300]: "iptables' raw table",
-    [-225]: 'SELinux',
-    [-200]: 'connection tracking',
-    [-150]: "iptables' mangle table",
-    [-100]: 'destination NAT',
-    0: "iptables' filter table or an nftables filter chain",
-    50: "iptables' security table",
-    100: 'source NAT',
-    225: 'SELinux',
-    300: 'connection tracking helpers',
-  };
-  const inside = hook === NetfilterHook.LOCAL_IN || hook === NetfilterHook.POST_ROUTING;
-  if (priority === 2147483647 && inside) return 'connection tracking';
-  return known[priority] ?? 'another BPF link or nftables chain';
+/** The kernel names no owner of a netfilter hook, but BPF links can be listed and others keep to known priorities. */
+function owner(at: NetfilterAttachment): string {
+  const { priority, hook } = at;
+  const link = bpfOwner(at);
+  if (link !== undefined) return link;
+  if (priority === 2147483647 && (hook === NetfilterHook.LOCAL_IN || hook === NetfilterHook.POST_ROUTING)) {
+    return 'connection tracking';
+  }
+  return KNOWN_PRIORITIES[priority] ?? 'an nftables chain';
+}
+
+const KNOWN_PRIORITIES: Readonly<Record<number, string>> = {
+  [-400]: 'defragmentation',
+  [-300]: "iptables' raw table",
+  [-225]: 'SELinux',
+  [-200]: 'connection tracking',
+  [-150]: "iptables' mangle table",
+  [-100]: 'destination NAT',
+  0: "iptables' filter table or an nftables filter chain",
+  50: "iptables' security table",
+  100: 'source NAT',
+  225: 'SELinux',
+  300: 'connection tracking helpers',
+};
+
+/** A link at this place, of this namespace or another: links do not tell which. */
+function bpfOwner(at: NetfilterAttachment): string | undefined {
+  for (const id of listIds('link')) {
+    const link = Link.byId(id);
+    if (link === undefined) continue;
+    try {
+      const info = link.describe();
+      if (info.kind !== 'netfilter' || info.family !== at.family) continue;
+      if (info.hook !== at.hook || info.priority !== at.priority) continue;
+      const program = Program.byId(info.programId);
+      const name = program?.name ?? '';
+      program?.close();
+      return `BPF link ${id} of program "${name}" (id ${info.programId})`;
+    } finally {
+      link.close();
+    }
+  }
+  return undefined;
 }

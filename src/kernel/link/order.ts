@@ -72,7 +72,7 @@ export function readOrderingErrno(errno: number, label: string): LinkError | und
         `the program to stand before or after is not at ${label}`,
       );
     case Errno.ERANGE:
-      return new LinkError('LINK_TOO_MANY', errno, `${label} is full (64 programs)`, 'detach others first');
+      return new LinkError('LINK_TOO_MANY', errno, `${label} takes no more programs`, 'detach others first');
     default:
       return undefined;
   }

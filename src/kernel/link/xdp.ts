@@ -1,5 +1,6 @@
 /** XDP links (Linux 5.9), net/core/dev.c: one program per device and mode. */
-import type { Program } from '../program/program.ts';
+import { findDevice } from '../netlink/device.ts';
+import { Program } from '../program/program.ts';
 import { Errno } from '../sys/errno.ts';
 import { LinkError } from './error.ts';
 import { createLink, type Link } from './link.ts';
@@ -21,6 +22,8 @@ const MODE_FLAG = { auto: 0, generic: 2, native: 4 } as const;
  */
 export function attachXdp(program: Program, at: XdpAttachment): Link {
   const label = `xdp (${at.mode}) on device ${at.ifindex}`;
+  const missing = (errno: number): LinkError =>
+    new LinkError('LINK_NO_DEVICE', errno, `no device has index ${at.ifindex} in this namespace`);
   return createLink(label, 'BPF_XDP', program, { target: at.ifindex, flags: MODE_FLAG[at.mode] }, (errno) => {
     switch (errno) {
       case Errno.EBUSY:
@@ -28,11 +31,11 @@ export function attachXdp(program: Program, at: XdpAttachment): Link {
         return new LinkError(
           'LINK_DEVICE_BUSY',
           errno,
-          `device ${at.ifindex} has another XDP program, or one in another mode`,
-          'its owner is listed by `ip link show` (prog/xdp id); detach it, or attach at tcx instead',
+          `device ${at.ifindex} runs another XDP program: ${owner(at.ifindex)}`,
+          'detach it, or attach at tcx instead',
         );
       case Errno.ENODEV:
-        return new LinkError('LINK_NO_DEVICE', errno, `no device has index ${at.ifindex} in this namespace`);
+        return missing(errno);
       case Errno.EOPNOTSUPP:
         return new LinkError(
           'LINK_UNSUPPORTED',
@@ -46,16 +49,31 @@ export function attachXdp(program: Program, at: XdpAttachment): Link {
           'LINK_UNSUPPORTED',
           errno,
           `the frames of device ${at.ifindex} are too large for this program`,
-          'lower its mtu, or load the program with fragment support',
+          'lower its mtu (of a veth: that of its peer), or use the generic mode',
         );
       case Errno.EINVAL:
-        return new LinkError(
-          'LINK_PROGRAM',
-          errno,
-          `${label} takes no program of this type or with this attach type`,
-        );
+        // The kernel says EINVAL for a missing device too.
+        return findDevice(at.ifindex) === undefined
+          ? missing(errno)
+          : new LinkError(
+              'LINK_PROGRAM',
+              errno,
+              `${label} takes no program of this type or with this attach type`,
+            );
       default:
         return undefined;
     }
   });
+}
+
+/** Names the program that a device runs now. */
+function owner(ifindex: number): string {
+  const device = findDevice(ifindex);
+  if (device === undefined) return 'the device has gone meanwhile';
+  const id = device.xdp.native || device.xdp.generic || device.xdp.offloaded;
+  const program = id === 0 ? undefined : Program.byId(id);
+  const name = program?.name ?? '';
+  program?.close();
+  const mode = device.xdp.native === id ? 'native' : device.xdp.generic === id ? 'generic' : 'offloaded';
+  return `"${name}" (program id ${id}, ${mode})`;
 }

@@ -12,7 +12,6 @@ import {
   nested,
   readU32,
   stringAttribute,
-  u16Attribute,
   u32Attribute,
 } from './message.ts';
 import { routeRequest, withRouteSocket } from './route-socket.ts';
@@ -34,7 +33,6 @@ const IFLA_XDP = 43;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
-const IFLA_VLAN_ID = 1;
 const IFLA_XDP_ATTACHED = 2;
 const IFLA_XDP_PROG_ID = 4;
 const IFLA_XDP_DRV_PROG_ID = 5;
@@ -70,8 +68,6 @@ export interface Device {
   readonly linkIndex: number | undefined;
   /** Bridge or bond that it belongs to. */
   readonly masterIndex: number | undefined;
-  /** 802.1Q id of a VLAN device. */
-  readonly vlanId: number | undefined;
   readonly xdp: XdpPrograms;
 }
 
@@ -108,8 +104,6 @@ function readDevice({ payload }: NetlinkMessage): Device {
   const linkInfo = decodeAttributes(attributes.get(IFLA_LINKINFO) ?? new Uint8Array(0));
   const kindBytes = linkInfo.get(IFLA_INFO_KIND);
   const kind = kindBytes && cString(kindBytes);
-  const vlan =
-    kind === 'vlan' ? decodeAttributes(linkInfo.get(IFLA_INFO_DATA)!).get(IFLA_VLAN_ID) : undefined;
   return {
     index: info.index,
     name: cString(attributes.get(IFLA_IFNAME) ?? new Uint8Array(0)),
@@ -121,7 +115,6 @@ function readDevice({ payload }: NetlinkMessage): Device {
     kind,
     linkIndex: number(IFLA_LINK),
     masterIndex: number(IFLA_MASTER),
-    vlanId: vlan && vlan[0]! | (vlan[1]! << 8),
     xdp: readXdp(attributes.get(IFLA_XDP) ?? new Uint8Array(0)),
   };
 }
@@ -164,12 +157,6 @@ function endAttributes(end: VethEnd, queues: number): Uint8Array[] {
     ...(end.mac === undefined ? [] : [attribute(IFLA_ADDRESS, end.mac)]),
     ...(end.netns === undefined ? [] : [u32Attribute(IFLA_NET_NS_FD, end.netns.number)]),
   ];
-}
-
-/** Makes an 802.1Q device on top of another. */
-export function createVlan(name: string, parentIndex: number, vlanId: number): void {
-  const attributes = [stringAttribute(IFLA_IFNAME, name), u32Attribute(IFLA_LINK, parentIndex)];
-  createLink(`vlan ${name}`, 'vlan', attributes, [u16Attribute(IFLA_VLAN_ID, vlanId)]);
 }
 
 /** Makes a bridge without ports; give devices to it with {@link changeDevice}. */

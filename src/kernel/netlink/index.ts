@@ -14,7 +14,6 @@ export {
   changeDevice,
   createBridge,
   createVeth,
-  createVlan,
   type Device,
   type DeviceChange,
   deleteDevice,

@@ -10,6 +10,7 @@ import {
   u16Attribute,
   u32BeAttribute,
 } from '../netlink/message.ts';
+import { KernelArgumentError } from '../sys/error.ts';
 import { cStringBytes } from '../sys/struct.ts';
 
 const NFTA_LIST_ELEM = 1;
@@ -48,7 +49,7 @@ export function matchSocketFilter(filter: SocketFilter): NftExpression {
   if ('path' in filter) {
     const path = cStringBytes(filter.path);
     if (path.length > XT_BPF_PATH_BYTES)
-      throw new RangeError(`a pin path has at most ${XT_BPF_PATH_BYTES - 1} bytes`);
+      throw new KernelArgumentError(`a pin path has at most ${XT_BPF_PATH_BYTES - 1} bytes`);
     view.setUint16(0, XT_BPF_MODE_PATH_PINNED, true);
     info.set(path, 8);
   } else {
