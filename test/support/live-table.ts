@@ -12,6 +12,7 @@ import type { Family } from '../../src/net/index.ts';
 import { builtinHook, TABLE_HOOKS, type TableName } from '../../src/rules/index.ts';
 import type { Host } from './netns.ts';
 
+const IPPROTO_RAW = 255;
 const GET_INFO = 64;
 const GET_ENTRIES = 65;
 const INFO_BYTES = 84;
@@ -37,6 +38,12 @@ export interface PlacedCounter extends CounterPlace {
   readonly bytes: bigint;
 }
 
+/** A socket over which tables of the family are asked for; it belongs to the host's namespace and is closed with it. */
+export function tableSocket(host: Host, family: Family): Fd {
+  const domain = family === 'ipv4' ? AF_INET : AF_INET6;
+  return host.keep(host.run(() => openSocket(domain, SOCK_RAW, IPPROTO_RAW, 'a raw socket')));
+}
+
 /** One table of one family in a namespace, whose rules must not change while it is in use. */
 export class LiveTable {
   readonly name: TableName;
@@ -47,12 +54,12 @@ export class LiveTable {
   /** Offset in the reply of each counter pair. */
   readonly #counters: readonly (CounterPlace & { readonly at: number })[];
 
-  constructor(host: Host, family: Family, name: TableName) {
+  /** The socket is of {@link tableSocket}. @throws {SyscallError} ENOENT when the kernel has no such table */
+  constructor(socket: Fd, family: Family, name: TableName) {
     this.name = name;
     const { level } = LAYOUT[family];
     this.#level = level;
-    const domain = family === 'ipv4' ? AF_INET : AF_INET6;
-    this.#socket = host.keep(host.run(() => openSocket(domain, SOCK_RAW, 255, 'a raw socket')));
+    this.#socket = socket;
     const info = new Uint8Array(INFO_BYTES);
     info.set(new TextEncoder().encode(name));
     this.#get(GET_INFO, info);

@@ -99,10 +99,32 @@ export function evaluatePacket(
   return way.outcome(fault);
 }
 
+/** One hook of a packet's way, where the rest of it is not known or not asked about. */
+export interface HookInput extends PacketInput {
+  readonly hook: Hook;
+  readonly outDevice: string;
+}
+
+/**
+ * Takes the packet through the tables of one hook alone. Conntrack, where there is one, sees it first, as if it had
+ * come through the hooks before; what passes has left its trace there.
+ */
+export function evaluateHook(
+  host: EvaluationHost,
+  input: HookInput,
+  observer: PathObserver = {},
+): PacketOutcome {
+  const way = new Way(host, input, observer);
+  return way.outcome(way.only(input.hook, input.inDevice, input.outDevice));
+}
+
 /** A stack fault, or `dropped` when a rule or policy decided so; `undefined` while the packet lives. */
 type Ending = StackFault | 'dropped' | undefined;
 
 const IPV6 = 'ipv6';
+/** Tables of LOCAL_IN, FORWARD and POST_ROUTING in the order of their priorities; each has chains at some of them. */
+const LATER_TABLES: readonly TableName[] = ['mangle', 'filter', 'security', 'nat'];
+const PACKET_HOST = 0;
 
 class Way {
   readonly #host: EvaluationHost;
@@ -182,6 +204,48 @@ class Way {
     return this.#firstHook(Hook.LOCAL_OUT, '', outDevice) ?? this.#leave('', outDevice);
   }
 
+  /** {@link evaluateHook}. */
+  only(hook: Hook, inDevice: string, outDevice: string): Ending {
+    const received = receive({
+      family: this.#host.family,
+      bytes: this.#input.bytes,
+      inDevice,
+      packetType: this.#input.packetType ?? 0,
+    });
+    if (typeof received === 'string') return received;
+    this.#bytes = received;
+    if (hook === Hook.PRE_ROUTING || hook === Hook.LOCAL_OUT) {
+      return this.#firstHook(hook, inDevice, outDevice) ?? this.#confirm();
+    }
+    const tracked = this.#track('pre-routing', inDevice);
+    if (tracked !== undefined) return tracked;
+    if (hook === Hook.LOCAL_IN && this.#host.family === 'ipv4' && this.#isFragment()) {
+      const held = this.#reassemble('delivery', inDevice);
+      if (held !== undefined) return held;
+    }
+    return this.#tables(LATER_TABLES, hook, inDevice, outDevice) ?? this.#confirm();
+  }
+
+  /** Defragmentation and conntrack, in front of the first hook's tables but for raw. */
+  #track(hook: 'pre-routing' | 'local-out', inDevice: string): Ending {
+    const { conntrack } = this.#host;
+    if (conntrack === undefined) return undefined;
+    if (this.#isFragment()) {
+      const held = this.#reassemble('before-conntrack', inDevice);
+      if (held !== undefined) return held;
+    }
+    return this.#lookUp(hook);
+  }
+
+  #lookUp(hook: 'pre-routing' | 'local-out'): Ending {
+    const view = this.#host.conntrack?.track({ family: this.#host.family, bytes: this.#bytes, hook });
+    if (view === 'drop') return 'conntrack-full';
+    if (view === undefined) return undefined;
+    this.#view = view;
+    this.#observer.station?.({ kind: 'conntrack', view });
+    return undefined;
+  }
+
   /** PRE_ROUTING or LOCAL_OUT: defragmentation and conntrack among the tables. */
   #firstHook(hook: Hook, inDevice: string, outDevice: string): Ending {
     const { conntrack } = this.#host;
@@ -191,16 +255,8 @@ class Way {
     }
     const raw = this.#tables(['raw'], hook, inDevice, outDevice);
     if (raw !== undefined) return raw;
-    if (conntrack !== undefined) {
-      const view = conntrack.track({
-        family: this.#host.family,
-        bytes: this.#bytes,
-        hook: hook === Hook.PRE_ROUTING ? 'pre-routing' : 'local-out',
-      });
-      if (view === 'drop') return 'conntrack-full';
-      this.#view = view;
-      this.#observer.station?.({ kind: 'conntrack', view });
-    }
+    const tracked = this.#lookUp(hook === Hook.PRE_ROUTING ? 'pre-routing' : 'local-out');
+    if (tracked !== undefined) return tracked;
     return this.#tables(['mangle', 'nat', 'filter', 'security'], hook, inDevice, outDevice);
   }
 
@@ -211,7 +267,7 @@ class Way {
       const held = this.#reassemble('delivery', inDevice);
       if (held !== undefined) return held;
     }
-    const ending = this.#tables(['mangle', 'filter', 'security', 'nat'], Hook.LOCAL_IN, inDevice, '');
+    const ending = this.#tables(LATER_TABLES, Hook.LOCAL_IN, inDevice, '');
     if (ending !== undefined) return ending;
     this.#delivered = { to: 'local' };
     return this.#confirm();
@@ -219,6 +275,8 @@ class Way {
 
   /** ip_forward, ip6_forward: the hop count is checked and lowered before the hook. */
   #forward(inDevice: string, outDevice: string): Ending {
+    // A frame that was sent to many is not handed on.
+    if ((this.#input.packetType ?? PACKET_HOST) !== PACKET_HOST) return 'not-for-us';
     const at = this.#host.family === 'ipv4' ? 8 : 7;
     if (this.#bytes[at]! <= 1) return 'ttl-exceeded';
     if (this.#host.family === IPV6 && !forwardableSource(this.#bytes, inDevice === outDevice)) {

@@ -113,10 +113,14 @@ function iprangePiece(family: Family): fc.Arbitrary<Piece> {
     });
 }
 
-const ADDRESS_TYPES = ['UNICAST', 'LOCAL', 'BROADCAST', 'MULTICAST', 'ANYCAST', 'UNSPEC'] as const;
+/** IPv6 has no broadcast. */
+const ADDRESS_TYPES: Readonly<Record<Family, readonly string[]>> = {
+  ipv4: ['UNICAST', 'LOCAL', 'BROADCAST', 'MULTICAST', 'ANYCAST', 'UNSPEC'],
+  ipv6: ['UNICAST', 'LOCAL', 'MULTICAST', 'ANYCAST', 'UNSPEC'],
+};
 
 function addrtypePiece(family: Family, limit: boolean): fc.Arbitrary<Piece> {
-  const types = fc.uniqueArray(fc.constantFrom(...ADDRESS_TYPES), { minLength: 1, maxLength: 3 });
+  const types = fc.uniqueArray(fc.constantFrom(...ADDRESS_TYPES[family]), { minLength: 1, maxLength: 3 });
   return fc
     .tuple(fc.constantFrom('src', 'dst', 'both'), negation, types, negation, types, fc.boolean())
     .map(([which, not, first, not2, second, limited]) => {
@@ -133,7 +137,7 @@ function addrtypePiece(family: Family, limit: boolean): fc.Arbitrary<Piece> {
 
 /** Refilled so slowly that no test lasts long enough to see it. */
 const limitPiece: fc.Arbitrary<Piece> = fc
-  .tuple(fc.constantFrom('1/day', '2/day', '1/hour'), fc.integer({ min: 1, max: 6 }))
+  .tuple(fc.constantFrom('1/hour', '2/hour', '4/hour'), fc.integer({ min: 1, max: 6 }))
   .map(([rate, burst]) => ({ text: `-m limit --limit ${rate} --limit-burst ${burst}`, aims: [] }));
 
 const statisticPiece: fc.Arbitrary<Piece> = fc
@@ -177,7 +181,7 @@ const fragPiece: fc.Arbitrary<Piece> = fc
     };
   });
 
-/** Where the rule stands decides some: mac needs an input hook, `--limit-iface-in` too. */
+/** Where the rule stands decides some: mac and `--limit-iface-in` may only stand where there is an input device. */
 export interface Standing {
   readonly family: Family;
   readonly table: 'raw' | 'mangle' | 'filter';
@@ -186,8 +190,8 @@ export interface Standing {
 }
 
 /** Any match that asks for no protocol. */
-export function generalPiece({ family, table, chain }: Standing): fc.Arbitrary<Piece> {
-  const inputOnly = table === 'raw' || chain === 'PREROUTING' || chain === 'INPUT';
+export function generalPiece({ family, chain }: Standing): fc.Arbitrary<Piece> {
+  const input = chain === 'PREROUTING' || chain === 'INPUT';
   const pieces = [
     lengthPiece,
     hopsPiece(family),
@@ -196,13 +200,13 @@ export function generalPiece({ family, table, chain }: Standing): fc.Arbitrary<P
     pkttypePiece,
     markPiece,
     iprangePiece(family),
-    addrtypePiece(family, inputOnly && chain !== 'user'),
+    addrtypePiece(family, input),
     limitPiece,
     statisticPiece,
     certainPiece,
     commentPiece,
   ];
-  if (table !== 'mangle' || chain === 'PREROUTING') pieces.push(macPiece);
+  if (input || chain === 'FORWARD') pieces.push(macPiece);
   if (family === 'ipv6') pieces.push(fragPiece);
   return fc.oneof(...pieces);
 }
