@@ -26,3 +26,8 @@ export function readSharedText(...path: readonly string[]): string {
 export function readSharedJson<T>(...path: readonly string[]): T {
   return JSON.parse(readSharedText(...path)) as T;
 }
+
+/** Where a file of the shared data lies. */
+export function sharedDataPath(...path: readonly string[]): string {
+  return join(ROOT, ...path);
+}

@@ -10,5 +10,6 @@ export * from './ipv6.ts';
 export * from './ipv6-netfilter.ts';
 export * from './ipv6-queue.ts';
 export * from './queue.ts';
+export * from './reassemble.ts';
 export * from './trace.ts';
 export * from './users.ts';

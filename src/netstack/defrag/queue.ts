@@ -108,6 +108,11 @@ export class FragmentDirectory<Q extends FragmentQueue> {
     Object.assign(this.#limits, next);
   }
 
+  /** What is incomplete now, oldest first. */
+  queues(): Iterable<Q> {
+    return this.#queues.values();
+  }
+
   /** The queue of this key, made by `create` when there is none; `undefined` when memory is over the threshold. */
   find(key: string, create: () => Q): Q | undefined {
     const { highThresh, timeoutMs } = this.#limits;
