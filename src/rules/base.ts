@@ -21,7 +21,14 @@ const NEGATABLE: ReadonlySet<BaseOptionKey> = new Set([
   'fragments',
 ]);
 /** do_command4 reads these arguments from the word after the option even when they are attached to it. */
-const OWN_WORD: ReadonlySet<BaseOptionKey> = new Set(['source', 'destination', 'protocol', 'jump']);
+const OWN_WORD: ReadonlySet<BaseOptionKey> = new Set([
+  'source',
+  'destination',
+  'protocol',
+  'in-interface',
+  'out-interface',
+  'jump',
+]);
 /** IFNAMSIZ less the terminator. */
 const MAXIMUM_DEVICE_NAME = 15;
 /** XT_EXTENSION_MAXNAMELEN less the terminator. */

@@ -540,6 +540,13 @@ export class CommandLineParser {
     const { chain, number } = command;
     if (isRule) return this.ruleCommand(command);
     this.base.refuseRuleOptions(command.key === 'policy');
+    if (command.key === 'policy' && command.extra === 'DROP' && this.table === 'nat')
+      this.reporter.error(
+        'WRONG_TABLE',
+        'the nat table cannot drop',
+        command.place,
+        'drop in the filter table',
+      );
     switch (command.key) {
       case 'delete':
         return { kind: 'delete-number', chain: chain!, number: number! };

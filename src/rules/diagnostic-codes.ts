@@ -23,6 +23,7 @@ export const DIAGNOSTIC_CODES = {
   NOT_IN_TABLE: 'A line stands outside of any table',
   OLD_NEGATION: 'A "!" stands after its option, as iptables before 1.4.3 had it',
   POLICY: 'A policy is neither ACCEPT nor DROP, or the chain cannot have one',
+  REFUSED: 'The kernel refuses the match or target with these options',
   UNKNOWN_CHAIN: 'A chain is not declared',
   UNKNOWN_MATCH: 'A match is not known for this family',
   UNKNOWN_OPTION: 'An option is not known here',

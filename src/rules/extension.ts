@@ -20,7 +20,7 @@ export interface Extension<S> {
   readonly summary: string;
   readonly options: readonly OptionSpec<S>[];
   /** Where the kernel accepts the extension; absent means everywhere. Checked for every hook a chain is reached from. */
-  readonly where?: Where;
+  readonly where?: Where | ((state: S) => Where);
   /** State before any option was seen. */
   initial(context: RuleContext): S;
   /** Checks across options once the rule ends: required options, protocol needed, … @throws {OptionError} */
@@ -124,6 +124,11 @@ export class OptionError extends Error {
     this.hint = options.hint;
     this.argument = options.argument ?? 0;
   }
+}
+
+/** {@link Extension.where} of one use of an extension; empty when it may stand everywhere. */
+export function whereOf<S>(extension: Extension<S>, state: S): Where {
+  return typeof extension.where === 'function' ? extension.where(state) : (extension.where ?? {});
 }
 
 /**

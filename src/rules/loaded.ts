@@ -10,7 +10,7 @@ import {
 } from './extension.ts';
 import type { Word } from './lexer.ts';
 import type { MatchUse, TableName } from './model.ts';
-import { protocolName } from './names/protocols.ts';
+import { formatProtocol, protocolName } from './names/protocols.ts';
 import { allExtensions, findMatch, findTarget, matchNames } from './registry.ts';
 import type { Place, Reporter } from './report.ts';
 import { didYouMean } from './suggestion.ts';
@@ -138,9 +138,10 @@ export class LoadedExtensions {
   extensionWithOption(name: string): string | undefined {
     for (const extension of allExtensions()) {
       if (!extension.families.includes(this.family) || !optionsByName(extension).has(name)) continue;
-      const protocol = extension.where?.protocols?.[0];
-      const load = `${extension.kind === 'match' ? '-m' : '-j'} ${extension.name}`;
-      return extension.where?.protocols?.length === 1 ? `-p ${protocolName(protocol!) ?? protocol}` : load;
+      const protocols = typeof extension.where === 'function' ? undefined : extension.where?.protocols;
+      return protocols?.length === 1
+        ? `-p ${formatProtocol(protocols[0]!)}`
+        : `${extension.kind === 'match' ? '-m' : '-j'} ${extension.name}`;
     }
     return undefined;
   }

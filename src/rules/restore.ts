@@ -198,7 +198,7 @@ class RestoreReader {
   /** A table that stands twice replaces its earlier self, as it would in the kernel. */
   private keepTable(builder: TableBuilder): void {
     const { table } = builder;
-    verifyTable(table, this.reporter, (line) => this.sourceLineOf(line));
+    verifyTable(table, this.family, this.reporter, (line) => this.sourceLineOf(line));
     const index = this.tables.findIndex((other) => other.name === table.name);
     if (index >= 0) this.tables[index] = table;
     else this.tables.push(table);
@@ -249,10 +249,10 @@ class RestoreReader {
     let counters: Counters | undefined;
     if (line.charCodeAt(0) === 91) {
       const end = line.indexOf(']');
-      if (end < 0) {
+      if (end < 0 || !line.slice(0, end).includes(':')) {
         reporter.error(
           'BAD_COUNTERS',
-          'the counters lack a "]"',
+          `the counters lack a "${end < 0 ? ']' : ':'}"`,
           { column: 1, length: 1 },
           '[packets:bytes]',
         );

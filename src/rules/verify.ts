@@ -3,12 +3,13 @@
  * net/ipv4/netfilter/ip_tables.c), then table, hook and protocol of each match and target (xt_check_match,
  * xt_check_target, net/netfilter/x_tables.c).
  */
-import { HOOK_CHAINS } from '../ir/index.ts';
-import type { Where } from './extension.ts';
+import { HOOK_CHAINS, type Hook } from '../ir/index.ts';
+import type { Family } from '../net/index.ts';
+import { type MatchExtension, OptionError, type TargetExtension, type Where, whereOf } from './extension.ts';
 import type { Chain, Rule, Span, Table } from './model.ts';
 import { formatProtocol } from './names/protocols.ts';
 import type { Reporter } from './report.ts';
-import { builtinChains, TABLE_HOOKS } from './tables.ts';
+import { TABLE_HOOKS } from './tables.ts';
 
 /** Rules of a chain that the kernel's walk comes to: it stops after an unconditional verdict. */
 function walkedRules(chain: Chain): readonly Rule[] {
@@ -83,7 +84,12 @@ export function reachingHooks(
 }
 
 /** Reports what the kernel would refuse at COMMIT, at the rule that causes it. */
-export function verifyTable(table: Table, reporter: Reporter, sourceLine: (line: number) => string): void {
+export function verifyTable(
+  table: Table,
+  family: Family,
+  reporter: Reporter,
+  sourceLine: (line: number) => string,
+): void {
   const reached = reachingHooks(table, (rule, path) => {
     const { span } = rule.target!;
     reporter.errorAt(
@@ -95,36 +101,77 @@ export function verifyTable(table: Table, reporter: Reporter, sourceLine: (line:
     );
   });
   for (const chain of table.chains) {
-    const hooks = reached.get(chain.name) ?? 0;
+    const mask = reached.get(chain.name) ?? 0;
+    const hooks = TABLE_HOOKS[table.name].filter((hook) => (mask & (1 << hook)) !== 0);
     const walked = walkedRules(chain).length;
-    for (const [index, rule] of chain.rules.entries()) {
-      const rulesHooks = index < walked ? hooks : 0;
-      const check = (where: Where | undefined, name: string, span: Span): void => {
-        if (where === undefined) return;
-        const fault = misplaced(where, name, rule, table, rulesHooks);
-        if (fault !== undefined)
-          reporter.errorAt(fault.code, fault.message, span, sourceLine(span.line), fault.hint);
-      };
-      for (const match of rule.matches) check(match.extension.where, match.name, match.span);
-      if (rule.target?.kind === 'extension')
-        check(rule.target.extension.where, rule.target.name, rule.target.span);
-    }
+    for (const [index, rule] of chain.rules.entries())
+      verifyRule(rule, { table, chain, family, hooks: index < walked ? hooks : [] }, reporter, sourceLine);
   }
 }
 
-interface Misplaced {
-  readonly code: 'WRONG_TABLE' | 'WRONG_HOOK' | 'WRONG_PROTOCOL';
-  readonly message: string;
-  readonly hint: string;
+interface RulePlace {
+  readonly table: Table;
+  readonly chain: Chain;
+  readonly family: Family;
+  readonly hooks: readonly Hook[];
 }
 
-function misplaced(
-  where: Where,
-  name: string,
+function verifyRule(
   rule: Rule,
-  table: Table,
-  hooks: number,
-): Misplaced | undefined {
+  place: RulePlace,
+  reporter: Reporter,
+  sourceLine: (line: number) => string,
+): void {
+  const check = (use: UsedExtension): void => {
+    const { extension, name, state, span } = use;
+    const fault =
+      misplaced(whereOf(extension, state), name, rule, place) ?? refused(extension, state, rule, place);
+    if (fault !== undefined)
+      reporter.errorAt(fault.code, fault.message, span, sourceLine(span.line), fault.hint);
+  };
+  for (const match of rule.matches) check(match);
+  if (rule.target?.kind === 'extension') check(rule.target);
+}
+
+interface UsedExtension {
+  readonly extension: MatchExtension | TargetExtension;
+  readonly name: string;
+  readonly state: unknown;
+  readonly span: Span;
+}
+
+/** What the extension's checkentry function refuses. */
+function refused(
+  extension: MatchExtension | TargetExtension,
+  state: unknown,
+  rule: Rule,
+  place: RulePlace,
+): Fault | undefined {
+  if (extension.admit === undefined) return undefined;
+  try {
+    extension.admit(state, {
+      family: place.family,
+      table: place.table.name,
+      chain: place.chain.name,
+      hooks: place.hooks,
+      matches: rule.matches,
+      ...(rule.base.protocol === undefined ? {} : { protocol: rule.base.protocol }),
+    });
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error;
+    return { code: 'REFUSED', message: `${extension.name}: ${error.message}`, hint: error.hint };
+  }
+}
+
+interface Fault {
+  readonly code: 'WRONG_TABLE' | 'WRONG_HOOK' | 'WRONG_PROTOCOL' | 'REFUSED';
+  readonly message: string;
+  readonly hint: string | undefined;
+}
+
+function misplaced(where: Where, name: string, rule: Rule, place: RulePlace): Fault | undefined {
+  const { table } = place;
   if (where.tables !== undefined && !where.tables.includes(table.name))
     return {
       code: 'WRONG_TABLE',
@@ -132,16 +179,15 @@ function misplaced(
       hint: `it is in ${where.tables.join(', ')}`,
     };
   if (where.hooks !== undefined) {
-    const allowed = where.hooks.reduce<number>((mask, hook) => mask | (1 << hook), 0);
-    const wrong = HOOK_CHAINS.filter((_, hook) => (hooks & ~allowed & (1 << hook)) !== 0);
+    const allowed = where.hooks;
+    const chains = (hooks: readonly Hook[]): string => hooks.map((hook) => HOOK_CHAINS[hook]).join(', ');
+    const wrong = place.hooks.filter((hook) => !allowed.includes(hook));
     if (wrong.length > 0) {
-      const possible = builtinChains(table.name).filter((_, index) =>
-        where.hooks!.includes(TABLE_HOOKS[table.name][index]!),
-      );
+      const possible = TABLE_HOOKS[table.name].filter((hook) => allowed.includes(hook));
       return {
         code: 'WRONG_HOOK',
-        message: `${name} is not possible in rules reached from ${wrong.join(', ')}`,
-        hint: `it is in ${possible.join(', ') || 'other tables'}`,
+        message: `${name} is not possible in rules reached from ${chains(wrong)}`,
+        hint: `it is in ${chains(possible) || 'other tables'}`,
       };
     }
   }

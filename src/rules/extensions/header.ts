@@ -40,3 +40,26 @@ export function fieldIs(
 ): ScalarPredicate {
   return { kind: 'scalar', field, mask: mask >>> 0, ranges: [[value >>> 0, value >>> 0]], negate };
 }
+
+/** Source or destination address of the IP header. */
+export function addressOf(packet: EvaluationPacket, side: 'source' | 'destination'): Uint8Array {
+  const length = packet.family === 'ipv4' ? 4 : 16;
+  const start = (packet.family === 'ipv4' ? 12 : 8) + (side === 'source' ? 0 : length);
+  return packet.bytes.subarray(start, start + length);
+}
+
+/** TOS byte of IPv4, traffic class of IPv6 (ipv4_get_dsfield, ipv6_get_dsfield). */
+export function tosOf(packet: EvaluationPacket): number {
+  const { bytes } = packet;
+  return packet.family === 'ipv4' ? bytes[1]! : ((bytes[0]! & 0x0f) << 4) | (bytes[1]! >> 4);
+}
+
+/** TTL of IPv4, hop limit of IPv6. */
+export function ttlOf(packet: EvaluationPacket): number {
+  return packet.bytes[packet.family === 'ipv4' ? 8 : 7]!;
+}
+
+/** IPv4 total length; IPv6 payload length and the 40 bytes of the header. */
+export function ipLengthOf(packet: EvaluationPacket): number {
+  return packet.family === 'ipv4' ? readUint16(packet, 2) : readUint16(packet, 4) + 40;
+}

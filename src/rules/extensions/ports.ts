@@ -18,8 +18,11 @@ export function allPorts(): PortState {
   return { source: ALL_PORTS, sourceNegated: false, destination: ALL_PORTS, destinationNegated: false };
 }
 
-/** The two options, for a protocol whose service names are looked up. */
-export function portOptions<S extends PortState>(protocol: string): readonly OptionSpec<S>[] {
+/** The two options, for a protocol whose service names are looked up; `backwards` as in {@link parsePortRange}. */
+export function portOptions<S extends PortState>(
+  protocol: string,
+  backwards = false,
+): readonly OptionSpec<S>[] {
   return [
     {
       name: 'source-port',
@@ -29,7 +32,7 @@ export function portOptions<S extends PortState>(protocol: string): readonly Opt
       syntax: 'port[:port]',
       summary: 'Source port or range, by number or service name',
       apply(state, [value], negated) {
-        state.source = parsePortRange(value!, protocol);
+        state.source = parsePortRange(value!, protocol, backwards);
         state.sourceNegated = negated;
       },
     },
@@ -41,7 +44,7 @@ export function portOptions<S extends PortState>(protocol: string): readonly Opt
       syntax: 'port[:port]',
       summary: 'Destination port or range, by number or service name',
       apply(state, [value], negated) {
-        state.destination = parsePortRange(value!, protocol);
+        state.destination = parsePortRange(value!, protocol, backwards);
         state.destinationNegated = negated;
       },
     },

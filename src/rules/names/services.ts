@@ -38,10 +38,14 @@ export function parsePort(text: string, protocol?: string): number {
   throw new OptionError(`unknown port or service "${text}"`, hint === undefined ? {} : { hint });
 }
 
-/** `port`, `port:port`, `port:` or `:port`, bounds included. @throws {OptionError} when empty, unknown or backwards. */
+/**
+ * `port`, `port:port`, `port:` or `:port`, bounds included. Some extensions take a range that runs backwards and
+ * then never match. @throws {OptionError} when unknown or, unless that is allowed, backwards.
+ */
 export function parsePortRange(
   text: string,
   protocol?: string,
+  backwards = false,
 ): { readonly min: number; readonly max: number } {
   const colon = text.indexOf(':');
   if (colon < 0) {
@@ -50,7 +54,8 @@ export function parsePortRange(
   }
   const min = colon === 0 ? 0 : parsePort(text.slice(0, colon), protocol);
   const max = colon === text.length - 1 ? 0xffff : parsePort(text.slice(colon + 1), protocol);
-  if (min > max) throw new OptionError(`port range ${text} is backwards`, { hint: `write ${max}:${min}` });
+  if (min > max && !backwards)
+    throw new OptionError(`port range ${text} is backwards`, { hint: `write ${max}:${min}` });
   return { min, max };
 }
 

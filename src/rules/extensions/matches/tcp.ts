@@ -1,7 +1,13 @@
 /** `-m tcp`: net/netfilter/xt_tcpudp.c tcp_mt; options of iptables-extensions(8). */
 import type { Predicate } from '../../../ir/index.ts';
 import type { EvaluationPacket } from '../../evaluate/packet.ts';
-import { defineMatch, type MatchExtension, type MatchOutcome, OptionError } from '../../extension.ts';
+import {
+  defineMatch,
+  type MatchExtension,
+  type MatchOutcome,
+  OptionError,
+  type RuleContext,
+} from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { didYouMean } from '../../suggestion.ts';
 import { parseUnsigned } from '../../text/number.ts';
@@ -92,9 +98,15 @@ function evaluate(state: TcpState, packet: EvaluationPacket): MatchOutcome {
   return found === undefined ? 'hotdrop' : found !== state.optionNegated;
 }
 
-function lower(state: TcpState): Predicate[] {
+function lower(state: TcpState, context: RuleContext): Predicate[] {
   const predicates: Predicate[] = [
-    { kind: 'transport', minimumBytes: HEADER_BYTES, dropOffsetOne: true, onShort: 'hotdrop' },
+    {
+      kind: 'transport',
+      minimumBytes: HEADER_BYTES,
+      // The test is for an offset of 1, which IPv6, counting bytes here, never has.
+      dropOffsetOne: context.family === 'ipv4',
+      onShort: 'hotdrop',
+    },
     ...lowerPorts(state),
   ];
   if (state.flagMask !== 0 || state.flagsNegated || state.flagValue !== 0)

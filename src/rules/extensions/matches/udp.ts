@@ -17,9 +17,9 @@ const HEADER_BYTES = 8;
 export const udp: MatchExtension = defineMatch<PortState>({
   name: 'udp',
   families: ['ipv4', 'ipv6'],
-  summary: 'Ports of the UDP or UDP-Lite header; never matches later fragments',
+  summary: 'Ports of the UDP header; never matches later fragments',
   where: { protocols: [Protocol.UDP] },
-  options: portOptions('udp'),
+  options: portOptions('udp', true),
   initial: allPorts,
   print: printPorts,
   semantics: {

@@ -1,0 +1,40 @@
+/** `-m length`: net/netfilter/xt_length.c. IPv4 total length; IPv6 payload length and 40. */
+import { defineMatch, type MatchExtension } from '../../extension.ts';
+import { formatNumberRange, numberRange } from '../../text/bounded.ts';
+import { requireAll } from '../../text/requirement.ts';
+import { fieldIn, inRange, ipLengthOf } from '../header.ts';
+
+interface LengthState {
+  range: { readonly min: number; readonly max: number } | undefined;
+  negate: boolean;
+}
+
+export const length: MatchExtension = defineMatch<LengthState>({
+  name: 'length',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Length of the packet with its IP header',
+  options: [
+    {
+      name: 'length',
+      arguments: 1,
+      negatable: true,
+      syntax: 'bytes[:bytes]',
+      summary: 'Length in bytes, or a range of lengths',
+      apply(state, [value], negated) {
+        state.range = numberRange(value!, 0xffff);
+        state.negate = negated;
+      },
+    },
+  ],
+  initial: () => ({ range: undefined, negate: false }),
+  finish: (state) => requireAll('length', { length: state.range !== undefined }),
+  print: (state) => `${state.negate ? ' !' : ''} --length ${formatNumberRange(state.range!)}`,
+  semantics: {
+    evaluate: (state, packet) => inRange(ipLengthOf(packet), state.range!, state.negate),
+    lower: ({ range, negate }) => [
+      fieldIn('ip.length', range!.min > range!.max ? [] : [[range!.min, range!.max]], negate),
+    ],
+    explain: (state, packet) =>
+      `length ${ipLengthOf(packet)} is ${state.negate ? '' : 'not '}${formatNumberRange(state.range!)}`,
+  },
+});

@@ -1,0 +1,139 @@
+/** `-m statistic`: net/netfilter/xt_statistic.c; options of libxt_statistic. */
+import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
+import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
+
+interface StatisticState {
+  mode: 'random' | 'nth';
+  /** Of 2^31: the kernel draws 31 bits. */
+  probability: number | undefined;
+  every: number | undefined;
+  packet: number | undefined;
+  negate: boolean;
+}
+
+/** The counter shared by all uses of the rule. */
+interface NthCounter {
+  count: number;
+}
+
+const WHOLE = 0x8000_0000;
+const RANDOM_BITS = 0x7fff_ffff;
+const DECIMALS = 11;
+
+function parseProbability(text: string): number {
+  const value = /^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/.test(text)
+    ? Number(text)
+    : Number.NaN;
+  if (!(value >= 0 && value <= 1))
+    throw new OptionError(`"${text}" is not a probability`, { hint: 'a number from 0 to 1' });
+  // lround: halves away from zero.
+  return Math.floor(value * WHOLE + 0.5);
+}
+
+/** The kernel counts from 0 to `every` - 1 and matches on the step to 0. */
+function step(counter: NthCounter, every: number): boolean {
+  counter.count = counter.count === every - 1 ? 0 : counter.count + 1;
+  return counter.count === 0;
+}
+
+export const statistic: MatchExtension = defineMatch<StatisticState>({
+  name: 'statistic',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Matches at random, or every nth packet',
+  options: [
+    {
+      name: 'mode',
+      arguments: 1,
+      syntax: 'random|nth',
+      summary: 'How packets are chosen; random when not given',
+      apply(state, [value]) {
+        if (value !== 'random' && value !== 'nth')
+          throw new OptionError(`"${value}" is not a mode`, { hint: 'random or nth' });
+        state.mode = value;
+      },
+    },
+    {
+      name: 'probability',
+      arguments: 1,
+      negatable: true,
+      syntax: 'number',
+      summary: 'Mode random: the probability of a match, from 0 to 1',
+      apply(state, [value], negated) {
+        state.probability = parseProbability(value!);
+        state.negate = negated;
+      },
+    },
+    {
+      name: 'every',
+      arguments: 1,
+      negatable: true,
+      syntax: 'n',
+      summary: 'Mode nth: one packet of every n matches',
+      apply(state, [value], negated) {
+        state.every = boundedNumber(value!, 1, UINT32_MAX);
+        state.negate = negated;
+      },
+    },
+    {
+      name: 'packet',
+      arguments: 1,
+      syntax: 'p',
+      summary: 'Mode nth: which of the n packets, from 0',
+      apply(state, [value]) {
+        state.packet = boundedNumber(value!, 0, UINT32_MAX);
+      },
+    },
+  ],
+  initial: () => ({
+    mode: 'random',
+    probability: undefined,
+    every: undefined,
+    packet: undefined,
+    negate: false,
+  }),
+  finish(state) {
+    if (state.probability !== undefined && (state.every !== undefined || state.packet !== undefined))
+      throw new OptionError('--probability goes with mode random, --every and --packet with mode nth');
+    if (state.mode === 'random' && state.probability === undefined)
+      throw new OptionError('mode random needs --probability');
+    if (state.mode === 'nth' && (state.every === undefined || state.packet === undefined))
+      throw new OptionError('mode nth needs --every and --packet', {
+        hint: '--every 3 --packet 0 takes the first of three',
+      });
+    if (state.mode === 'nth' && state.packet! >= state.every!)
+      throw new OptionError(`--packet ${state.packet} is not one of ${state.every} packets`, {
+        hint: `they are numbered from 0 to ${state.every! - 1}`,
+      });
+  },
+  print(state) {
+    const not = state.negate ? ' !' : '';
+    if (state.mode === 'random')
+      return ` --mode random${not} --probability ${(state.probability! / WHOLE).toFixed(DECIMALS)}`;
+    return ` --mode nth${not} --every ${state.every} --packet ${state.packet}`;
+  },
+  semantics: {
+    // nth.count starts so that the packet numbered `packet` is the first to match.
+    memory: (state): NthCounter => ({ count: (state.every ?? 1) - 1 - (state.packet ?? 0) }),
+    evaluate(state, packet, memory) {
+      const chosen =
+        state.mode === 'random'
+          ? (packet.world.random32() & RANDOM_BITS) < state.probability!
+          : step(memory as NthCounter, state.every!);
+      return chosen !== state.negate;
+    },
+    lower: (state) => [
+      {
+        kind: 'statistic',
+        mode:
+          state.mode === 'random'
+            ? { kind: 'random', probability: state.probability! }
+            : { kind: 'nth', every: state.every!, packet: state.packet! },
+        negate: state.negate,
+      },
+    ],
+    explain: (state) =>
+      state.mode === 'random'
+        ? 'chance did not choose this packet'
+        : `it is not packet ${state.packet} of every ${state.every}`,
+  },
+});

@@ -1,0 +1,46 @@
+/** `--espspi` and `--ahspi`: a range of security parameter indices. */
+import type { ScalarField, ScalarPredicate } from '../../ir/index.ts';
+import type { OptionSpec } from '../extension.ts';
+import { formatNumberRange, numberRange, UINT32_MAX } from '../text/bounded.ts';
+import { fieldIn, inRange } from './header.ts';
+
+export interface SpiState {
+  range: { readonly min: number; readonly max: number };
+  negate: boolean;
+}
+
+export function anySpi(): SpiState {
+  return { range: { min: 0, max: UINT32_MAX }, negate: false };
+}
+
+export function spiOption<S extends { readonly spi: SpiState }>(name: string): OptionSpec<S> {
+  return {
+    name,
+    arguments: 1,
+    negatable: true,
+    syntax: 'spi[:spi]',
+    summary: 'Security parameter index, or a range of them',
+    apply(state, [value], negated) {
+      state.spi.range = numberRange(value!, UINT32_MAX);
+      state.spi.negate = negated;
+    },
+  };
+}
+
+/** Nothing when the range holds everything, negated or not: iptables forgets it then. */
+export function printSpi(option: string, { range, negate }: SpiState): string {
+  if (range.min === 0 && range.max === UINT32_MAX) return '';
+  return `${negate ? ' !' : ''} --${option} ${formatNumberRange(range)}`;
+}
+
+export function spiMatches({ range, negate }: SpiState, spi: number): boolean {
+  return inRange(spi, range, negate);
+}
+
+export function lowerSpi(field: ScalarField, { range, negate }: SpiState): ScalarPredicate {
+  return fieldIn(field, range.min > range.max ? [] : [[range.min, range.max]], negate);
+}
+
+export function explainSpi({ range, negate }: SpiState, spi: number): string {
+  return `SPI ${spi} is ${negate ? '' : 'not '}${formatNumberRange(range)}`;
+}

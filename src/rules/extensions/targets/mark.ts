@@ -1,0 +1,74 @@
+/** `-j MARK`: net/netfilter/xt_mark.c mark_tg, revision 2: mark = (mark & ~mask) ^ value. */
+import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
+import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
+import { type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
+import { hex } from '../../text/number.ts';
+
+interface MarkState {
+  mark: MaskedMark | undefined;
+}
+
+function option(
+  name: string,
+  syntax: string,
+  summary: string,
+  parse: (text: string) => MaskedMark,
+): OptionSpec<MarkState> {
+  return {
+    name,
+    arguments: 1,
+    syntax,
+    summary,
+    apply(state, [value]) {
+      if (state.mark !== undefined)
+        throw new OptionError('only one of the options of MARK is possible', { argument: -1 });
+      state.mark = parse(value!);
+    },
+  };
+}
+
+function bits(text: string): number {
+  return boundedNumber(text, 0, UINT32_MAX);
+}
+
+export const mark: TargetExtension = defineTarget<MarkState>({
+  name: 'MARK',
+  families: ['ipv4', 'ipv6'],
+  summary: "Changes the packet's mark and goes on",
+  options: [
+    option('set-xmark', 'value[/mask]', 'Clears the bits of the mask, then XORs the value', parseMaskedMark),
+    option(
+      'set-mark',
+      'value[/mask]',
+      'Clears the bits of mask and value, then sets those of the value',
+      (text) => {
+        const { value, mask } = parseMaskedMark(text);
+        return { value, mask: (value | mask) >>> 0 };
+      },
+    ),
+    option('and-mark', 'bits', 'ANDs the mark with the bits', (text) => ({
+      value: 0,
+      mask: ~bits(text) >>> 0,
+    })),
+    option('or-mark', 'bits', 'ORs the mark with the bits', (text) => ({
+      value: bits(text),
+      mask: bits(text),
+    })),
+    option('xor-mark', 'bits', 'XORs the mark with the bits', (text) => ({ value: bits(text), mask: 0 })),
+  ],
+  initial: () => ({ mark: undefined }),
+  finish(state) {
+    if (state.mark === undefined)
+      throw new OptionError('an option is missing', {
+        hint: 'one of --set-mark, --set-xmark, --and-mark, --or-mark, --xor-mark',
+      });
+  },
+  print: (state) => ` --set-xmark ${hex(state.mark!.value)}/${hex(state.mark!.mask)}`,
+  semantics: {
+    evaluate(state, packet) {
+      packet.mark = ((packet.mark & ~state.mark!.mask) ^ state.mark!.value) >>> 0;
+      return 'continue';
+    },
+    lower: (state) => ({ kind: 'mark', value: state.mark!.value, mask: state.mark!.mask }),
+  },
+});
