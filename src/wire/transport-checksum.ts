@@ -3,6 +3,8 @@
 import { read8, read16, read32, write16, write32 } from './bytes.ts';
 import { addToSum, finishSum, foldSum, pseudoHeaderSum } from './checksum.ts';
 import { dccpCoverage, dccpDataOffset } from './dccp.ts';
+import { IPV6_HEADER_LENGTH } from './ipv6.ts';
+import { extensionLength } from './ipv6-extension.ts';
 import type { IpPacket } from './packet.ts';
 import { IpProtocol } from './protocol.ts';
 import { computeSctpChecksum } from './sctp.ts';
@@ -15,6 +17,9 @@ import { UDP_HEADER_LENGTH, udpLength, udpliteCoverage } from './udp.ts';
  * - `unverifiable`: a fragment, a packet cut short, or one whose lengths contradict each other
  */
 export type ChecksumStatus = 'good' | 'bad' | 'none' | 'illegal' | 'unverifiable';
+
+/** Home Address destination option (RFC 6275 §6.3). */
+const HOME_ADDRESS_OPTION = 0xc9;
 
 /** Where the 16-bit checksum stands in the transport header; -1 for protocols without one of that kind. */
 function checksumField(packet: IpPacket): number {
@@ -62,63 +67,82 @@ function transportSum(packet: IpPacket, available: number, covered: number): num
   const { bytes, transportOffset, protocol } = packet;
   // UDP states its own length in the pseudo header, UDP-Lite and DCCP that of the whole packet.
   const length = protocol === IpProtocol.UDP ? covered : available;
-  const sum =
-    protocol === IpProtocol.ICMP
-      ? 0
-      : pseudoHeaderSum(
-          bytes,
-          packet.sourceOffset,
-          finalDestinationOffset(packet),
-          packet.addressLength,
-          protocol,
-          length,
-        );
+  if (protocol === IpProtocol.ICMP) return addToSum(0, bytes, transportOffset, transportOffset + covered);
+  findPseudoAddresses(packet);
+  const { sourceOffset, destinationOffset } = pseudo;
+  const sum = pseudoHeaderSum(bytes, sourceOffset, destinationOffset, packet.addressLength, protocol, length);
   return addToSum(sum, bytes, transportOffset, transportOffset + covered);
 }
 
+/** Where the addresses of the pseudo header stand; written over for each packet. */
+const pseudo = { sourceOffset: 0, destinationOffset: 0 };
+
 /**
- * Destination of the pseudo header. While a routing header has segments left, it is the route's last address
- * (RFC 8200 §8.1): the last of a type 0 or 2 header, the first of the segment list of a type 4 one (RFC 8754).
+ * Finds the pseudo header's addresses. IPv6 headers can name others than the fixed header does:
+ * - a Home Address option stands for the source (RFC 6275 §6.3);
+ * - while a routing header has segments left, the destination is the route's last address (RFC 8200 §8.1): the last
+ *   of a type 0 or 2 header, the first of the segment list of a type 4 one (RFC 8754 §2).
  */
-function finalDestinationOffset(packet: IpPacket): number {
-  if (packet.family !== 6) return packet.destinationOffset;
+function findPseudoAddresses(packet: IpPacket): void {
+  pseudo.sourceOffset = packet.sourceOffset;
+  pseudo.destinationOffset = packet.destinationOffset;
+  if (packet.family !== 6) return;
   const { bytes } = packet;
   let type = read8(bytes, packet.offset + 6);
-  let at = packet.offset + 40;
+  let at = packet.offset + IPV6_HEADER_LENGTH;
   while (at < packet.transportOffset) {
-    const units = read8(bytes, at + 1);
-    if (type === IpProtocol.ROUTING && read8(bytes, at + 3) > 0 && units >= 2) {
-      const kind = read8(bytes, at + 2);
-      if (kind === 0 || kind === 2) return at + 8 + (Math.floor(units / 2) - 1) * 16;
-      if (kind === 4) return at + 8;
-    }
-    const length =
-      type === IpProtocol.FRAGMENT ? 8 : type === IpProtocol.AH ? (units + 2) * 4 : (units + 1) * 8;
+    const length = extensionLength(type, bytes, at);
+    if (type === IpProtocol.ROUTING) findFinalDestination(bytes, at);
+    else if (type === IpProtocol.DSTOPTS) findHomeAddress(bytes, at, at + length);
     type = read8(bytes, at);
     at += length;
   }
-  return packet.destinationOffset;
+}
+
+function findFinalDestination(bytes: Uint8Array, at: number): void {
+  const units = read8(bytes, at + 1);
+  if (read8(bytes, at + 3) === 0 || units < 2) return;
+  const kind = read8(bytes, at + 2);
+  if (kind === 0 || kind === 2) pseudo.destinationOffset = at + 8 + (Math.floor(units / 2) - 1) * 16;
+  else if (kind === 4) pseudo.destinationOffset = at + 8;
+}
+
+function findHomeAddress(bytes: Uint8Array, start: number, end: number): void {
+  for (let at = start + 2; at + 1 < end; at += bytes[at] === 0 ? 1 : 2 + bytes[at + 1]!) {
+    if (bytes[at] === HOME_ADDRESS_OPTION && bytes[at + 1] === 16 && at + 18 <= end)
+      pseudo.sourceOffset = at + 2;
+  }
+}
+
+/** True when all that a checksum covers is there. An atomic fragment (RFC 6946) is whole. */
+function isWhole(packet: IpPacket): boolean {
+  return (
+    packet.family !== 0 &&
+    packet.problem === undefined &&
+    packet.fragmentOffset === 0 &&
+    !packet.moreFragments
+  );
 }
 
 /** Verifies the transport checksum of a packet that was read by loadIpPacket. */
 export function transportChecksumStatus(packet: IpPacket): ChecksumStatus {
-  if (packet.family === 0 || packet.problem !== undefined || packet.isFragment) return 'unverifiable';
+  if (packet.family === 0 || packet.fragmentOffset > 0) return 'unverifiable';
   const { bytes, transportOffset, protocol } = packet;
   const available = packet.end - transportOffset;
   if (protocol === IpProtocol.SCTP) {
-    if (available < 12) return 'unverifiable';
-    return read32(bytes, transportOffset + 8) === computeSctpChecksum(bytes, transportOffset, packet.end)
-      ? 'good'
-      : 'bad';
+    if (!isWhole(packet) || available < 12) return 'unverifiable';
+    const computed = computeSctpChecksum(bytes, transportOffset, packet.end);
+    return read32(bytes, transportOffset + 8) === computed ? 'good' : 'bad';
   }
   const field = checksumField(packet);
   if (field < 0) return 'none';
   if (available < field + 2) return 'unverifiable';
+  // A zero says all there is to say, also in a first fragment.
   if (read16(bytes, transportOffset + field) === 0) {
     if (protocol === IpProtocol.UDP && packet.family === 4) return 'none';
     if (protocol === IpProtocol.UDP || protocol === IpProtocol.UDPLITE) return 'illegal';
   }
-  const covered = coveredLength(packet, available);
+  const covered = isWhole(packet) ? coveredLength(packet, available) : -1;
   if (covered < 0) return 'unverifiable';
   return foldSum(transportSum(packet, available, covered)) === 0xffff ? 'good' : 'bad';
 }
@@ -128,7 +152,7 @@ export function transportChecksumStatus(packet: IpPacket): ChecksumStatus {
  * stay as they are. UDP that sums to zero gets 0xffff (RFC 768).
  */
 export function fillTransportChecksum(packet: IpPacket): void {
-  if (packet.family === 0 || packet.problem !== undefined || packet.isFragment) return;
+  if (!isWhole(packet)) return;
   const { bytes, transportOffset, protocol } = packet;
   const available = packet.end - transportOffset;
   if (protocol === IpProtocol.SCTP && available >= 12) {
