@@ -16,6 +16,9 @@ import { Tap } from './tap.ts';
 /** "filter INPUT 3" or "filter INPUT policy", with packets and bytes: "filter INPUT 3 1:60". */
 export type CounterLine = string;
 
+/** The policy that drops what the host answers (unreachables, resets, redirects). */
+const ANSWERS = 'raw OUTPUT policy';
+
 /** The tables that generated rulesets may have. */
 const GENERATED_TABLES: readonly TableName[] = ['raw', 'mangle', 'filter'];
 
@@ -67,7 +70,7 @@ export class LiveFirewall {
     return { bytes, inDevice: shape.inDevice, ethernet, packetType: packetTypeOf(destination) };
   }
 
-  /** Every counter of the loaded tables, sorted. */
+  /** Every counter of the loaded tables, sorted, without what the host's own answers move. */
   counters(): readonly CounterLine[] {
     return this.#tables
       .flatMap((table) =>
@@ -75,6 +78,7 @@ export class LiveFirewall {
           .read()
           .map(({ chain, rule, packets, bytes }) => `${table.name} ${chain} ${rule} ${packets}:${bytes}`),
       )
+      .filter((line) => !line.startsWith(ANSWERS))
       .sort();
   }
 }
@@ -105,5 +109,5 @@ export function evaluatedCounters(host: EvaluationHost): readonly CounterLine[] 
       lines.push(`${table.name} ${chain.name} policy ${packets}:${bytes}`);
     }
   }
-  return lines.sort();
+  return lines.filter((line) => !line.startsWith(ANSWERS)).sort();
 }

@@ -4,7 +4,15 @@ import type { Rule } from '../model.ts';
 import { describeBaseFailure } from './base.ts';
 import type { EvaluationHost } from './host.ts';
 import type { EvaluationPacket } from './packet.ts';
-import { evaluatePacket, type PacketInput, type PacketOutcome, type StackFault } from './path.ts';
+import {
+  evaluateHook,
+  evaluatePacket,
+  type HookInput,
+  type PacketInput,
+  type PacketOutcome,
+  type PathObserver,
+  type StackFault,
+} from './path.ts';
 import type { RuleFailure } from './walk.ts';
 
 export type ExplainedStep =
@@ -30,8 +38,17 @@ export interface Explanation {
 
 /** Evaluates the packet (counters move) and tells what happened on its way. */
 export function explainPacket(host: EvaluationHost, input: PacketInput): Explanation {
+  return explain((observer) => evaluatePacket(host, input, observer));
+}
+
+/** As {@link explainPacket}, for one hook alone. */
+export function explainHook(host: EvaluationHost, input: HookInput): Explanation {
+  return explain((observer) => evaluateHook(host, input, observer));
+}
+
+function explain(evaluate: (observer: PathObserver) => PacketOutcome): Explanation {
   const steps: ExplainedStep[] = [];
-  const outcome = evaluatePacket(host, input, {
+  const outcome = evaluate({
     station(station) {
       switch (station.kind) {
         case 'table':

@@ -77,6 +77,7 @@ class Ipv4Routing implements Routing {
   input(source: Uint8Array, destination: Uint8Array, inDevice: string): RouteDecision {
     const multicast = isMulticast4(destination);
     if (isMulticast4(source) || isLimitedBroadcast(source)) return drop('martian-source');
+    if (multicast) return this.#multicast(source, destination, inDevice);
     const anyToAny = isZero(source) && isZero(destination);
     if (isLimitedBroadcast(destination) || anyToAny) {
       return isZero(source) || this.#sourceIsValid(source, inDevice) ? LOCAL : drop('martian-source');
@@ -86,10 +87,6 @@ class Ipv4Routing implements Routing {
     const onLoopback = inDevice === LOOPBACK_DEVICE;
     if (destination[0] === 127 && !onLoopback) return drop('martian-destination');
     if (source[0] === 127 && !onLoopback) return drop('martian-source');
-    if (multicast) {
-      if (!isAllHosts(destination)) return drop('not-joined');
-      return this.#sourceIsValid(source, inDevice) ? LOCAL : drop('martian-source');
-    }
 
     const type = this.addressType(destination);
     if (type === RTN.LOCAL || type === RTN.BROADCAST) {
@@ -101,6 +98,13 @@ class Ipv4Routing implements Routing {
     if (!this.#config.forwarding) return drop('not-forwarding');
     if (!this.#sourceIsValid(source, inDevice, outDevice)) return drop('martian-source');
     return { kind: 'forward', outDevice };
+  }
+
+  /** ip_mc_validate_source(): a host without an address yet may speak to groups of its link. */
+  #multicast(source: Uint8Array, destination: Uint8Array, inDevice: string): RouteDecision {
+    if (!isAllHosts(destination)) return drop('not-joined');
+    if (source[0] === 127 && inDevice !== LOOPBACK_DEVICE) return drop('martian-source');
+    return isZero(source) || this.#sourceIsValid(source, inDevice) ? LOCAL : drop('martian-source');
   }
 
   output(destination: Uint8Array): string | undefined {

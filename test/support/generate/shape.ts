@@ -240,7 +240,8 @@ function tcpBytes(tcp: Transport & { kind: 'tcp' }, payloadBytes: number): Uint8
 
 function sctpBytes(sctp: Transport & { kind: 'sctp' }): Uint8Array {
   const chunks = sctp.chunks.map(({ type, flags, length }) => {
-    const bytes = new Uint8Array(padded(Math.max(4, length), 4));
+    // A chunk may claim more than there is.
+    const bytes = new Uint8Array(padded(Math.min(Math.max(4, length), 64), 4));
     bytes[0] = type;
     bytes[1] = flags;
     new DataView(bytes.buffer).setUint16(2, length);
