@@ -15,7 +15,7 @@ import { BASE_OPTION_LETTERS, BASE_OPTION_NAMES, type BaseOption, type BaseOptio
 import type { Place, Reporter } from './report.ts';
 import { didYouMean, nearest } from './suggestion.ts';
 import { isTableName, TABLE_NAMES } from './tables.ts';
-import { resolveTarget } from './target.ts';
+import { isVerdict, resolveTarget } from './target.ts';
 import { checkChainName } from './text/chain-name.ts';
 import { parseUnsigned } from './text/number.ts';
 
@@ -165,6 +165,8 @@ export class CommandLineParser {
     if (option !== undefined) return { kind: 'base', option };
     const exact = this.loaded.findOption(name);
     if (exact !== undefined) return { kind: 'extension', ...exact };
+    // What could be an option of an unknown extension is not read as an abbreviation of another.
+    if (this.loaded.hasForeignOptions) return undefined;
     const fitting = new Map<object, { name: string; resolved: Resolved }>();
     for (const [long, candidate] of BASE_OPTION_NAMES) {
       if (long.startsWith(name) && !fitting.has(candidate))
@@ -223,6 +225,7 @@ export class CommandLineParser {
   }
 
   private unknownOption(word: Word, name: string): void {
+    if (this.loaded.hasForeignOptions) return;
     const candidates = [...BASE_OPTION_NAMES.keys(), ...this.loaded.optionNames()];
     const elsewhere = this.loaded.extensionWithOption(name);
     const hint =
@@ -344,7 +347,7 @@ export class CommandLineParser {
         this.loaded.loadMatch(value!, word);
         return;
       case 'jump':
-        if (this.base.setTarget(value!, word, false)) this.loaded.loadTarget(value!);
+        this.jump(word, value!);
         return;
       case 'goto':
         this.base.setTarget(value!, word, true);
@@ -384,6 +387,11 @@ export class CommandLineParser {
       default:
         this.base.set(key, word, value, this.negation !== undefined);
     }
+  }
+
+  private jump(word: Word, name: Word): void {
+    if (!this.base.setTarget(name, word, false) || this.loaded.loadTarget(name)) return;
+    if (!isVerdict(name.text) && !this.context.isChain(name.text)) this.loaded.expectForeignOptions();
   }
 
   private familyOption(key: 'ipv4' | 'ipv6', word: Word): void {

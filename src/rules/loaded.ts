@@ -57,6 +57,8 @@ export class LoadedExtensions {
   /** Uses whose options are reachable, the latest loaded first; an earlier use of the same match is complete. */
   private reachable: ExtensionUse[] = [];
   private protocolTried = false;
+  /** An unknown match or target was named: options that are not known may be its own. */
+  private foreign = false;
 
   constructor(context: CommandContext) {
     this.family = context.family;
@@ -68,6 +70,7 @@ export class LoadedExtensions {
     const place = { column: option.column, length: name.column + name.length - option.column };
     const extension = findMatch(name.text, this.family);
     if (extension === undefined) {
+      this.foreign = true;
       const other: Family = this.family === 'ipv4' ? 'ipv6' : 'ipv4';
       this.reporter.error(
         'UNKNOWN_MATCH',
@@ -105,11 +108,22 @@ export class LoadedExtensions {
     else this.reachable.unshift(use);
   }
 
-  loadTarget(name: Word): void {
+  /** Loads the target of this name; returns whether there is one. */
+  loadTarget(name: Word): boolean {
     const extension = findTarget(name.text, this.family);
-    if (extension === undefined) return;
+    if (extension === undefined) return false;
     this.target = this.makeUse(extension, extension.name, name);
     this.reachable.unshift(this.target);
+    return true;
+  }
+
+  /** From now on unknown options are taken for those of an extension that is reported as unknown. */
+  expectForeignOptions(): void {
+    this.foreign = true;
+  }
+
+  get hasForeignOptions(): boolean {
+    return this.foreign;
   }
 
   private makeUse(extension: MatchExtension | TargetExtension, name: string, place: Place): ExtensionUse {

@@ -16,7 +16,8 @@ export interface TargetWords {
   readonly goto: boolean;
 }
 
-function isVerdict(name: string): name is 'ACCEPT' | 'DROP' | 'RETURN' | 'QUEUE' {
+/** True for ACCEPT, DROP, RETURN and QUEUE. */
+export function isVerdict(name: string): name is 'ACCEPT' | 'DROP' | 'RETURN' | 'QUEUE' {
   return VERDICT_NAMES.includes(name);
 }
 
