@@ -5,6 +5,9 @@
  * a KernelUnavailableError or SyscallError whose `hint` says the way out. Every object that owns kernel resources has
  * `close()` (and `Symbol.dispose`); what fails half way closes what it had opened.
  */
+
+export * from './device/index.ts';
+export * from './feature/index.ts';
 export { driver, type KernelDriver, useDriver } from './ffi/index.ts';
 export * from './link/index.ts';
 export * from './map/index.ts';
@@ -12,5 +15,7 @@ export * from './netlink/index.ts';
 export * from './netns/index.ts';
 export * from './nft/index.ts';
 export * from './pin.ts';
+export * from './process/index.ts';
 export * from './program/index.ts';
+export * from './seccomp/index.ts';
 export * from './sys/index.ts';

@@ -1,6 +1,7 @@
 /** bpf(2): commands, flags and attribute layouts. Source of truth: include/uapi/linux/bpf.h. */
 import { errnoName } from './errno.ts';
 import { SyscallError } from './error.ts';
+import { keepAlive } from './keepalive.ts';
 import { encodeStruct, type Layout, type StructInput } from './struct.ts';
 import { trySyscall } from './syscall.ts';
 
@@ -176,15 +177,10 @@ export const attr = {
   bindMap: { size: 12, fields: { programFd: [0, 'u32'], mapFd: [4, 'u32'], flags: [8, 'u32'] } },
 } as const;
 
-// What a call's pointers refer to must outlive the call; an element of a module's array is a reference that no
-// optimizer drops.
-const inFlight: unknown[] = [undefined];
-
 /** Calls bpf(2) with an encoded attribute; returns the result or minus errno. `keep` holds what `bytes` points to. */
 export function tryBpf(command: number, bytes: Uint8Array, keep?: unknown): number {
-  inFlight[0] = keep;
   const result = trySyscall('bpf', command, bytes, bytes.length);
-  inFlight[0] = undefined;
+  keepAlive(keep);
   return result;
 }
 

@@ -1,0 +1,8 @@
+export {
+  type Feature,
+  type FeatureName,
+  type KernelFacts,
+  type KernelReport,
+  kernelFacts,
+  probeKernel,
+} from './probe.ts';

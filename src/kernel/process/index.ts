@@ -1,0 +1,4 @@
+export { execve } from './execve.ts';
+export { lock, tryLock } from './lock.ts';
+export { createMemfd } from './memfd.ts';
+export { openPidfd, readProcessMemory, takeFd, writeProcessMemory } from './pidfd.ts';

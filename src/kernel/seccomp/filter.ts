@@ -1,0 +1,113 @@
+/**
+ * A seccomp filter (classic BPF over struct seccomp_data, seccomp(2)) that hands chosen system calls to a listener and
+ * lets all others pass.
+ */
+import { Errno } from '../sys/errno.ts';
+import { KernelArgumentError, SyscallError } from '../sys/error.ts';
+import { Fd } from '../sys/fd.ts';
+import { keepAlive } from '../sys/keepalive.ts';
+import { encodeStruct } from '../sys/struct.ts';
+import { type SyscallName, syscallNumber, trySyscall } from '../sys/syscall.ts';
+
+const SECCOMP_SET_MODE_FILTER = 1;
+const SECCOMP_FILTER_FLAG_NEW_LISTENER = 8;
+const SECCOMP_RET_USER_NOTIF = 0x7fc00000;
+const SECCOMP_RET_ALLOW = 0x7fff0000;
+const AUDIT_ARCH = process.arch === 'arm64' ? 0xc00000b7 : 0xc000003e;
+const PR_SET_NO_NEW_PRIVS = 38;
+
+// Offsets in struct seccomp_data.
+const NR = 0;
+const ARCH = 4;
+const ARGUMENTS = 16;
+
+const BPF_LD_W_ABS = 0x20;
+const BPF_JEQ_K = 0x15;
+const BPF_RET_K = 0x06;
+
+/** Calls to hand over: those of `name` whose listed arguments have one of the listed values (low 32 bits). */
+export interface NotifiedCall {
+  readonly name: SyscallName;
+  readonly arguments?: readonly { readonly index: number; readonly values: readonly number[] }[];
+}
+
+interface Step {
+  readonly code: number;
+  readonly k: number;
+  /** Where to go: number of steps to skip, or the end of this call's tests. */
+  readonly ifTrue: number | 'next';
+  readonly ifFalse: number | 'next';
+}
+
+/** struct sock_filter[]: 8 bytes an instruction. */
+export function buildNotifyFilter(calls: readonly NotifiedCall[]): Uint8Array<ArrayBuffer> {
+  const load = (k: number): Step => ({ code: BPF_LD_W_ABS, k, ifTrue: 0, ifFalse: 0 });
+  const ret = (k: number): Step => ({ code: BPF_RET_K, k, ifTrue: 0, ifFalse: 0 });
+  // Another architecture's calls (32-bit programs) have other numbers: let them pass.
+  const program: Step[] = [
+    load(ARCH),
+    { code: BPF_JEQ_K, k: AUDIT_ARCH, ifTrue: 1, ifFalse: 0 },
+    ret(SECCOMP_RET_ALLOW),
+  ];
+  for (const call of calls) {
+    const steps: Step[] = [
+      load(NR),
+      { code: BPF_JEQ_K, k: syscallNumber(call.name), ifTrue: 0, ifFalse: 'next' },
+    ];
+    for (const { index, values } of call.arguments ?? []) {
+      steps.push(load(ARGUMENTS + 8 * index));
+      for (const [position, k] of values.entries()) {
+        const left = values.length - 1 - position;
+        steps.push({ code: BPF_JEQ_K, k, ifTrue: left, ifFalse: left === 0 ? 'next' : 0 });
+      }
+    }
+    steps.push(ret(SECCOMP_RET_USER_NOTIF));
+    const resolve = (target: number | 'next', at: number): number =>
+      target === 'next' ? steps.length - 1 - at : target;
+    for (const [at, step] of steps.entries()) {
+      program.push({ ...step, ifTrue: resolve(step.ifTrue, at), ifFalse: resolve(step.ifFalse, at) });
+    }
+  }
+  program.push(ret(SECCOMP_RET_ALLOW));
+  return encode(program);
+}
+
+function encode(program: readonly Step[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(program.length * 8);
+  const view = new DataView(bytes.buffer);
+  for (const [index, { code, k, ifTrue, ifFalse }] of program.entries()) {
+    if (ifTrue === 'next' || ifFalse === 'next' || ifTrue > 255 || ifFalse > 255) {
+      throw new KernelArgumentError(
+        'a notified call has too many argument values',
+        'split it into several calls',
+      );
+    }
+    view.setUint16(index * 8, code, true);
+    view.setUint8(index * 8 + 2, ifTrue);
+    view.setUint8(index * 8 + 3, ifFalse);
+    view.setUint32(index * 8 + 4, k, true);
+  }
+  return bytes;
+}
+
+const fprog = { size: 16, fields: { length: [0, 'u16'], filter: [8, 'ptr'] } } as const;
+
+/**
+ * Installs a filter on the calling thread, for good, and on what it forks and executes; gives the listener's descriptor.
+ * Without CAP_SYS_ADMIN the thread first gives up gaining privileges (set-user-id programs no longer work).
+ */
+export function installNotifyFilter(filter: Uint8Array): Fd {
+  const install = (): number => {
+    const program = encodeStruct(fprog, { length: filter.length / 8, filter });
+    const result = trySyscall('seccomp', SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, program);
+    keepAlive(filter);
+    return result;
+  };
+  let result = install();
+  if (result === -Errno.EACCES) {
+    trySyscall('prctl', PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    result = install();
+  }
+  if (result < 0) throw new SyscallError('seccomp', -result, 'installing a seccomp filter with a listener');
+  return new Fd(result, 'a seccomp listener');
+}
