@@ -9,11 +9,16 @@ import { IsaError } from './error.ts';
 import { type HelperName, helperId } from './helper.ts';
 import { type Item, type Label, type LabelState, layOut, makeLabel } from './layout.ts';
 import * as op from './opcode.ts';
+import { reachableItems } from './prune.ts';
 import type { AssembledProgram, ProgramFunction, Reference } from './reference.ts';
 import { R0, type Register } from './register.ts';
 
 /** The second operand of arithmetic, of comparisons and of stores. */
 export type Operand = Register | number;
+export interface FinishOptions {
+  /** Leaves out what control cannot reach, and jumps to what follows anyway; see `prune.ts`. */
+  readonly prune?: boolean;
+}
 /** Bits that a conversion keeps. */
 export type SwapBits = 16 | 32 | 64;
 
@@ -214,7 +219,14 @@ export class Assembler<Tag = unknown> {
     return this.#emit(op.BPF_ST | op.BPF_MEM | width, base.number, 0, off, imm);
   }
   /** `dst = *(size *)(base + offsetof(struct, member) + plus)`, the offset found when the program is loaded. */
-  loadField(size: op.LoadSize, dst: Register, base: Register, struct: string, member: string, plus = 0): this {
+  loadField(
+    size: op.LoadSize,
+    dst: Register,
+    base: Register,
+    struct: string,
+    member: string,
+    plus = 0,
+  ): this {
     return this.#emit(loadOpcode(size), dst.number, base.number, plus, 0, { kind: 'field', struct, member });
   }
   /** `*(size *)(base + off) operation= src`, atomically; with `fetch`, src receives the old value. */
@@ -354,16 +366,24 @@ export class Assembler<Tag = unknown> {
    *
    * @throws IsaError `ISA_LABEL` a label that is used and never placed, `ISA_JUMP_RANGE`, `ISA_NO_EXIT`, and what `checkProgram` throws
    */
-  finish(): AssembledProgram<Tag> {
-    const laid = layOut(this.#items, this.#labels);
+  finish(options: FinishOptions = {}): AssembledProgram<Tag> {
+    const starts = this.#functions.map(({ label }) => this.#labels[label.id]!.item!);
+    const kept = options.prune === true ? reachableItems(this.#items, this.#labels, starts) : undefined;
+    const items = kept === undefined ? this.#items : kept.map((index) => this.#items[index]!);
+    /** Place among the kept items of the first one that stands at or after an emitted item. */
+    const placeOf = (item: number): number => (kept === undefined ? item : firstNotBelow(kept, item));
+    const labels = this.#labels.map(({ label, item }) => ({
+      label,
+      item: item === undefined ? undefined : placeOf(item),
+    }));
+    const laid = layOut(items, labels);
     const tags: (Tag | undefined)[] = [];
-    for (const item of laid.origins) tags.push(this.#tags[item]);
-    const notes = new Map(
-      [...this.#notes].map(([item, text]) => [laid.starts[item] ?? laid.instructions.length, text]),
-    );
-    const functions: ProgramFunction[] = this.#functions.map(({ name, label }) => ({
+    for (const item of laid.origins) tags.push(this.#tags[kept === undefined ? item : kept[item]!]);
+    const slotOf = (item: number): number => laid.starts[placeOf(item)] ?? laid.instructions.length;
+    const notes = new Map([...this.#notes].map(([item, text]) => [slotOf(item), text]));
+    const functions: ProgramFunction[] = this.#functions.map(({ name }, index) => ({
       name,
-      start: laid.starts[this.#labels[label.id]!.item!] ?? laid.instructions.length,
+      start: slotOf(starts[index]!),
     }));
     checkProgram(laid.instructions, { functions });
     return { instructions: laid.instructions, references: laid.references, tags, notes, functions };
@@ -445,6 +465,18 @@ export class Assembler<Tag = unknown> {
     }
     return wide;
   }
+}
+
+/** Index of the first element of an ascending list that is not below `value`. */
+function firstNotBelow(list: readonly number[], value: number): number {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle]! < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function loadOpcode(size: op.LoadSize): number {
