@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { type CapturedIp, reassemble } from '../../src/netstack/index.ts';
+import { type CapturedIp, ETH_P_IP, ETH_P_IPV6, reassemble } from '../../src/netstack/index.ts';
 import { addToSum, Frame, finishSum, loadFrame, readCapture } from '../../src/wire/index.ts';
 import { readSharedJson, sharedDataExists, sharedDataPath } from '../support/shared-data.ts';
 
@@ -15,6 +15,8 @@ interface Recorded {
     readonly proto: number;
     readonly len: number;
     readonly sha256: string;
+    /** The packet could not be given to the kernel at all. */
+    readonly error?: string;
   }[];
   readonly counters: Readonly<Record<string, number>>;
 }
@@ -25,7 +27,11 @@ const files = present
   ? Object.entries(readSharedJson<{ files: Record<string, Recorded> }>(...VECTORS).files)
   : [];
 
+const here = files.filter(([name]) => sharedDataExists('pcaps', 'frag', name));
+const absent = files.filter(([name]) => !sharedDataExists('pcaps', 'frag', name)).map(([name]) => name);
+
 const IPPROTO_ICMPV6 = 58;
+const ETHERTYPE_MPLS = 0x8847;
 
 /** IP packets of a capture without its times: the recording knew none. */
 function packetsOf(name: string): CapturedIp[] {
@@ -36,16 +42,34 @@ function packetsOf(name: string): CapturedIp[] {
     loadFrame(frame, packet.data, packet.linkType);
     if (frame.networkOffset === 0 && frame.etherType === 0) return [];
     const { etherType, networkOffset } = frame;
-    return [{ index, bytes: packet.data.subarray(networkOffset), etherType, timestampNs: undefined }];
+    const payload = packet.data.subarray(networkOffset);
+    if (etherType === ETHERTYPE_MPLS) return [{ index, ...unlabel(payload), timestampNs: undefined }];
+    return [{ index, bytes: payload, etherType, timestampNs: undefined }];
   });
 }
 
+/** The recording looked below MPLS labels (RFC 3032); whatever is not IPv6 there it took for IPv4. */
+function unlabel(payload: Uint8Array): Pick<CapturedIp, 'bytes' | 'etherType'> {
+  let at = 0;
+  while (at + 4 <= payload.length && (payload[at + 2]! & 1) === 0) at += 4;
+  const bytes = payload.subarray(at + 4);
+  return { bytes, etherType: bytes[0]! >> 4 === 6 ? ETH_P_IPV6 : ETH_P_IP };
+}
+
 describe.skipIf(!present)('recorded captures', () => {
-  it.each(files)('%s', (name, recorded) => {
+  it.skipIf(absent.length > 0)(`all captures are there (absent: ${absent.join()})`, () => {
+    expect(files.length).toBeGreaterThan(0);
+  });
+
+  it.each(here)('%s', (name, recorded) => {
     const delivered: object[] = [];
-    const results = reassemble(packetsOf(name), {
+    const refused = new Set(recorded.delivered.filter(({ error }) => error !== undefined).map(({ i }) => i));
+    const packets = packetsOf(name).filter(({ index }) => !refused.has(index));
+    const results = reassemble(packets, {
       model: 'host',
       limits: { highThresh: 64 << 20, maxDist: 0 },
+      routeLocalnet: true,
+      joinsMulticast: false,
     });
     let next = results.next();
     for (; !next.done; next = results.next()) {
@@ -65,8 +89,10 @@ describe.skipIf(!present)('recorded captures', () => {
     const { IpInReceives, Ip6InReceives, ...moved } = counters;
     expect((IpInReceives ?? 0) + (Ip6InReceives ?? 0)).toBe(fragments);
     expect({ fragments, delivered, counters: moved }).toEqual({
-      fragments: recorded.fragments,
-      delivered: recorded.delivered.map(({ i, v, proto, len, sha256 }) => ({ i, v, proto, len, sha256 })),
+      fragments: recorded.fragments - refused.size,
+      delivered: recorded.delivered
+        .filter(({ error }) => error === undefined)
+        .map(({ i, v, proto, len, sha256 }) => ({ i, v, proto, len, sha256 })),
       counters: recorded.counters,
     });
   });

@@ -7,7 +7,8 @@ import { type Counters, nonZeroCounters } from '../counters.ts';
 import { NF_INET_PRE_ROUTING, NFPROTO_IPV4, NFPROTO_IPV6 } from '../hooks/family.ts';
 import { gatherLocalIpv4, receiveIpv4 } from '../input/ipv4.ts';
 import { deliverIpv6, receiveIpv6 } from '../input/ipv6.ts';
-import { findFragmentHeader } from '../ipv6-header.ts';
+import { isMartian } from '../input/martian.ts';
+import { FRAGMENT_HEADER_BYTES, findFragmentHeader } from '../ipv6-header.ts';
 import { NetworkNamespace } from '../netns.ts';
 import { ETH_P_IP, ETH_P_IPV6, type NetDevice, SkBuff } from '../skb.ts';
 import type { FragmentDirectories } from './context.ts';
@@ -34,6 +35,10 @@ export interface ReassembleOptions {
   readonly model: ReassemblyModel;
   /** Sysctls that differ from the kernel's defaults, for all directories alike. */
   readonly limits?: Partial<FragmentLimits>;
+  /** net.ipv4.conf.all.route_localnet: loopback addresses may come from outside. Default: no. */
+  readonly routeLocalnet?: boolean;
+  /** The host is a member of every multicast group. Default: yes. */
+  readonly joinsMulticast?: boolean;
   /** Give packets that are no fragments too, as they are. */
   readonly wholePackets?: boolean;
 }
@@ -60,7 +65,7 @@ export type ReassembleResult =
       readonly kind: 'dropped';
       /** The packet that brought it about; `undefined` for timeouts and for what is incomplete at the end. */
       readonly index: number | undefined;
-      readonly reason: DiscardReason | 'input' | 'incomplete';
+      readonly reason: DiscardReason | 'input' | 'martian' | 'not-joined' | 'incomplete';
       /** Fragments lost, that one included. 0 when a datagram lives on without its duplicate. */
       readonly fragments: number;
     };
@@ -108,13 +113,13 @@ class CaptureHost {
     mtu: 65535,
   };
   readonly #results: ReassembleResult[] = [];
-  readonly #wholePackets: boolean;
+  readonly #options: ReassembleOptions;
   #index: number | undefined;
   #completedFrom = 0;
   #explained = false;
 
   constructor(options: ReassembleOptions) {
-    this.#wholePackets = options.wholePackets ?? false;
+    this.#options = options;
     this.net = new NetworkNamespace(1n, this.clock, { traceDefrag: (event) => this.#trace(event) });
     this.net.addDevice(this.#device);
     for (const directory of directoriesOf(this.net.fragments)) directory.configure(options.limits ?? {});
@@ -139,7 +144,7 @@ class CaptureHost {
     this.net.runTimers();
     if (etherType !== ETH_P_IP && etherType !== ETH_P_IPV6) return;
     const fragment = etherType === ETH_P_IP ? looksCutIpv4(bytes) : looksCutIpv6(bytes);
-    if (!fragment && !this.#wholePackets) return;
+    if (!fragment && this.#options.wholePackets !== true) return;
     if (fragment) this.totals.fragments++;
     this.#index = index;
     this.#completedFrom = 0;
@@ -164,11 +169,20 @@ class CaptureHost {
 
   #receiveIpv4(skb: SkBuff): void {
     if (receiveIpv4(this.net, skb) !== undefined) {
-      this.#dropInput();
+      this.#dropInput('input');
       return;
     }
     const place = { in: this.#device };
     this.net.netfilter.pass(NFPROTO_IPV4, NF_INET_PRE_ROUTING, skb, place, (routed) => {
+      const destination = routed.data.subarray(16, 20);
+      if (isMartian(routed.data.subarray(12, 16), destination, this.#options.routeLocalnet)) {
+        this.#dropInput('martian');
+        return;
+      }
+      if ((destination[0]! & 0xf0) === 0xe0 && this.#options.joinsMulticast === false) {
+        this.#dropInput('not-joined');
+        return;
+      }
       if (!gatherLocalIpv4(this.net, routed)) return;
       this.#deliver(routed, 'ipv4', routed.data[9]!, (routed.data[0]! & 15) * 4);
     });
@@ -176,19 +190,19 @@ class CaptureHost {
 
   #receiveIpv6(skb: SkBuff): void {
     if (receiveIpv6(this.net, skb) !== undefined) {
-      this.#dropInput();
+      this.#dropInput('input');
       return;
     }
     const place = { in: this.#device };
     this.net.netfilter.pass(NFPROTO_IPV6, NF_INET_PRE_ROUTING, skb, place, (routed) => {
       const protocol = deliverIpv6(this.net, routed);
       if (protocol !== undefined) this.#deliver(routed, 'ipv6', protocol, routed.transportOffset);
-      else if (this.#completedFrom > 0) this.#dropInput();
+      else if (this.#completedFrom > 0) this.#dropInput('input');
     });
   }
 
   #deliver({ data }: SkBuff, family: 'ipv4' | 'ipv6', protocol: number, payloadOffset: number): void {
-    if (this.#completedFrom === 0 && !this.#wholePackets) return;
+    if (this.#completedFrom === 0 && this.#options.wholePackets !== true) return;
     this.#results.push({
       kind: 'delivered',
       index: this.#index!,
@@ -201,13 +215,13 @@ class CaptureHost {
     });
   }
 
-  /** Dropped by the header checks before or behind reassembly, unless reassembly has said why itself. */
-  #dropInput(): void {
+  /** Dropped by header checks or routing, before or behind reassembly, unless reassembly has said why itself. */
+  #dropInput(reason: 'input' | 'martian' | 'not-joined'): void {
     if (this.#explained) return;
     this.#results.push({
       kind: 'dropped',
       index: this.#index,
-      reason: 'input',
+      reason,
       fragments: Math.max(1, this.#completedFrom),
     });
   }
@@ -238,5 +252,6 @@ function looksCutIpv4(bytes: Uint8Array): boolean {
 }
 
 function looksCutIpv6(bytes: Uint8Array): boolean {
-  return bytes.length >= 40 && findFragmentHeader(bytes) !== undefined;
+  const position = bytes.length >= 40 ? findFragmentHeader(bytes) : undefined;
+  return position !== undefined && position.offset + FRAGMENT_HEADER_BYTES <= bytes.length;
 }

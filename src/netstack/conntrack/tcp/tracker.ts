@@ -171,6 +171,10 @@ function ignore(connection: TcpConnection, side: 0 | 1, segment: Segment, from: 
     connection.lastScale = seen.scale;
     if (from === TcpState.LAST_ACK) connection.lastFlags |= TcpFlag.EXPECT_CHALLENGE_ACK;
   }
+  // Perhaps a challenge ACK that answers a SYN: see the RST that may follow.
+  if (from === TcpState.SYN_SENT && segment.kind === SegmentKind.ACK && side === 1) {
+    connection.lastAck = segment.ack;
+  }
   return 'accept';
 }
 
@@ -214,8 +218,14 @@ function reset(
   const answersIgnored =
     ((entry.status & IPS.SEEN_REPLY) !== 0 && connection.lastKind === SegmentKind.SYN) ||
     ((entry.status & IPS.ASSURED) === 0 && connection.lastKind === SegmentKind.ACK);
+  const answersChallenge =
+    from === TcpState.SYN_SENT &&
+    connection.lastKind === SegmentKind.ACK &&
+    connection.lastSide === 1 &&
+    segment.seq === connection.lastAck;
   // It answers a SYN or ACK that we let through without believing it: windows say nothing here.
-  return { from, to, skipWindow: answersIgnored && segment.ack === connection.lastEnd };
+  const skipWindow = (answersIgnored && segment.ack === connection.lastEnd) || answersChallenge;
+  return { from, to, skipWindow };
 }
 
 /** The packet is in the window: the state moves, the timer starts anew. */
