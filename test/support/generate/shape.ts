@@ -59,6 +59,10 @@ export interface Shape {
   readonly extensions: readonly Extension[];
   readonly transport: Transport;
   readonly payloadBytes: number;
+  /** What the payload is; a count from 0 up when absent. As long as `payloadBytes`. */
+  readonly payload?: Uint8Array;
+  /** The transport checksum is off by one. */
+  readonly wrongChecksum?: boolean;
   /** Keep only this many bytes after the fixed IP header; the IP length says so, too. */
   readonly cutAt?: number;
   readonly inDevice: string;
@@ -201,7 +205,7 @@ function transportBytes(shape: Shape): Uint8Array {
       bytes[0] = transport.type;
       bytes[1] = transport.code;
       new DataView(bytes.buffer).setUint16(4, transport.id);
-      bytes.set(filler(payloadBytes), 8);
+      bytes.set(shape.payload ?? filler(payloadBytes), 8);
       return withChecksum(shape, bytes, 2);
     }
     case 'sctp':
@@ -269,7 +273,8 @@ function withChecksum(shape: Shape, bytes: Uint8Array, at: number): Uint8Array {
       ]);
   const padding = new Uint8Array(bytes.length % 2);
   const sum = internetChecksum(concatenate([pseudo, bytes, padding]));
-  view.setUint16(at, sum === 0 && !plain ? 0xffff : sum);
+  const right = sum === 0 && !plain ? 0xffff : sum;
+  view.setUint16(at, shape.wrongChecksum === true ? right ^ 1 : right);
   return bytes;
 }
 
