@@ -1,0 +1,79 @@
+/**
+ * The interpreter itself: a WebAssembly function that walks decoded records.
+ *
+ * It is written in WebAssembly because there 64-bit registers are native and memory is one flat space; in JavaScript a
+ * register would be a pair of 32-bit halves, at several times the cost. The module is generated when it is first
+ * needed (some 20 KB, about a millisecond) and shared by all machines.
+ *
+ * Shape: `loop { block taken { block leave { block N … block 0 { br_table } handler 0 … handler N } } leave … } taken … }`.
+ */
+import * as layout from '../layout.ts';
+import { MAX_PAGES } from '../memory.ts';
+import { type BranchTarget, I32, ModuleBuilder } from '../wasm/encoder.ts';
+import { compileModule, type WasmModule } from '../wasm/host.ts';
+import { leaveFrame, spendOne } from './control.ts';
+import { Emitter, sharedLocals } from './emitter.ts';
+import { HANDLERS } from './handlers.ts';
+
+let compiled: WasmModule | undefined;
+
+/** The compiled interpreter. Exports `run(ip, frame)`: runs from a record until its frame is left; r0 is the result. */
+export function interpreterModule(): WasmModule {
+  compiled ??= compileModule(buildInterpreter());
+  return compiled;
+}
+
+/** The interpreter's module as bytes. */
+export function buildInterpreter(): Uint8Array {
+  const module = new ModuleBuilder(MAX_PAGES);
+  const imports = {
+    region: module.import('region', [I32, I32, I32, I32], [I32]),
+    call: module.import('call', [I32], [I32]),
+    target: module.import('target', [I32, I32, I32], [I32]),
+    packet: module.import('packet', [I32, I32, I32], [I32]),
+    stop: module.import('stop', [I32, I32], []),
+  };
+  const body = module.function('run', [I32, I32], []);
+  const ip = 0;
+  const base = 1;
+  const frame = body.local(I32);
+  const shared = sharedLocals(body);
+
+  body.get(base).set(frame).get(ip).set(shared.start);
+  body.i32(layout.CONTROL_BUDGET).memory('i64.load', 0).set(shared.budget);
+
+  const dispatch = body.loop();
+  const taken = body.block();
+  const leave = body.block();
+  const e = new Emitter(body, ip, frame, imports, { dispatch, taken, leave }, shared);
+  const cases: BranchTarget[] = [];
+  for (let number = 0; number < HANDLERS.size; number++) cases.unshift(body.block());
+  body.get(ip).memory('i32.load16_u', 0).branchTable(cases, cases[0]!);
+  for (const handler of HANDLERS.values()) {
+    body.end();
+    handler(e);
+  }
+
+  body.end(); // leave
+  e.account();
+  body.get(frame).get(base).op('i32.eq').if();
+  body
+    .i32(layout.CONTROL_BUDGET)
+    .get(shared.budget)
+    .i64(BigInt(layout.RECORD_BYTES))
+    .op('i64.sub')
+    .memory('i64.store', 0);
+  body.op('return').end();
+  leaveFrame(e);
+  body.get(ip).set(shared.start);
+  spendOne(e);
+  body.branch(dispatch);
+
+  body.end(); // taken
+  e.account();
+  spendOne(e);
+  body.get(ip).get(ip).memory('i32.load', layout.RECORD_OFF).op('i32.add').tee(ip).set(shared.start);
+  body.branch(dispatch);
+  body.end();
+  return module.encode();
+}

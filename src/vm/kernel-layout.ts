@@ -1,0 +1,98 @@
+/**
+ * Where members of kernel structures lie.
+ *
+ * Programs read `skb->mark` or `state->in->ifindex` through pointers. Compiled programs name such members, and linking
+ * asks a layout for the offset: a kernel's BTF when they go to the kernel, the table below when they run here. The
+ * table has the members that programs of this project and its helpers use; offsets are this machine's own.
+ */
+
+/** A structure: bytes, and `[offset, bytes]` by member path. */
+export interface StructLayout {
+  readonly size: number;
+  readonly members: Readonly<Record<string, readonly [offset: number, bytes: number]>>;
+}
+
+export interface KernelLayout {
+  /** `undefined` for a structure that is not known. */
+  struct(name: string): StructLayout | undefined;
+}
+
+/** Lays members out one after the other, each at a multiple of its size. */
+function pack(members: Readonly<Record<string, number>>): StructLayout {
+  const places: Record<string, readonly [number, number]> = {};
+  let at = 0;
+  for (const [name, bytes] of Object.entries(members)) {
+    const align = Math.min(8, bytes);
+    at = Math.ceil(at / align) * align;
+    places[name] = [at, bytes];
+    at += bytes;
+  }
+  return { size: (at + 7) & ~7, members: places };
+}
+
+const STRUCTS: Readonly<Record<string, StructLayout>> = {
+  nf_hook_state: {
+    size: 48,
+    members: { hook: [0, 1], pf: [1, 1], in: [8, 8], out: [16, 8], sk: [24, 8], net: [32, 8], okfn: [40, 8] },
+  },
+  sk_buff: pack({
+    dev: 8,
+    sk: 8,
+    tstamp: 8,
+    _nfct: 8,
+    _skb_refdst: 8,
+    head: 8,
+    data: 8,
+    len: 4,
+    data_len: 4,
+    mark: 4,
+    priority: 4,
+    hash: 4,
+    skb_iif: 4,
+    tail: 4,
+    end: 4,
+    protocol: 2,
+    vlan_proto: 2,
+    vlan_tci: 2,
+    queue_mapping: 2,
+    transport_header: 2,
+    network_header: 2,
+    mac_header: 2,
+    mac_len: 2,
+    __pkt_type_offset: 1,
+  }),
+  net_device: pack({
+    ifindex: 4,
+    mtu: 4,
+    flags: 4,
+    type: 2,
+    addr_len: 1,
+    name: 16,
+    dev_addr: 8,
+    'nd_net.net': 8,
+  }),
+  net: pack({ net_cookie: 8, ifindex: 4, 'ns.inum': 4 }),
+  xdp_buff: pack({ data: 8, data_end: 8, data_meta: 8, data_hard_start: 8, rxq: 8, frame_sz: 4, flags: 4 }),
+  xdp_rxq_info: pack({ dev: 8, queue_index: 4 }),
+  nf_conn: pack({ status: 8, mark: 4, timeout: 4, 'ct_general.use': 4, master: 8 }),
+  sock: pack({
+    '__sk_common.skc_daddr': 4,
+    '__sk_common.skc_rcv_saddr': 4,
+    '__sk_common.skc_dport': 2,
+    '__sk_common.skc_num': 2,
+    '__sk_common.skc_family': 2,
+    '__sk_common.skc_state': 1,
+    '__sk_common.skc_net.net': 8,
+    '__sk_common.skc_cookie.counter': 8,
+    sk_mark: 4,
+    sk_protocol: 2,
+    'sk_uid.val': 4,
+  }),
+};
+
+export const DEFAULT_LAYOUT: KernelLayout = {
+  struct: (name) => (Object.hasOwn(STRUCTS, name) ? STRUCTS[name] : undefined),
+};
+
+/** Names that have a BTF id here: position in this list + 1. */
+export const STRUCT_NAMES: readonly string[] = Object.keys(STRUCTS);
