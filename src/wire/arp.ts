@@ -1,5 +1,5 @@
 /** Address resolution packets (RFC 826). */
-import { concatenate, read8, read16, write16 } from './bytes.ts';
+import { concatenate, copyBytes, read8, read16, write16 } from './bytes.ts';
 import { requireBits, WireError, type WireProblem } from './problem.ts';
 
 /** Operations of RFC 826 and RFC 903. */
@@ -35,10 +35,10 @@ export function parseArp(bytes: Uint8Array, offset = 0, end: number = bytes.leng
     hardwareType: read16(bytes, offset),
     protocolType: read16(bytes, offset + 2),
     operation: read16(bytes, offset + 6),
-    senderHardware: bytes.slice(sender, sender + hardware),
-    senderProtocol: bytes.slice(sender + hardware, target),
-    targetHardware: bytes.slice(target, target + hardware),
-    targetProtocol: bytes.slice(target + hardware, target + hardware + protocol),
+    senderHardware: copyBytes(bytes, sender, sender + hardware),
+    senderProtocol: copyBytes(bytes, sender + hardware, target),
+    targetHardware: copyBytes(bytes, target, target + hardware),
+    targetProtocol: copyBytes(bytes, target + hardware, target + hardware + protocol),
   };
 }
 

@@ -53,3 +53,11 @@ export function concatenate(...parts: readonly Uint8Array[]): Uint8Array {
   }
   return whole;
 }
+
+/** A copy of `bytes[start, end)`. Not `slice`: that of Node's Buffer is a view. */
+export function copyBytes(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  const part = bytes.subarray(start, end);
+  const copy = new Uint8Array(part.length);
+  copy.set(part);
+  return copy;
+}

@@ -1,5 +1,5 @@
 /** Ethernet II headers (IEEE 802.3 §3.1; uapi/linux/if_ether.h). */
-import { concatenate, read16, write16 } from './bytes.ts';
+import { concatenate, copyBytes, read16, write16 } from './bytes.ts';
 import { requireBits, requireLength, type WireProblem } from './problem.ts';
 
 /** Bytes of an Ethernet header without tags. */
@@ -50,8 +50,8 @@ export function parseEthernet(
 ): EthernetHeader | undefined {
   if (checkEthernet(bytes, offset, end) !== undefined) return undefined;
   return {
-    destination: bytes.slice(offset, offset + 6),
-    source: bytes.slice(offset + 6, offset + 12),
+    destination: copyBytes(bytes, offset, offset + 6),
+    source: copyBytes(bytes, offset + 6, offset + 12),
     etherType: ethernetType(bytes, offset),
   };
 }

@@ -1,6 +1,6 @@
 /** Cuts IP packets into fragments, as a sender does (RFC 791 §3.2, RFC 8200 §4.5; net/ipv4/ip_output.c ip_do_fragment). */
 
-import { concatenate } from './bytes.ts';
+import { concatenate, copyBytes } from './bytes.ts';
 import { emitIpv4, IPV4_HEADER_LENGTH, parseIpv4 } from './ipv4.ts';
 import { emitIpv6, IPV6_HEADER_LENGTH, parseIpv6 } from './ipv6.ts';
 import { emitIpv6Fragment, walkExtensions } from './ipv6-extension.ts';
@@ -51,7 +51,7 @@ export function fragmentIpv6(packet: Uint8Array, mtu: number, id: number): Uint8
     ({ type }) => type === IpProtocol.HOPOPTS || type === IpProtocol.ROUTING,
   );
   const cut = perHop === undefined ? IPV6_HEADER_LENGTH : perHop.offset + perHop.length;
-  const before = packet.slice(IPV6_HEADER_LENGTH, cut);
+  const before = copyBytes(packet, IPV6_HEADER_LENGTH, cut);
   const nextHeader = perHop === undefined ? header.nextHeader : perHop.nextHeader;
   if (perHop !== undefined) before[perHop.offset - IPV6_HEADER_LENGTH] = IpProtocol.FRAGMENT;
   const { payloadLength: _length, ...rest } = header;

@@ -26,6 +26,8 @@ export * from './ipv6-find-header.ts';
 export * from './link-type.ts';
 export * from './options.ts';
 export * from './packet.ts';
+export * from './print-line.ts';
+export * from './print-tree.ts';
 export * from './problem.ts';
 export * from './protocol.ts';
 export * from './sctp.ts';

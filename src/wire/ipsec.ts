@@ -1,5 +1,5 @@
 /** What can be read of IPsec packets without keys: ESP (RFC 4303 §2) and AH (RFC 4302 §2) headers. */
-import { concatenate, read8, read16, read32, write16, write32 } from './bytes.ts';
+import { concatenate, copyBytes, read8, read16, read32, write16, write32 } from './bytes.ts';
 import { requireBits, WireError, type WireProblem } from './problem.ts';
 
 /** Security parameters index of an ESP header, host order. */
@@ -79,7 +79,7 @@ export function parseAh(bytes: Uint8Array, offset = 0, end: number = bytes.lengt
     reserved: ahReserved(bytes, offset),
     spi: ahSpi(bytes, offset),
     sequence: ahSequence(bytes, offset),
-    icv: bytes.slice(offset + 12, offset + ahHeaderLength(bytes, offset)),
+    icv: copyBytes(bytes, offset + 12, offset + ahHeaderLength(bytes, offset)),
   };
 }
 /** AH header and what follows. Throws WireError for an ICV that no length field can state. */

@@ -5,7 +5,7 @@
  * others read zero for what is missing.
  */
 
-import { concatenate, read8, read16, read32, write16 } from './bytes.ts';
+import { concatenate, copyBytes, read8, read16, read32, write16 } from './bytes.ts';
 import { addToSum, finishSum, internetChecksum } from './checksum.ts';
 import { requireBits, requireLength, WireError, type WireProblem } from './problem.ts';
 
@@ -153,9 +153,9 @@ export function parseIpv4(
     ttl: ipv4Ttl(bytes, offset),
     protocol: ipv4Protocol(bytes, offset),
     checksum: ipv4Checksum(bytes, offset),
-    source: bytes.slice(offset + 12, offset + 16),
-    destination: bytes.slice(offset + 16, offset + 20),
-    options: bytes.slice(offset + 20, offset + ipv4HeaderLength(bytes, offset)),
+    source: copyBytes(bytes, offset + 12, offset + 16),
+    destination: copyBytes(bytes, offset + 16, offset + 20),
+    options: copyBytes(bytes, offset + 20, offset + ipv4HeaderLength(bytes, offset)),
   };
 }
 

@@ -1,7 +1,7 @@
 /**
  * IPv6 fixed headers (RFC 8200 §3). Accessors as in ipv4.ts: for packets that {@link checkIpv6} passed.
  */
-import { concatenate, read8, read16, read32, write16, write32 } from './bytes.ts';
+import { concatenate, copyBytes, read8, read16, read32, write16, write32 } from './bytes.ts';
 import { requireBits, requireLength, type WireProblem } from './problem.ts';
 import { IpProtocol } from './protocol.ts';
 
@@ -100,8 +100,8 @@ export function parseIpv6(
     payloadLength: ipv6PayloadLength(bytes, offset),
     nextHeader: ipv6NextHeader(bytes, offset),
     hopLimit: ipv6HopLimit(bytes, offset),
-    source: bytes.slice(offset + 8, offset + 24),
-    destination: bytes.slice(offset + 24, offset + 40),
+    source: copyBytes(bytes, offset + 8, offset + 24),
+    destination: copyBytes(bytes, offset + 24, offset + 40),
   };
 }
 

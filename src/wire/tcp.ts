@@ -1,5 +1,5 @@
 /** TCP headers (RFC 9293 §3.1). Accessors are for headers that {@link checkTcp} passed. */
-import { concatenate, read8, read16, read32, write16, write32 } from './bytes.ts';
+import { concatenate, copyBytes, read8, read16, read32, write16, write32 } from './bytes.ts';
 import { requireBits, WireError, type WireProblem } from './problem.ts';
 
 /** Bytes of a header without options. */
@@ -98,7 +98,7 @@ export function parseTcp(
     window: tcpWindow(bytes, offset),
     checksum: tcpChecksum(bytes, offset),
     urgentPointer: tcpUrgentPointer(bytes, offset),
-    options: bytes.slice(offset + TCP_HEADER_LENGTH, offset + tcpHeaderLength(bytes, offset)),
+    options: copyBytes(bytes, offset + TCP_HEADER_LENGTH, offset + tcpHeaderLength(bytes, offset)),
   };
 }
 

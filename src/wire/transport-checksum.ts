@@ -2,7 +2,7 @@
 
 import { read8, read16, read32, write16, write32 } from './bytes.ts';
 import { addToSum, finishSum, foldSum, pseudoHeaderSum } from './checksum.ts';
-import { dccpCoverage, dccpDataOffset } from './dccp.ts';
+import { DCCP_HEADER_LENGTH, dccpCoverage, dccpDataOffset } from './dccp.ts';
 import { IPV6_HEADER_LENGTH } from './ipv6.ts';
 import { extensionLength } from './ipv6-extension.ts';
 import type { IpPacket } from './packet.ts';
@@ -55,9 +55,9 @@ function coveredLength(packet: IpPacket, available: number): number {
   }
   if (packet.protocol === IpProtocol.DCCP) {
     const coverage = dccpCoverage(bytes, transportOffset);
-    if (coverage === 0) return available;
+    if (coverage === 0) return available < DCCP_HEADER_LENGTH ? -1 : available;
     const covered = dccpDataOffset(bytes, transportOffset) + (coverage - 1) * 4;
-    return covered > available ? -1 : covered;
+    return covered < DCCP_HEADER_LENGTH || covered > available ? -1 : covered;
   }
   return available;
 }

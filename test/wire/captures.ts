@@ -18,10 +18,10 @@ export function capturePaths(): readonly string[] {
     .sort();
 }
 
-/** The capture's bytes, decompressed. */
+/** The capture's bytes, decompressed; no Buffer, whose slices are views. */
 export function readCaptureBytes(path: string): Uint8Array {
   const bytes = readFileSync(join(ROOT, path));
-  return bytes[0] === 0x1f && bytes[1] === 0x8b ? gunzipSync(bytes) : bytes;
+  return new Uint8Array(bytes[0] === 0x1f && bytes[1] === 0x8b ? gunzipSync(bytes) : bytes);
 }
 
 /** Bytes of the stored tshark answer. */
