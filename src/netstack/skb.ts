@@ -44,14 +44,14 @@ const SKB_STRUCT_BYTES = 256;
 const SHARED_INFO_BYTES = 320;
 /** Objects of the skbuff_small_head cache. */
 const SMALL_HEAD_BYTES = 576;
-/** LL_RESERVED_SPACE of an Ethernet device plus its header, as a frame from a packet socket or a veth has it. */
+/** LL_RESERVED_SPACE of an Ethernet device plus its header, as a frame from a packet socket or over a veth has it. */
 const HEADROOM_BYTES = 30;
 const LARGEST_SLAB_BYTES = 8192;
 const PAGE_BYTES = 4096;
 
 /**
  * Memory that a received packet of `length` bytes (from the network header) is charged with: sk_buff plus the
- * slab object its data lies in (net/core/skbuff.c, __alloc_skb). Drivers differ in headroom; this is the common one.
+ * slab object its data lies in (net/core/skbuff.c, __alloc_skb).
  */
 export function skbTruesize(length: number): number {
   const wanted = ((length + HEADROOM_BYTES + 63) & ~63) + SHARED_INFO_BYTES;
@@ -71,6 +71,8 @@ export interface SkbInit {
   readonly timestampNs?: bigint;
   /** Bytes of the link-layer header, when there was one. */
   readonly mac?: Uint8Array | undefined;
+  /** What the driver's allocation charges; default: skbTruesize of the length. */
+  readonly truesize?: number;
 }
 
 /**
@@ -129,11 +131,29 @@ export class SkBuff {
     this.mark = init.mark ?? 0;
     this.pktType = init.pktType ?? PacketType.HOST;
     this.timestampNs = init.timestampNs ?? 0n;
-    this.truesize = skbTruesize(data.length);
+    this.truesize = init.truesize ?? skbTruesize(data.length);
     this.iif = init.dev?.ifindex ?? 0;
   }
 
   get length(): number {
     return this.data.length;
+  }
+
+  /** Becomes `other` in everything but its bytes, its device, its time and its charge (skb_morph). */
+  takeMetadata(other: SkBuff): void {
+    this.protocol = other.protocol;
+    this.mac = other.mac;
+    this.mark = other.mark;
+    this.priority = other.priority;
+    this.pktType = other.pktType;
+    this.ignoreDf = other.ignoreDf;
+    this.cbFlags = other.cbFlags;
+    this.nhoff = other.nhoff;
+    this.transportOffset = other.transportOffset;
+    this.iif = other.iif;
+    this.nfct = other.nfct;
+    this.nfctTemplate = other.nfctTemplate;
+    this.untracked = other.untracked;
+    this.zoneId = other.zoneId;
   }
 }

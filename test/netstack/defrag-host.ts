@@ -33,6 +33,11 @@ export interface Delivered {
   readonly headerLength: number;
 }
 
+/** A TAP device takes page fragments: NET_SKB_PAD, frame and skb_shared_info, to cache lines, and the sk_buff (tun_build_skb). */
+function tapTruesize(length: number): number {
+  return 256 + 320 + ((length + 64 + 14 + 63) & ~63);
+}
+
 const HOST_IPV4 = Uint8Array.of(192, 0, 2, 1);
 const HOST_IPV6 = Uint8Array.of(0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
 
@@ -63,7 +68,11 @@ export class DefragHost {
   /** One IP packet comes in; what is left over of it is up to whoever gets it. */
   receive(bytes: Uint8Array): void {
     const ipv6 = bytes[0]! >> 4 === 6;
-    const skb = new SkBuff(bytes, { protocol: ipv6 ? ETH_P_IPV6 : ETH_P_IP, dev: this.device });
+    const skb = new SkBuff(bytes, {
+      protocol: ipv6 ? ETH_P_IPV6 : ETH_P_IP,
+      dev: this.device,
+      truesize: tapTruesize(bytes.length),
+    });
     const { netfilter } = this.net;
     const place = { in: this.device };
     if (ipv6) {

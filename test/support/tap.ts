@@ -73,6 +73,17 @@ export class Tap {
     return header.slice();
   }
 
+  /** Frames that the host has sent since the last call. */
+  take(): Uint8Array[] {
+    const frames: Uint8Array[] = [];
+    const buffer = new Uint8Array(65_600);
+    for (;;) {
+      const length = trySyscall('read', this.#fd.number, buffer, buffer.length);
+      if (length <= 0) return frames;
+      frames.push(buffer.slice(0, length));
+    }
+  }
+
   /** Throws away what the host has sent, so that its queue never fills. */
   drain(): void {
     const buffer = new Uint8Array(65_600);

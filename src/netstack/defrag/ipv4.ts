@@ -199,10 +199,7 @@ function reassemble(net: DefragContext, queue: Ipv4FragmentQueue, skb: SkBuff): 
     truesize += fragment.skb.truesize;
   });
   // Everything of the packet that is not bytes comes from the first fragment; device and time from the last to come.
-  skb.mark = first.skb.mark;
-  skb.pktType = first.skb.pktType;
-  skb.mac = first.skb.mac;
-  skb.priority = first.skb.priority;
+  skb.takeMetadata(first.skb);
   skb.data = datagram;
   skb.truesize = truesize;
   skb.timestampNs = queue.stampNs;

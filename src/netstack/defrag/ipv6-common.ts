@@ -113,10 +113,7 @@ export function glue(queue: Ipv6FragmentQueue, skb: SkBuff, ecn: number): number
   datagram[4] = payload >> 8;
   datagram[5] = payload & 0xff;
   datagram[1]! |= ecn << 4;
-  skb.mark = first.skb.mark;
-  skb.pktType = first.skb.pktType;
-  skb.mac = first.skb.mac;
-  skb.priority = first.skb.priority;
+  skb.takeMetadata(first.skb);
   skb.data = datagram;
   skb.truesize = truesize;
   skb.timestampNs = queue.stampNs;
