@@ -23,6 +23,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/check.ts')).check,
   },
   {
+    name: 'run',
+    group: 'Rules',
+    summary: 'let a ruleset decide the packets of a capture',
+    load: async () => (await import('./commands/run.ts')).run,
+  },
+  {
     name: 'completion',
     group: 'This machine',
     summary: 'print a completion script for bash, zsh or fish',

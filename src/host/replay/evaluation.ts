@@ -1,0 +1,159 @@
+/** The reference engine: the evaluator, on a clock that follows the capture. */
+import { HOOK_CHAINS, type Hook } from '../../ir/index.ts';
+import { type Family, prefixContainsBytes } from '../../net/index.ts';
+import { ManualClock, PacketType } from '../../netstack/index.ts';
+import {
+  type Chain,
+  type EvaluationHost,
+  type Explanation,
+  evaluateHook,
+  evaluatePacket,
+  explainHook,
+  explainPacket,
+  type PacketInput,
+  type PacketOutcome,
+  type Ruleset,
+} from '../../rules/index.ts';
+import type { ReplayPacket } from './capture.ts';
+import type { CounterReport, Decision, ReplayEngine, ReplayOptions } from './engine.ts';
+import { DEFAULT_DEVICE, outDevice, replayHost } from './host.ts';
+
+interface FamilyHost {
+  readonly ruleset: Ruleset;
+  readonly host: EvaluationHost;
+}
+
+/** Decides with the reference semantics of `ipt_do_table`. Rules of both families may be given, one ruleset each. */
+export class EvaluationEngine implements ReplayEngine {
+  readonly name = 'evaluate';
+  readonly #options: ReplayOptions;
+  readonly #clock = new ManualClock();
+  readonly #hosts = new Map<Family, FamilyHost>();
+
+  /** @throws {UnsupportedRulesError} when a ruleset has rules that cannot be evaluated */
+  constructor(options: ReplayOptions) {
+    this.#options = options;
+    for (const ruleset of options.rulesets) {
+      this.#hosts.set(ruleset.family, { ruleset, host: replayHost(ruleset, options, this.#clock) });
+    }
+  }
+
+  decide(packet: ReplayPacket): Decision {
+    const prepared = this.#prepare(packet);
+    if (typeof prepared === 'string') return { verdict: 'ACCEPT', by: 'none', reason: prepared, matched: [] };
+    const { host, input, hook } = prepared;
+    const outcome =
+      hook === undefined ? evaluatePacket(host, input) : evaluateHook(host, { ...input, ...hook });
+    return decisionOf(outcome);
+  }
+
+  /** Decides the packet and tells every rule of its way; a word where no rule is asked. */
+  explain(packet: ReplayPacket): Explanation | string {
+    const prepared = this.#prepare(packet);
+    if (typeof prepared === 'string') return prepared;
+    const { host, input, hook } = prepared;
+    return hook === undefined ? explainPacket(host, input) : explainHook(host, { ...input, ...hook });
+  }
+
+  counters(): readonly CounterReport[] {
+    return [...this.#hosts.values()].map(({ ruleset, host }) => ({
+      family: ruleset.family,
+      ruleset: withCounters(ruleset, host),
+    }));
+  }
+
+  close(): void {}
+
+  #prepare(packet: ReplayPacket) {
+    this.#clock.moveTo(packet.timeMs);
+    if (packet.ip === undefined) return 'not-ip';
+    if (packet.tagged) return 'vlan';
+    const found = this.#hosts.get(packet.ip.family);
+    if (found === undefined) return `no-${packet.ip.family}-rules`;
+    const { vantage } = this.#options;
+    const inDevice = this.#options.inDevice ?? packet.device ?? DEFAULT_DEVICE;
+    const { bytes } = packet.ip;
+    const input: PacketInput = {
+      bytes,
+      inDevice: this.#isSent(packet, packet.ip) ? '' : inDevice,
+      packetType: packet.packetType,
+      ...(packet.ethernet === undefined ? {} : { ethernet: packet.ethernet }),
+    };
+    if (vantage.kind === 'host') return { host: found.host, input, hook: undefined };
+    const { chain } = vantage;
+    const hook = {
+      hook: HOOK_CHAINS.indexOf(chain) as Hook,
+      outDevice: GOES_OUT.has(chain) ? outDevice(this.#options, destinationOf(packet.ip), inDevice) : '',
+    };
+    const comesIn = { ...input, inDevice: COMES_IN.has(chain) ? inDevice : '' };
+    return { host: found.host, input: comesIn, hook };
+  }
+
+  /** Cooked captures say what was sent; elsewhere it is what has one of our addresses as its source. */
+  #isSent(packet: ReplayPacket, ip: IpBytes): boolean {
+    const { vantage } = this.#options;
+    if (packet.packetType === PacketType.OUTGOING) return true;
+    if (vantage.kind !== 'host' || vantage.local.length === 0) return false;
+    const source = sourceOf(ip);
+    return vantage.local.some((prefix) => prefixContainsBytes(prefix, source));
+  }
+}
+
+type IpBytes = { readonly family: Family; readonly bytes: Uint8Array };
+
+function sourceOf({ family, bytes }: IpBytes): Uint8Array {
+  return family === 'ipv4' ? bytes.subarray(12, 16) : bytes.subarray(8, 24);
+}
+
+function destinationOf({ family, bytes }: IpBytes): Uint8Array {
+  return family === 'ipv4' ? bytes.subarray(16, 20) : bytes.subarray(24, 40);
+}
+
+const COMES_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'POSTROUTING']);
+const GOES_OUT: ReadonlySet<string> = new Set(['FORWARD', 'OUTPUT', 'POSTROUTING']);
+
+function decisionOf(outcome: PacketOutcome): Decision {
+  const { decision } = outcome;
+  const matched = outcome.matched.map(({ table, chain, rule }) => [table, chain, rule] as const);
+  const { verdict } = outcome;
+  switch (decision.kind) {
+    case 'rule':
+    case 'hotdrop':
+      return {
+        verdict,
+        by: decision.kind,
+        table: decision.table,
+        chain: decision.chain,
+        rule: decision.rule,
+        matched,
+      };
+    case 'policy':
+      return { verdict, by: 'policy', table: decision.table, chain: decision.chain, matched };
+    case 'stack': {
+      const held = decision.fault === 'fragment-held';
+      return { verdict: held ? 'HELD' : verdict, by: 'stack', reason: decision.fault, matched };
+    }
+    case 'none':
+      return { verdict, by: 'none', reason: 'no-chain', matched };
+  }
+}
+
+/** The ruleset as it was read, with the counters that the host has moved. */
+function withCounters(ruleset: Ruleset, host: EvaluationHost): Ruleset {
+  return {
+    family: ruleset.family,
+    tables: ruleset.tables.map((table) => {
+      const evaluated = host.tables.get(table.name);
+      const chains = table.chains.map((chain): Chain => {
+        const moved = evaluated?.chains.get(chain.name);
+        if (moved === undefined) return chain;
+        return {
+          ...chain,
+          counters: moved.policyCounters,
+          rules: chain.rules.map((rule, index) => ({ ...rule, counters: moved.rules[index]!.counters })),
+        };
+      });
+      return { ...table, chains };
+    }),
+  };
+}
