@@ -113,15 +113,16 @@ export function unpin(path: string): boolean {
 }
 
 /** Descriptor of a pinned object; `undefined` when nothing is pinned there. */
-function getPinned(path: string, kind: string): Fd | undefined {
+function getPinned(path: string, kind: 'map' | 'prog' | 'link'): Fd | undefined {
   const request = { path: cStringBytes(path) };
   const result = tryBpf(BpfCommand.OBJ_GET, encodeStruct(attr.object, request), request);
   if (result === -Errno.ENOENT) return undefined;
   if (result < 0) throw bpfError('OBJ_GET', -result, `opening the pin ${path}`);
-  const fd = new Fd(result, `${kind.replace(/^bpf./, '')} pinned at ${path}`);
+  const fd = new Fd(result, `${kind} pinned at ${path}`);
   return closeOnError(fd, () => {
     const actual = readlinkSync(`/proc/self/fd/${result}`).replace('anon_inode:', '');
-    if (!actual.includes(kind)) {
+    // Spelt bpf-map, bpf-prog and, by kernel version, bpf_link or bpf-link.
+    if (!actual.endsWith(kind)) {
       throw new KernelError(
         'PIN_KIND',
         `${path} holds a ${actual}, not a ${kind}`,
@@ -134,18 +135,18 @@ function getPinned(path: string, kind: string): Fd | undefined {
 
 /** The map pinned at `path`, `undefined` when there is none. @throws {KernelError} `PIN_KIND` for another kind of object */
 export function openPinnedMap(path: string): BpfMap | undefined {
-  const fd = getPinned(path, 'bpf-map');
+  const fd = getPinned(path, 'map');
   return fd && closeOnError(fd, () => BpfMap.fromFd(fd));
 }
 
 /** The program pinned at `path`, `undefined` when there is none. */
 export function openPinnedProgram(path: string): Program | undefined {
-  const fd = getPinned(path, 'bpf-prog');
+  const fd = getPinned(path, 'prog');
   return fd && closeOnError(fd, () => Program.fromFd(fd));
 }
 
 /** The link pinned at `path`, `undefined` when there is none. */
 export function openPinnedLink(path: string): Link | undefined {
-  const fd = getPinned(path, 'bpf_link');
+  const fd = getPinned(path, 'link');
   return fd && new Link(fd);
 }

@@ -6,3 +6,4 @@ export {
   kernelFacts,
   probeKernel,
 } from './probe.ts';
+export { kernelIsAtLeast, OLDEST_KERNEL, requireKernel } from './require.ts';

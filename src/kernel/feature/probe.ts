@@ -21,6 +21,7 @@ import { Program } from '../program/program.ts';
 import { linkProgram } from '../program/resolver.ts';
 import { KernelError } from '../sys/error.ts';
 import type { Fd } from '../sys/fd.ts';
+import { requireKernel } from './require.ts';
 
 export type FeatureName =
   | 'linux'
@@ -150,18 +151,6 @@ function verdictProgram(type: ProgramType, verdict: number): Program {
   });
 }
 
-function requireVersion(major: number, minor: number): string {
-  const [hasMajor = 0, hasMinor = 0] = release().split('.').map(Number);
-  if (hasMajor < major || (hasMajor === major && hasMinor < minor)) {
-    throw new KernelError(
-      'KERNEL_TOO_OLD',
-      `Linux ${release()} is older than ${major}.${minor}`,
-      `use Linux ${major}.${minor} or later`,
-    );
-  }
-  return release();
-}
-
 function requireKfunc(name: string): string {
   const id = kernelTypes().kfunc(name);
   if (id === undefined) throw new KernelError('KERNEL_NO_KFUNC', `this kernel has no function ${name}`);
@@ -172,7 +161,10 @@ function requireKfunc(name: string): string {
 export function probeKernel(): KernelReport {
   const facts = kernelFacts();
   const features: Feature[] = [
-    probe('linux', 'use Linux 6.9 or later', () => requireVersion(6, 9)),
+    probe('linux', 'use Linux 6.9 or later', () => {
+      requireKernel();
+      return release();
+    }),
     probe('ffi', 'npm install koffi', () => driver().name),
     probe('bpf', 'run as root, or with CAP_BPF and CAP_NET_ADMIN', () =>
       closing(verdictProgram('BPF_PROG_TYPE_XDP', 2), () => 'programs can be loaded'),

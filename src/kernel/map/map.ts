@@ -1,22 +1,15 @@
 /** BPF maps: bpf(2) MAP_* commands, kernel/bpf/syscall.c. Keys and values are bytes in the program's own layout. */
 import { readFileSync } from 'node:fs';
 import { MAP_TYPES, type MapType, nameOf } from '../../isa/index.ts';
-import {
-  attr,
-  BpfCommand,
-  type BpfCommandName,
-  bpf,
-  bpfError,
-  MapFlag,
-  tryBpf,
-  UpdateFlag,
-} from '../sys/bpf.ts';
+import { driver } from '../ffi/index.ts';
+import { attr, BpfCommand, type BpfCommandName, bpf, bpfError, MapFlag, UpdateFlag } from '../sys/bpf.ts';
 import { Errno } from '../sys/errno.ts';
 import { KernelArgumentError } from '../sys/error.ts';
 import { closeOnError, Fd } from '../sys/fd.ts';
 import { mapInfo, objectInfo, openById } from '../sys/info.ts';
+import { keepAlive } from '../sys/keepalive.ts';
 import { Mapping, pageSize } from '../sys/mapping.ts';
-import { encodeStruct, writeStruct } from '../sys/struct.ts';
+import { trySyscall } from '../sys/syscall.ts';
 
 export interface MapSpec {
   readonly type: MapType;
@@ -75,7 +68,10 @@ export class BpfMap {
   // One attribute with fixed key and value buffers: an element call allocates nothing but its result.
   readonly #key: Uint8Array;
   readonly #value: Uint8Array;
-  readonly #attr: Uint8Array;
+  readonly #attr: DataView;
+  /** Addresses for the attribute; 0 where the map has no keys (queues), which the kernel insists on. */
+  readonly #keyAddress: bigint;
+  readonly #valueAddress: bigint;
 
   private constructor(fd: Fd, shape: Omit<MapDescription, 'id'>) {
     this.fd = fd;
@@ -91,7 +87,9 @@ export class BpfMap {
       : shape.valueSize;
     this.#key = new Uint8Array(Math.max(8, shape.keySize));
     this.#value = new Uint8Array(Math.max(8, shape.keySize, this.transferSize));
-    this.#attr = encodeStruct(attr.element, { mapFd: fd.number, key: this.#key, value: this.#value });
+    this.#attr = new DataView(new ArrayBuffer(attr.element.size));
+    this.#keyAddress = shape.keySize === 0 ? 0n : driver().addressOf(this.#key);
+    this.#valueAddress = driver().addressOf(this.#value);
   }
 
   /** Creates a map. @throws {SyscallError} with the errno of MAP_CREATE */
@@ -141,7 +139,7 @@ export class BpfMap {
   /** The value, or `undefined` when the key is absent. Per-CPU maps: all CPUs' values, one after the other. */
   lookup(key: MapKey): Uint8Array | undefined {
     this.#setKey(key);
-    const result = this.#call(BpfCommand.MAP_LOOKUP_ELEM, 0n);
+    const result = this.#call(BpfCommand.MAP_LOOKUP_ELEM, this.#keyAddress, this.#valueAddress);
     if (result === -Errno.ENOENT) return undefined;
     if (result < 0) throw this.#error('MAP_LOOKUP_ELEM', result, 'looking up a key');
     return this.#value.slice(0, this.transferSize);
@@ -150,7 +148,7 @@ export class BpfMap {
   /** Removes and returns a value; queues and stacks (key size 0) pop. */
   take(key: MapKey): Uint8Array | undefined {
     this.#setKey(key);
-    const result = this.#call(BpfCommand.MAP_LOOKUP_AND_DELETE_ELEM, 0n);
+    const result = this.#call(BpfCommand.MAP_LOOKUP_AND_DELETE_ELEM, this.#keyAddress, this.#valueAddress);
     if (result === -Errno.ENOENT) return undefined;
     if (result < 0) throw this.#error('MAP_LOOKUP_AND_DELETE_ELEM', result, 'taking a key');
     return this.#value.slice(0, this.transferSize);
@@ -163,14 +161,14 @@ export class BpfMap {
   update(key: MapKey, value: MapValue, flag: number = UpdateFlag.BPF_ANY): void {
     this.#setKey(key);
     this.#setValue(value);
-    const result = this.#call(BpfCommand.MAP_UPDATE_ELEM, BigInt(flag));
+    const result = this.#call(BpfCommand.MAP_UPDATE_ELEM, this.#keyAddress, this.#valueAddress, BigInt(flag));
     if (result < 0) throw this.#error('MAP_UPDATE_ELEM', result, 'storing a value');
   }
 
   /** True when the key was there. Array elements cannot be deleted (EINVAL), the slots of fd arrays can. */
   delete(key: MapKey): boolean {
     this.#setKey(key);
-    const result = this.#call(BpfCommand.MAP_DELETE_ELEM, 0n);
+    const result = this.#call(BpfCommand.MAP_DELETE_ELEM, this.#keyAddress, 0n);
     if (result === -Errno.ENOENT) return false;
     if (result < 0) throw this.#error('MAP_DELETE_ELEM', result, 'deleting a key');
     return true;
@@ -179,10 +177,11 @@ export class BpfMap {
   /** The key after `key` in the map's own order; the first one without `key` or when `key` is gone. */
   nextKey(key?: MapKey): Uint8Array | undefined {
     if (key !== undefined) this.#setKey(key);
-    const bytes = this.#element(0n);
-    if (key === undefined) writeStruct(attr.element, bytes, { key: 0n });
-    const result = tryBpf(BpfCommand.MAP_GET_NEXT_KEY, bytes, this);
-    if (key === undefined) writeStruct(attr.element, bytes, { key: this.#key });
+    const result = this.#call(
+      BpfCommand.MAP_GET_NEXT_KEY,
+      key === undefined ? 0n : this.#keyAddress,
+      this.#valueAddress,
+    );
     if (result === -Errno.ENOENT) return undefined;
     if (result < 0) throw this.#error('MAP_GET_NEXT_KEY', result, 'walking the keys');
     return this.#value.slice(0, this.keySize);
@@ -254,15 +253,17 @@ export class BpfMap {
     }
   }
 
-  #element(flags: bigint): Uint8Array {
-    const view = new DataView(this.#attr.buffer);
-    view.setUint32(0, this.fd.number, true);
-    view.setBigUint64(24, flags, true);
-    return this.#attr;
-  }
-
-  #call(command: number, flags: bigint): number {
-    return tryBpf(command, this.#element(flags), this);
+  /** Each command wants the fields that it does not use to be zero. */
+  #call(command: number, key: bigint, value: bigint, flags = 0n): number {
+    const view = this.#attr;
+    const { mapFd, key: keyField, value: valueField, flags: flagsField } = attr.element.fields;
+    view.setUint32(mapFd[0], this.fd.number, true);
+    view.setBigUint64(keyField[0], key, true);
+    view.setBigUint64(valueField[0], value, true);
+    view.setBigUint64(flagsField[0], flags, true);
+    const result = trySyscall('bpf', command, view, view.byteLength);
+    keepAlive(this);
+    return result;
   }
 
   #sizeError(part: string, wanted: number, got: number): KernelArgumentError {

@@ -5,7 +5,16 @@ import { keepAlive } from '../sys/keepalive.ts';
 import { cStringBytes } from '../sys/struct.ts';
 import { trySyscall } from '../sys/syscall.ts';
 
-/** Returns only by throwing. `argv[0]` is the program's own name; descriptors marked close-on-exec are closed. */
+const F_SETFD = 2;
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+const SIGPIPE = 13;
+
+/**
+ * Returns only by throwing. `argv[0]` is the program's own name; descriptors marked close-on-exec are closed, standard
+ * input, output and error are kept.
+ */
 export function execve(
   path: string,
   argv: readonly string[],
@@ -22,7 +31,22 @@ export function execve(
     return table;
   };
   const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  undoNodeSetup();
   const result = trySyscall('execve', cStringBytes(path), pointers(argv), pointers(variables));
   keepAlive(keep);
   throw new SyscallError('execve', -result, `running ${path}`);
+}
+
+/**
+ * Node marks its standard streams close-on-exec, makes pipes among them non-blocking and ignores SIGPIPE; all of it would
+ * be passed on, and no program expects it.
+ */
+function undoNodeSetup(): void {
+  for (const fd of [0, 1, 2]) {
+    trySyscall('fcntl', fd, F_SETFD, 0);
+    const flags = trySyscall('fcntl', fd, F_GETFL, 0);
+    if (flags >= 0) trySyscall('fcntl', fd, F_SETFL, flags & ~O_NONBLOCK);
+  }
+  // struct sigaction of the kernel: handler SIG_DFL, flags, restorer and mask zero; the mask has 8 bytes.
+  trySyscall('rt_sigaction', SIGPIPE, new Uint8Array(32), null, 8);
 }

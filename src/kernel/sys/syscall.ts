@@ -14,6 +14,7 @@ const numbers = {
   mmap: [9, 222],
   mprotect: [10, 226],
   munmap: [11, 215],
+  rt_sigaction: [13, 134],
   ioctl: [16, 29],
   dup: [32, 23],
   socket: [41, 198],

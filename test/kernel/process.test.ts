@@ -1,0 +1,211 @@
+/** Locks, memory files, other processes' descriptors and memory, seccomp notification of an unmodified program. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { driver } from '../../src/kernel/ffi/index.ts';
+import {
+  buildNotifyFilter,
+  createMemfd,
+  lock,
+  NotificationListener,
+  openPidfd,
+  readProcessMemory,
+  takeFd,
+  tryLock,
+  writeProcessMemory,
+} from '../../src/kernel/index.ts';
+import { syscallNumber } from '../../src/kernel/sys/syscall.ts';
+import { describeKernel } from '../support/kernel.ts';
+
+describeKernel('processes', () => {
+  test('a lock is held by one, shared by several, and free again when closed', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'slc-'));
+    try {
+      const path = join(directory, 'lock');
+      const held = tryLock(path)!;
+      expect(tryLock(path)).toBeUndefined();
+      expect(await lock(path, 50)).toBeUndefined();
+      const waiting = lock(path, 5000, 'shared');
+      held.close();
+      using shared = await waiting;
+      using second = tryLock(path, 'shared');
+      expect([shared?.closed, second?.closed]).toEqual([false, false]);
+      expect(tryLock(path)).toBeUndefined();
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  test('a memory file holds what it was given', () => {
+    const content = new TextEncoder().encode('filter\nnat\n');
+    using file = createMemfd('tables', content);
+    expect(readFileSync(file.number, 'utf8')).toBe('filter\nnat\n');
+  });
+
+  test('memory and descriptors of a process can be taken', () => {
+    const bytes = new TextEncoder().encode('some memory of our own');
+    const address = driver().addressOf(bytes);
+    expect(readProcessMemory(process.pid, address, bytes.length)).toEqual(bytes);
+    writeProcessMemory(process.pid, address + 5n, new TextEncoder().encode('MEMORY'));
+    expect(new TextDecoder().decode(bytes)).toBe('some MEMORY of our own');
+    expect(() => readProcessMemory(process.pid, 1n, 8)).toThrow(/EFAULT/);
+    using self = openPidfd(process.pid);
+    using file = createMemfd('shared', bytes);
+    using twin = takeFd(self, file.number);
+    expect(twin.number).not.toBe(file.number);
+    expect(readFileSync(`/proc/self/fd/${twin.number}`)).toEqual(Buffer.from(bytes));
+    expect(() => openPidfd(0x3fffff)).toThrow(expect.objectContaining({ code: 'PROCESS_GONE' }));
+  });
+});
+
+/**
+ * The child installs the filter on its only thread, tells the listener's number, and on "go" becomes another program.
+ * Written against the driver's own shape, since plain Node cannot run the TypeScript sources.
+ */
+const child = (koffi: string): string => `
+const koffi = require(${JSON.stringify(koffi)});
+const words = ['void *', 'void *', 'void *', 'void *', 'void *', 'void *'];
+const syscall = koffi.load(null).func('syscall', 'int64_t', ['int64_t', ...words]);
+process.on('message', ({ filter, seccomp, execve, fcntl, argv }) => {
+  if (filter) {
+    const code = Uint8Array.from(filter);
+    const program = new DataView(new ArrayBuffer(16));
+    program.setUint16(0, code.length / 8, true);
+    program.setBigUint64(8, koffi.address(code), true);
+    const fd = Number(syscall(seccomp, 1, 8, new Uint8Array(program.buffer), 0, 0, 0));
+    process.send(fd);
+  } else {
+    const texts = argv.map((text) => Buffer.from(text + '\\0'));
+    const table = BigUint64Array.from([...texts.map((text) => koffi.address(text)), 0n]);
+    // Node marks these close-on-exec.
+    for (const fd of [0, 1, 2]) syscall(fcntl, fd, 2, 0, 0, 0, 0);
+    syscall(execve, texts[0], table, BigUint64Array.of(0n), 0, 0, 0);
+    process.exit(99);
+  }
+});
+`;
+
+describeKernel('seccomp notification', () => {
+  test('an unmodified program’s calls are answered, passed on, refused, or answered with a descriptor', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'slc-'));
+    const script = join(directory, 'child.cjs');
+    writeFileSync(script, child(createRequire(import.meta.url).resolve('koffi')));
+    const target: ChildProcess = fork(script, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [] });
+    let output = '';
+    target.stdout?.on('data', (data) => {
+      output += data;
+    });
+    let errors = '';
+    target.stderr?.on('data', (data) => {
+      errors += data;
+    });
+    try {
+      const O_RDONLY_CLOEXEC = 0o2000000;
+      const filter = buildNotifyFilter([
+        { name: 'openat', arguments: [{ index: 2, values: [0, O_RDONLY_CLOEXEC] }] },
+      ]);
+      target.send({ filter: [...filter], seccomp: syscallNumber('seccomp') });
+      const [number] = (await once(target, 'message')) as [number];
+      expect(number).toBeGreaterThan(2);
+      const pid = target.pid!;
+      using pidfd = openPidfd(pid);
+      using listener = new NotificationListener(takeFd(pidfd, number));
+      const argv = ['/bin/cat', '/slc/answered', '/slc/refused', '/proc/sys/kernel/ostype'];
+      target.send({ execve: syscallNumber('execve'), fcntl: syscallNumber('fcntl'), argv });
+      let stillValid = true;
+      const exited = once(target, 'close');
+      const seen: string[] = [];
+      for (let turn = 0; turn < 1000 && target.exitCode === null; turn++) {
+        if (!(await listener.wait(100))) continue;
+        if (target.exitCode !== null) break;
+        const call = listener.receive();
+        if (call === undefined) break;
+        const memory = readProcessMemory(call.pid, call.arguments[1]!, 64);
+        const path = new TextDecoder().decode(memory.subarray(0, memory.indexOf(0)));
+        stillValid &&= listener.stillValid(call.id);
+        expect(call.nr).toBe(syscallNumber('openat'));
+        if (path.startsWith('/slc')) seen.push(path);
+        if (path === '/slc/answered') {
+          using file = createMemfd('answer', new TextEncoder().encode('from the supervisor\n'));
+          expect(listener.answerWithFd(call.id, file)).toBe(true);
+        } else if (path === '/slc/refused') {
+          expect(listener.answer(call.id, { errno: 13 })).toBe(true);
+        } else {
+          expect(listener.answer(call.id, 'continue')).toBe(true);
+        }
+      }
+      await exited;
+      expect(seen).toEqual(['/slc/answered', '/slc/refused']);
+      expect(stillValid).toBe(true);
+      expect(listener.stillValid(1n)).toBe(false);
+      expect(output).toBe('from the supervisor\nLinux\n');
+      expect(errors).toContain('Permission denied');
+      expect(target.exitCode).toBe(1);
+    } finally {
+      if (target.exitCode === null) target.kill('SIGKILL');
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  test('the filter notifies exactly the calls that were asked for', () => {
+    const ALLOW = 0x7fff0000;
+    const NOTIFY = 0x7fc00000;
+    const names = ['getsockopt', 'setsockopt', 'openat', 'bpf'] as const;
+    const value = fc.constantFrom(0, 1, 41, 64, 65, 0xffffffff);
+    const condition = fc.record({
+      index: fc.integer({ min: 0, max: 5 }),
+      values: fc.uniqueArray(value, { minLength: 1, maxLength: 4 }),
+    });
+    const call = fc.record({
+      name: fc.constantFrom(...names),
+      arguments: fc.array(condition, { maxLength: 3 }),
+    });
+    const event = fc.record({
+      name: fc.constantFrom(...names, 'read' as const),
+      words: fc.array(value, { minLength: 6, maxLength: 6 }),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(call, { maxLength: 4 }),
+        fc.array(event, { minLength: 1, maxLength: 20 }),
+        (calls, events) => {
+          const filter = buildNotifyFilter(calls);
+          for (const { name, words } of events) {
+            const wanted = calls.some(
+              (entry) =>
+                entry.name === name &&
+                entry.arguments.every(({ index, values }) => values.includes(words[index]!)),
+            );
+            const data = new DataView(new ArrayBuffer(64));
+            data.setUint32(0, syscallNumber(name), true);
+            data.setUint32(4, process.arch === 'arm64' ? 0xc00000b7 : 0xc000003e, true);
+            for (const [index, word] of words.entries()) data.setUint32(16 + 8 * index, word, true);
+            expect(runClassic(filter, data)).toBe(wanted ? NOTIFY : ALLOW);
+            data.setUint32(4, 3, true);
+            expect(runClassic(filter, data)).toBe(ALLOW);
+          }
+        },
+      ),
+    );
+  });
+});
+
+/** Runs classic BPF of the three kinds of instruction that filters are made of. */
+function runClassic(filter: Uint8Array, data: DataView): number {
+  const view = new DataView(filter.buffer, filter.byteOffset, filter.byteLength);
+  let accumulator = 0;
+  for (let at = 0; at * 8 < filter.length; at++) {
+    const code = view.getUint16(at * 8, true);
+    const k = view.getUint32(at * 8 + 4, true);
+    if (code === 0x06) return k;
+    if (code === 0x20) accumulator = data.getUint32(k, true);
+    else if (code === 0x15) at += view.getUint8(at * 8 + (accumulator === k ? 2 : 3));
+    else throw new Error(`unknown instruction ${code}`);
+  }
+  throw new Error('the filter ran past its end');
+}
