@@ -8,6 +8,7 @@ export {
   netnsInode,
   openNetns,
   openNetnsFile,
+  readSysctl,
   withNetns,
   writeSysctl,
 } from './netns.ts';

@@ -6,7 +6,16 @@
  * length of a synchronous function and leaves it again: {@link withNetns}. Sockets keep the namespace in which they were
  * made, so make them inside and use them anywhere.
  */
-import { closeSync, fstatSync, mkdirSync, openSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { Errno, errnoText } from '../sys/errno.ts';
 import { KernelArgumentError, KernelError, SyscallError } from '../sys/error.ts';
 import { Fd } from '../sys/fd.ts';
@@ -185,11 +194,24 @@ function checkNetnsName(name: string): string {
   return name;
 }
 
+function sysctlPath(name: string): string {
+  return `/proc/sys/${name.includes('/') ? name : name.replaceAll('.', '/')}`;
+}
+
+/** Reads a sysctl of the calling thread's namespace; `undefined` when there is none of this name. */
+export function readSysctl(name: string): string | undefined {
+  try {
+    return readFileSync(sysctlPath(name), 'utf8').trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /** Sets a sysctl of the calling thread's namespace: `net.ipv4.ip_forward`, or with slashes for names that hold dots. */
 export function writeSysctl(name: string, value: string | number): void {
-  const path = `/proc/sys/${name.includes('/') ? name : name.replaceAll('.', '/')}`;
   try {
-    writeFileSync(path, String(value));
+    writeFileSync(sysctlPath(name), String(value));
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new KernelError('SYSCTL', `sysctl ${name} cannot be set to ${value}: ${reason}`, undefined, {
