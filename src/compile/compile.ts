@@ -169,7 +169,7 @@ function writeProgram(
     point,
     type: hook.type,
     attachType: hook.attachType,
-    code: asm.finish(),
+    code: asm.finish({ prune: true }),
   };
   return { program, handed };
 }
@@ -213,10 +213,10 @@ function refuseAtHooks(
         rules += plan.rules;
         for (const chain of plan.order) {
           for (const rule of chain.rules) {
-            const found = obstacles(rule, point);
+            const found = obstacles(rule, point, run.table.family);
             if (found.length === 0) continue;
             const span = spansOf(run.table)?.get(chain.name)?.[rule.source.rule - 1];
-            const hooks = hooksFor(rule);
+            const hooks = hooksFor(rule, run.table.family);
             for (const { what, reason } of found) {
               const { table, chain: name, rule: number } = rule.source;
               refusals.push({

@@ -83,7 +83,7 @@ export function buildDispatcher(point: AttachPoint, role: FlightRole): CompiledP
     point,
     type: hook.type,
     attachType: hook.attachType,
-    code: asm.finish(),
+    code: asm.finish({ prune: true }),
   };
 }
 

@@ -3,6 +3,7 @@ export * from './actions/handed.ts';
 export * from './actions/log.ts';
 export * from './arena/image.ts';
 export * from './arena/layout.ts';
+export * from './arena/memory.ts';
 export * from './attach.ts';
 export * from './compile.ts';
 export * from './dispatcher.ts';

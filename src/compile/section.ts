@@ -118,7 +118,10 @@ function sectionFacts(
   for (const run of runs) {
     for (const chain of planCalls(run.table.chains, run.chain).order) {
       for (const rule of chain.rules) {
-        wanted.push(...rule.predicates.flatMap(predicateNeeds), ...actionNeeds(rule.action, hook));
+        wanted.push(
+          ...rule.predicates.flatMap((predicate) => predicateNeeds(predicate, plan.family)),
+          ...actionNeeds(rule.action, hook),
+        );
       }
     }
   }

@@ -1,12 +1,14 @@
 /** What each kind of hook can do: the reasons for which a rule is refused there, and where it could run instead. */
 import type { Action, IrRule, Predicate } from '../ir/index.ts';
+import type { Family } from '../net/index.ts';
 import type { AttachPoint } from './attach.ts';
 import type { Fact } from './emit/fact.ts';
 import { hookEmitter } from './hooks/index.ts';
 import { addressKnown } from './predicates/address.ts';
 import { TABLE_TYPES } from './predicates/addresstype.ts';
+import { extensionHeaderNeeds } from './predicates/extensionheader.ts';
 import { predicateNeeds } from './predicates/index.ts';
-import { SCALAR_FACTS } from './predicates/scalar.ts';
+import { scalarNeeds } from './predicates/scalar.ts';
 
 /** The spellings of `--hook`. */
 export const HOOK_NAMES = [
@@ -36,15 +38,15 @@ export interface Obstacle {
 }
 
 /** Everything about a rule that this attach point cannot do; empty when it can run the rule. */
-export function obstacles(rule: IrRule, point: AttachPoint): readonly Obstacle[] {
+export function obstacles(rule: IrRule, point: AttachPoint, family: Family): readonly Obstacle[] {
   return [
-    ...rule.predicates.flatMap((p) => predicateObstacles(p, point)),
+    ...rule.predicates.flatMap((p) => predicateObstacles(p, point, family)),
     ...actionObstacles(rule.action, point),
   ];
 }
 
 /** The hooks that could run the rule: `--hook` names. */
-export function hooksFor(rule: IrRule): readonly HookName[] {
+export function hooksFor(rule: IrRule, family: Family): readonly HookName[] {
   const points: readonly AttachPoint[] = [
     { flavour: 'netfilter', group: 'filter', family: 'ipv4', hook: 1 },
     { flavour: 'xdp' },
@@ -53,23 +55,30 @@ export function hooksFor(rule: IrRule): readonly HookName[] {
     { flavour: 'cgroup', direction: 'ingress' },
     { flavour: 'cgroup', direction: 'egress' },
   ];
-  return points.filter((point) => obstacles(rule, point).length === 0).map(hookName);
+  return points.filter((point) => obstacles(rule, point, family).length === 0).map(hookName);
 }
 
-function predicateObstacles(predicate: Predicate, point: AttachPoint): readonly Obstacle[] {
+function predicateObstacles(predicate: Predicate, point: AttachPoint, family: Family): readonly Obstacle[] {
   switch (predicate.kind) {
     case 'all':
     case 'any':
-      return predicate.of.flatMap((p) => predicateObstacles(p, point));
+      return predicate.of.flatMap((p) => predicateObstacles(p, point, family));
     case 'not':
-      return predicateObstacles(predicate.of, point);
+      return predicateObstacles(predicate.of, point, family);
+    case 'extension-header':
+      if (extensionHeaderNeeds(predicate) === undefined) {
+        return [
+          { what: `extension header ${predicate.protocol}`, reason: 'no program looks for this header yet' },
+        ];
+      }
+      return [];
     case 'sctp-chunks':
       return [{ what: 'SCTP chunks', reason: 'no program walks SCTP chunks yet' }];
     case 'scalar':
-      if (SCALAR_FACTS[predicate.field] === undefined) {
+      if (scalarNeeds(predicate, family) === undefined) {
         return [{ what: predicate.field, reason: 'no program reads this field yet' }];
       }
-      return missingFacts(predicate, point);
+      return missingFacts(predicate, point, family);
     case 'address':
     case 'address-range':
       if (!addressKnown(predicate.field)) {
@@ -86,15 +95,15 @@ function predicateObstacles(predicate: Predicate, point: AttachPoint): readonly 
           },
         ];
       }
-      return missingFacts(predicate, point);
+      return missingFacts(predicate, point, family);
     default:
-      return missingFacts(predicate, point);
+      return missingFacts(predicate, point, family);
   }
 }
 
-function missingFacts(predicate: Predicate, point: AttachPoint): readonly Obstacle[] {
+function missingFacts(predicate: Predicate, point: AttachPoint, family: Family): readonly Obstacle[] {
   const { provides } = hookEmitter(point);
-  return predicateNeeds(predicate)
+  return predicateNeeds(predicate, family)
     .filter((fact) => HOOK_FACTS.has(fact) && !provides.has(fact))
     .map((fact) => ({ what: FACT_NAMES[fact] ?? fact, reason: whyMissing(fact, point) }));
 }

@@ -14,7 +14,7 @@ export type Fact =
   | 'destination'
   /** IPv4 protocol; IPv6: at the end of the extension chain. */
   | 'protocol'
-  /** IPv6: 1 when the chain has no end that ipv6_find_hdr would find. */
+  /** IPv6: not 0 when the chain has no end that ipv6_find_hdr would find; see prologue/ipv6.ts. */
   | 'protocolMissing'
   /** In units of 8 bytes. */
   | 'fragmentOffset'
@@ -52,12 +52,7 @@ export type Fact =
   | 'hasMac'
   /** IPv6: offsets of these extension headers, 0 where they are not in the chain. */
   | 'fragmentHeader'
-  | 'authHeader'
-  /** IPv6: bit n set: an extension header of kind n of EXTENSION_HEADERS is in the chain. */
-  | 'extensionHeaders';
-
-/** Kinds that the walk of an IPv6 chain passes over, with their bits in `extensionHeaders`. */
-export const EXTENSION_HEADERS: readonly number[] = [0, 43, 44, 51, 59, 60];
+  | 'authHeader';
 
 /** Words that a fact takes. */
 export function factWords(fact: Fact, family: Family): number {
@@ -112,13 +107,13 @@ const IMPLIED: Partial<Record<Fact, readonly Fact[]>> = {
   macSource: ['hasMac'],
 };
 const IMPLIED6: Partial<Record<Fact, readonly Fact[]>> = {
+  protocolMissing: ['protocol'],
   protocol: ['protocolMissing', 'transportOffset', 'fragmentOffset'],
   fragmentOffset: ['protocol'],
   isFragment: ['protocol'],
   transportOffset: ['protocol'],
   fragmentHeader: ['protocol'],
   authHeader: ['protocol'],
-  extensionHeaders: ['protocol'],
 };
 
 /** The facts asked for, and all that they are made from. Every program needs the length, for its counters. */

@@ -73,8 +73,14 @@ export class NetfilterHook implements HookEmitter {
   }
 
   cookie(asm: Assembler<RuleTag>, to: Register): void {
-    asm.load('u64', R1, R6, CONTEXT_STATE);
-    asm.loadField('u64', R1, R1, 'nf_hook_state', 'net').loadField('u64', to, R1, 'net', 'net_cookie');
+    const known = asm.label('netns');
+    asm.load('u64', R1, R6, CONTEXT_STATE).loadField('u64', R1, R1, 'nf_hook_state', 'net');
+    asm.loadField('u64', R2, R1, 'net', 'net_cookie').jump('!=', R2, 0, known);
+    // A test run (net/bpf/test_run.c) names no namespace; its output device is the loopback device of the caller's.
+    asm.load('u64', R1, R6, CONTEXT_STATE).loadField('u64', R1, R1, 'nf_hook_state', 'out');
+    asm.loadField('u64', R1, R1, 'net_device', 'nd_net.net');
+    asm.loadField('u64', R2, R1, 'net', 'net_cookie');
+    asm.place(known).mov(to, R2);
   }
 
   sort(asm: Assembler<RuleTag>, _frame: Frame, labels: FamilyLabels): void {

@@ -1,25 +1,33 @@
-/** An IPv6 extension header of a kind is in the chain: the walk of the prologue noted which it met. */
+/** An IPv6 extension header of a kind is in the chain: the walk of the prologue noted which it met, and where. */
 
 import type { ExtensionHeaderPredicate } from '../../ir/index.ts';
-import { type Label, R1, R10 } from '../../isa/index.ts';
+import { type Label, R1, R2, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
-import { EXTENSION_HEADERS, type Fact } from '../emit/fact.ts';
+import type { Fact } from '../emit/fact.ts';
+import { CHAIN_CUT_SHORT } from '../prologue/ipv6.ts';
 
-export const EXTENSION_HEADER_NEEDS: readonly Fact[] = ['extensionHeaders'];
+const HEADERS: ReadonlyMap<number, Fact> = new Map<number, Fact>([
+  [44, 'fragmentHeader'],
+  [51, 'authHeader'],
+]);
 
+/** `undefined` for kinds that the walk does not note. */
+export function extensionHeaderNeeds(predicate: ExtensionHeaderPredicate): readonly Fact[] | undefined {
+  const header = HEADERS.get(predicate.protocol);
+  return header === undefined ? undefined : [header, 'protocolMissing', 'length'];
+}
+
+/** ipv6_find_hdr with a target: hotdrop when the chain is cut short before it, or fewer than `minimumBytes` are there. */
 export function emitExtensionHeader(
   emission: Emission,
   predicate: ExtensionHeaderPredicate,
   fail: Label,
 ): void {
-  const { asm, facts } = emission;
-  const bit = EXTENSION_HEADERS.indexOf(predicate.protocol);
-  if (bit < 0) {
-    asm.goto(fail);
-    return;
-  }
-  asm
-    .load('u32', R1, R10, facts.offset('extensionHeaders'))
-    .and(R1, 1 << bit)
-    .jump('==', R1, 0, fail);
+  const { asm, facts, labels } = emission;
+  const found = asm.label('header_found');
+  asm.load('u32', R1, R10, facts.offset(HEADERS.get(predicate.protocol)!)).jump('!=', R1, 0, found);
+  asm.load('u32', R1, R10, facts.offset('protocolMissing'));
+  asm.jump('==', R1, CHAIN_CUT_SHORT, labels.hotdrop).goto(fail);
+  asm.place(found).add(R1, predicate.minimumBytes);
+  asm.load('u32', R2, R10, facts.offset('length')).jump('>', R1, R2, labels.hotdrop);
 }

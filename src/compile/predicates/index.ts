@@ -2,13 +2,14 @@
 
 import type { Predicate } from '../../ir/index.ts';
 import type { Label } from '../../isa/index.ts';
+import type { Family } from '../../net/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import { addressNeeds, emitAddress, emitAddressRange } from './address.ts';
 import { addressTypeNeeds, emitAddressType } from './addresstype.ts';
 import { emitAll, emitAny, emitNot } from './combined.ts';
 import { deviceNeeds, emitDevice } from './device.ts';
-import { EXTENSION_HEADER_NEEDS, emitExtensionHeader } from './extensionheader.ts';
+import { emitExtensionHeader, extensionHeaderNeeds } from './extensionheader.ts';
 import { emitLimit } from './limit.ts';
 import { emitMacSource, MAC_NEEDS } from './mac.ts';
 import { emitScalar, scalarNeeds } from './scalar.ts';
@@ -16,11 +17,11 @@ import { emitStatistic } from './statistic.ts';
 import { emitTcpOption, TCP_OPTION_NEEDS } from './tcpoption.ts';
 import { emitTransport, TRANSPORT_NEEDS } from './transport.ts';
 
-/** The facts that a predicate reads. */
-export function predicateNeeds(predicate: Predicate): readonly Fact[] {
+/** The facts that a predicate reads; none for one that has no code. */
+export function predicateNeeds(predicate: Predicate, family: Family): readonly Fact[] {
   switch (predicate.kind) {
     case 'scalar':
-      return scalarNeeds(predicate);
+      return scalarNeeds(predicate, family) ?? [];
     case 'address':
     case 'address-range':
       return addressNeeds(predicate);
@@ -35,12 +36,12 @@ export function predicateNeeds(predicate: Predicate): readonly Fact[] {
     case 'mac-source':
       return MAC_NEEDS;
     case 'extension-header':
-      return EXTENSION_HEADER_NEEDS;
+      return extensionHeaderNeeds(predicate) ?? [];
     case 'all':
     case 'any':
-      return predicate.of.flatMap(predicateNeeds);
+      return predicate.of.flatMap((part) => predicateNeeds(part, family));
     case 'not':
-      return predicateNeeds(predicate.of);
+      return predicateNeeds(predicate.of, family);
     case 'sctp-chunks':
     case 'limit':
     case 'statistic':

@@ -2,11 +2,13 @@
 
 import { SCALAR_WIDTH, type ScalarField, type ScalarPredicate } from '../../ir/index.ts';
 import { type Label, R1, R10 } from '../../isa/index.ts';
+import type { Family } from '../../net/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
+import { emitHeaderField, headerFieldNeeds } from './headerfield.ts';
 
-/** The fact that a field is; fields that have none yet cannot be compiled. */
-export const SCALAR_FACTS: Partial<Record<ScalarField, Fact>> = {
+/** The fact that a field is; others are read at the rule, see headerfield.ts. */
+const SCALAR_FACTS: Partial<Record<ScalarField, Fact>> = {
   'ip.protocol': 'protocol',
   'ip.fragmentOffset': 'fragmentOffset',
   'ip.length': 'ipLength',
@@ -25,21 +27,22 @@ export const SCALAR_FACTS: Partial<Record<ScalarField, Fact>> = {
   'ct.mark': 'ctMark',
 };
 
-export function scalarNeeds(predicate: ScalarPredicate): readonly Fact[] {
+/** `undefined` for fields that no code reads. */
+export function scalarNeeds(predicate: ScalarPredicate, family: Family): readonly Fact[] | undefined {
   const fact = SCALAR_FACTS[predicate.field];
-  return fact === undefined ? [] : [fact];
+  return fact === undefined ? headerFieldNeeds(predicate.field, family) : [fact];
 }
 
 export function emitScalar(emission: Emission, predicate: ScalarPredicate, fail: Label): void {
   const { asm, facts, family, labels } = emission;
   const fact = SCALAR_FACTS[predicate.field];
-  if (fact === undefined) throw new RangeError(`field ${predicate.field} has no fact`);
   if (fact === 'protocol' && family === 'ipv6') {
     // ip6_packet_match: a chain without an end drops the packet at the first rule that asks for a protocol.
     asm.load('u32', R1, R10, facts.offset('protocolMissing')).jump('!=', R1, 0, labels.hotdrop);
   }
   const width = 2 ** SCALAR_WIDTH[predicate.field] - 1;
-  asm.load('u32', R1, R10, facts.offset(fact));
+  if (fact === undefined) emitHeaderField(emission, predicate.field);
+  else asm.load('u32', R1, R10, facts.offset(fact));
   if ((predicate.mask & width) >>> 0 !== width) asm.and32(R1, predicate.mask >>> 0);
   emitInRanges(emission, predicate.ranges, width, predicate.negate, fail);
 }

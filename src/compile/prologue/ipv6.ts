@@ -7,16 +7,19 @@
 import { R1, R2, R3, R10 } from '../../isa/index.ts';
 import { emitCopy } from '../emit/copy.ts';
 import type { Emission } from '../emit/emission.ts';
-import { EXTENSION_HEADERS } from '../emit/fact.ts';
 import { emitTransportFacts } from './transport.ts';
 
 const HEADER = 40;
 /** Extension headers that are followed. */
 export const MAX_EXTENSION_HEADERS = 32;
+/** Values of the fact `protocolMissing`: the chain ends before its end, or behind a later fragment's header. */
+export const CHAIN_CUT_SHORT = 1;
+const CHAIN_HIDDEN = 2;
 
+/** Kinds that the walk passes over; 59, no next header, ends it like a protocol. */
+const EXTENSION_HEADERS: readonly number[] = [0, 43, 44, 51, 60];
 const NEXTHDR_FRAGMENT = 44;
 const NEXTHDR_AUTH = 51;
-const NEXTHDR_NONE = 59;
 const FRAGMENT_HEADER = 8;
 
 /** Uses r0..r5 and the frame's scratch block. */
@@ -64,12 +67,13 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   const isExtension = asm.label('extension');
   const found = asm.label('protocol_found');
   const lost = asm.label('protocol_lost');
+  const hidden = asm.label('protocol_hidden');
   const done = asm.label('extension_done');
   const advance = asm.label('extension_next');
 
   asm.load('u8', R1, R10, header + 6).store('u32', R10, protocol, R1);
   asm.store('u32', R10, offset, HEADER).store('u32', R10, fragment, 0);
-  for (const fact of ['isFragment', 'fragmentHeader', 'authHeader', 'extensionHeaders'] as const) {
+  for (const fact of ['isFragment', 'fragmentHeader', 'authHeader'] as const) {
     if (facts.has(fact)) asm.store('u32', R10, facts.offset(fact), 0);
   }
   asm.store('u64', R10, rounds, 0);
@@ -77,32 +81,18 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   asm.place(walk);
   asm.load('u64', R2, R10, rounds).add(R2, 1).store('u64', R10, rounds, R2);
   asm.load('u32', R1, R10, protocol);
-  for (const [bit, kind] of EXTENSION_HEADERS.entries()) {
-    if (kind === NEXTHDR_NONE) continue;
-    const other = asm.label();
-    asm
-      .jump('!=', R1, kind, other)
-      .mov(R3, 1 << bit)
-      .goto(isExtension);
-    asm.place(other);
-  }
+  for (const kind of EXTENSION_HEADERS) asm.jump('==', R1, kind, isExtension);
   asm.goto(found);
 
   asm.place(isExtension);
   asm.jump('>', R2, MAX_EXTENSION_HEADERS, lost);
-  if (facts.has('extensionHeaders')) {
-    const met = facts.offset('extensionHeaders');
-    asm.load('u32', R2, R10, met).or(R2, R3).store('u32', R10, met, R2);
-  }
   // The first two bytes of every extension header: next header and length.
   emitCopy(emission, header, { constant: 0, word: offset }, 2, lost);
   asm.load('u32', R1, R10, protocol).load('u8', R3, R10, header + 1);
   const notFragment = asm.label('not_fragment');
   asm.jump('!=', R1, NEXTHDR_FRAGMENT, notFragment);
-  if (facts.has('fragmentHeader')) {
-    asm.load('u32', R2, R10, offset).store('u32', R10, facts.offset('fragmentHeader'), R2);
-  }
   emitCopy(emission, header + 2, { constant: 2, word: offset }, 2, lost);
+  noteHeader(emission, 'fragmentHeader');
   asm.load('u16', R1, R10, header + 2).toBe(R1, 16);
   if (facts.has('isFragment'))
     asm.mov(R2, R1).and(R2, 0xfff9).store('u32', R10, facts.offset('isFragment'), R2);
@@ -110,7 +100,7 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   asm.mov(R3, FRAGMENT_HEADER).rsh(R1, 3).jump('==', R1, 0, first);
   // A later fragment: its next header is the protocol, unless it is another extension header, which is not there.
   asm.load('u8', R2, R10, header);
-  for (const kind of EXTENSION_HEADERS) if (kind !== NEXTHDR_NONE) asm.jump('==', R2, kind, lost);
+  for (const kind of EXTENSION_HEADERS) asm.jump('==', R2, kind, hidden);
   asm.store('u32', R10, fragment, R1).store('u32', R10, protocol, R2).goto(found);
   asm.place(first).goto(advance);
 
@@ -118,9 +108,7 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   const plain = asm.label('plain_extension');
   const measured = asm.label('measured');
   asm.jump('!=', R1, NEXTHDR_AUTH, plain);
-  if (facts.has('authHeader')) {
-    asm.load('u32', R2, R10, offset).store('u32', R10, facts.offset('authHeader'), R2);
-  }
+  noteHeader(emission, 'authHeader');
   asm.add(R3, 2).lsh(R3, 2).goto(measured);
   asm.place(plain).add(R3, 1).lsh(R3, 3);
   asm.place(measured).place(advance);
@@ -128,7 +116,18 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   asm.load('u8', R1, R10, header).store('u32', R10, protocol, R1);
   asm.goto(walk);
 
-  asm.place(lost).store('u32', R10, missing, 1).goto(done);
+  asm.place(hidden).store('u32', R10, missing, CHAIN_HIDDEN).goto(done);
+  asm.place(lost).store('u32', R10, missing, CHAIN_CUT_SHORT).goto(done);
   asm.place(found).store('u32', R10, missing, 0);
   asm.place(done);
+}
+
+/** Keeps where the first header of its kind is. Uses r2. */
+function noteHeader(emission: Emission, fact: 'fragmentHeader' | 'authHeader'): void {
+  const { asm, facts } = emission;
+  if (!facts.has(fact)) return;
+  const noted = asm.label('header_noted');
+  asm.load('u32', R2, R10, facts.offset(fact)).jump('!=', R2, 0, noted);
+  asm.load('u32', R2, R10, facts.offset('transportOffset')).store('u32', R10, facts.offset(fact), R2);
+  asm.place(noted);
 }
