@@ -136,7 +136,10 @@ export interface TcpOptionPredicate {
   readonly negate: boolean;
 }
 
-/** SCTP chunk conditions (xt_sctp.c match_packet). `chunkMap` is 256 bits; flag triples compare (flags & mask) == value. Hotdrop when a chunk's head is cut short or its length 0. */
+/**
+ * SCTP chunk conditions (xt_sctp.c match_packet). A chunk of length 0, or one cut short, is hotdrop; with `negate` the
+ * rule still counts the packet and runs its target before it is dropped.
+ * `chunkMap` is 256 bits; flag triples compare (flags & mask) == value. Hotdrop when a chunk's head is cut short or its length 0. */
 export interface SctpChunksPredicate {
   readonly kind: 'sctp-chunks';
   readonly match: 'any' | 'all' | 'only';
@@ -163,13 +166,15 @@ export interface MacSourcePredicate {
 
 /**
  * IPv6 only: an extension header of this protocol number is in the chain (frag, ah, …), else false. Hotdrop when the
- * chain is cut short before it is found, or when fewer than `minimumBytes` bytes of it are there (ipv6_find_hdr).
+ * chain is cut short before it is found, when fewer than `minimumBytes` bytes of it are there (ipv6_find_hdr), or when
+ * `whole` and fewer are there than its own length field says (ip6t_ah; checked on Linux 6.18).
  * The fields `ah.*` and `frag.*` read the header that was found.
  */
 export interface ExtensionHeaderPredicate {
   readonly kind: 'extension-header';
   readonly protocol: number;
   readonly minimumBytes: number;
+  readonly whole?: true;
 }
 
 /** Token bucket of xt_limit: every packet costs `cost`, credit grows by CREDITS_PER_JIFFY up to `cap`; starts full. */

@@ -44,8 +44,11 @@ export interface TargetExtension<S = unknown> extends Extension<S> {
   readonly semantics?: TargetSemantics<S>;
 }
 
-/** Three-valued outcome of a match: hotdrop drops the packet at once (struct xt_action_param). */
-export type MatchOutcome = boolean | 'hotdrop';
+/**
+ * Outcome of a match. `hotdrop` drops the packet at once (struct xt_action_param). `counted-hotdrop` is what comes of a
+ * negated condition that gave up: the match holds, so the rule counts and its target runs, and then the packet is dropped.
+ */
+export type MatchOutcome = boolean | 'hotdrop' | 'counted-hotdrop';
 
 export interface MatchSemantics<S> {
   /** Fresh per-rule memory (limit credit, nth counter); absent for stateless matches. `nowMs` is the packet clock. */

@@ -21,7 +21,7 @@ export interface Difference {
   readonly evaluated: readonly CounterLine[];
 }
 
-/** Fragments for this host wait for others that never come: each packet of a run has an identification of its own. */
+/** Fragments for this host wait for others that never come: each IPv4 packet has an identification of its own. */
 const neverWhole: Reassembler = { reassemble: () => undefined };
 
 /** The host that stands for the namespace: same rules, addresses, routes and clock. */
@@ -52,8 +52,7 @@ export function firstDifference(
   const host = evaluatedWorld(ruleset);
   firewall.load(ruleset.family, ruleset.text);
   for (const [index, shape] of shapes.entries()) {
-    const own = ruleset.family === 'ipv4' ? { ...shape, id: index + 1 } : shape;
-    const input = firewall.inject(own);
+    const input = firewall.inject(shape);
     evaluatePacket(host, input);
     const kernel = firewall.counters();
     const evaluated = evaluatedCounters(host);

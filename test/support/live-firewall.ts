@@ -60,13 +60,15 @@ export class LiveFirewall {
   /** Sends one packet in; returns it as the evaluator wants it. */
   inject(shape: Shape): PacketInput {
     const tap = this.#taps.get(shape.inDevice)!;
-    const bytes = buildPacket(shape);
+    this.#injected++;
+    // One identification for each packet: fragments of different tests must not become a datagram.
+    const bytes = buildPacket(shape.family === 'ipv4' ? { ...shape, id: this.#injected } : shape);
     const destination = shape.destinationMac;
     const ethernet = tap.inject(bytes, {
       source: shape.sourceMac,
       ...(destination === undefined ? {} : { destination }),
     });
-    if (++this.#injected % 100 === 0) for (const own of this.#taps.values()) own.drain();
+    if (this.#injected % 100 === 0) for (const own of this.#taps.values()) own.drain();
     return { bytes, inDevice: shape.inDevice, ethernet, packetType: packetTypeOf(destination) };
   }
 

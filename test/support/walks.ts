@@ -132,7 +132,7 @@ export interface ReplayedPacket {
   readonly index: number;
   readonly packet: RecordedPacket;
   readonly expected: Trace;
-  /** Absent when its way met a rule that cannot be evaluated. */
+  /** Absent when its way met a rule that cannot be evaluated, or its connection was touched by such a packet. */
   readonly actual: Trace | undefined;
   readonly outcome: PacketOutcome | undefined;
 }
@@ -145,16 +145,52 @@ export function replayWalk(
 ): ReplayedPacket[] {
   const clock = { nowMs: 0 };
   const host = walkHost(ruleset, walk.env, clock, { unsupported });
+  const touched = new Set<string>();
   return walk.packets.map((packet, index) => {
     clock.nowMs = packet.t * 1000;
     const expected = recordedTrace(packet);
     const bytes = Uint8Array.from(Buffer.from(packet.hex, 'hex'));
+    const undecided = { index, packet, expected, actual: undefined, outcome: undefined };
+    if (flowsOf(bytes).some((flow) => touched.has(flow))) {
+      touch(touched, packet);
+      return undecided;
+    }
     try {
       const outcome = evaluatePacket(host, { bytes, inDevice: packet.in });
       return { index, packet, expected, actual: outcomeTrace(outcome), outcome };
     } catch (error) {
       if (!(error instanceof UnsupportedReachedError)) throw error;
-      return { index, packet, expected, actual: undefined, outcome: undefined };
+      touch(touched, packet);
+      return undecided;
     }
   });
+}
+
+/** What conntrack knows of this packet's connection, translated or not, is unknown from here on. */
+function touch(touched: Set<string>, packet: RecordedPacket): void {
+  for (const hex of [packet.hex, ...packet.out.map(([, sent]) => sent)]) {
+    for (const flow of flowsOf(Uint8Array.from(Buffer.from(hex, 'hex')))) touched.add(flow);
+  }
+}
+
+const IPPROTO_ICMP = 1;
+const IPPROTO_ICMPV6 = 58;
+
+/** A name for the connection, the same for both directions; for ICMP errors that of the packet they speak of, too. */
+function flowsOf(bytes: Uint8Array): string[] {
+  const ipv4 = bytes[0]! >> 4 === 4;
+  const protocol = ipv4 ? bytes[9]! : bytes[6]!;
+  const at = ipv4 ? (bytes[0]! & 15) * 4 : 40;
+  const [from, length] = ipv4 ? [12, 4] : [8, 16];
+  const port = (offset: number): number => ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
+  const icmp = protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6;
+  const ends = [0, 1].map((side) => {
+    const address = bytes.subarray(from + side * length, from + (side + 1) * length);
+    return `${address.join('.')}:${icmp ? port(at + 4) : port(at + 2 * side)}`;
+  });
+  const own = `${protocol} ${ends.sort().join(' ')}`;
+  const isError =
+    icmp && (protocol === IPPROTO_ICMP ? [3, 4, 5, 11, 12].includes(bytes[at]!) : bytes[at]! < 128);
+  const quoted = bytes.subarray(at + 8);
+  return isError && quoted.length >= (ipv4 ? 28 : 48) ? [own, ...flowsOf(quoted)] : [own];
 }

@@ -118,11 +118,8 @@ class Ipv4Routing implements Routing {
     if (address[0] === 127 && (device === undefined || device === LOOPBACK_DEVICE)) return RTN.LOCAL;
     if (here.some(({ prefix }) => equal(prefix.address.bytes, address))) return RTN.LOCAL;
     if (here.some(({ prefix }) => isBroadcastOf(prefix, address))) return RTN.BROADCAST;
-    const route = this.#routes.find(
-      ({ prefix, device: by }) =>
-        (device === undefined || by === device) && prefixContainsBytes(prefix, address),
-    );
-    return route === undefined ? RTN.UNREACHABLE : RTN.UNICAST;
+    // inet_addr_type() knows the local table only: everything else is unicast, routed or not.
+    return RTN.UNICAST;
   }
 
   /**
@@ -134,10 +131,10 @@ class Ipv4Routing implements Routing {
     if (rpFilter === 0 && inDevice !== outDevice) {
       return !addresses.some(({ prefix }) => equal(prefix.address.bytes, source));
     }
-    const type = this.addressType(source);
-    if (type === RTN.UNREACHABLE) return rpFilter === 0;
-    if (type !== RTN.UNICAST) return false;
-    return rpFilter !== 1 || this.output(source) === inDevice;
+    if (this.addressType(source) !== RTN.UNICAST) return false;
+    const back = this.output(source);
+    if (back === undefined) return rpFilter === 0;
+    return rpFilter !== 1 || back === inDevice;
   }
 }
 

@@ -76,12 +76,14 @@ export function evaluateTable(
     }
 
     next++;
-    const failure = failingCondition(rule, chain, packet);
-    if (failure !== undefined) {
-      observer.missed?.(chain, rule, failure);
-      if (isHotdrop(failure)) {
-        return { verdict: 'DROP', decision: { kind: 'hotdrop', chain: chain.name, rule: rule.number } };
-      }
+    const result = matchRule(rule, chain, packet);
+    const dropped = {
+      verdict: 'DROP',
+      decision: { kind: 'hotdrop', chain: chain.name, rule: rule.number },
+    } as const;
+    if (result.failure !== undefined) {
+      observer.missed?.(chain, rule, result.failure);
+      if (result.hotdrop) return dropped;
       continue;
     }
     count(rule.counters, packet);
@@ -89,6 +91,11 @@ export function evaluateTable(
 
     const decision = { kind: 'rule', chain: chain.name, rule: rule.number } as const;
     const { target } = rule.rule;
+    if (result.hotdrop) {
+      // The kernel looks at hotdrop only after the target: a LOG or MARK has its effect.
+      if (target?.kind === 'extension') runTarget(rule, chain, packet);
+      return dropped;
+    }
     if (target === undefined) continue;
     if (target.kind === 'chain') {
       if (!target.goto) {
@@ -121,25 +128,28 @@ function runTarget(
   return outcome.toUpperCase() as Uppercase<typeof outcome>;
 }
 
-/** The first condition that does not hold: base conditions, then matches in their order. */
-export function failingCondition(
-  rule: EvaluatedRule,
-  chain: EvaluatedChain,
-  packet: EvaluationPacket,
-): RuleFailure | undefined {
+export interface RuleResult {
+  /** The first condition that does not hold; `undefined` when the rule matches. */
+  readonly failure: RuleFailure | undefined;
+  /** The packet is to be dropped, whether the rule matched or not. */
+  readonly hotdrop: boolean;
+}
+
+/** Base conditions, then matches in their order, until one does not hold. */
+export function matchRule(rule: EvaluatedRule, chain: EvaluatedChain, packet: EvaluationPacket): RuleResult {
   const failure = failingBase(rule.rule.base, packet);
-  if (failure !== undefined) return { kind: 'base', failure };
+  if (failure !== undefined) return { failure: { kind: 'base', failure }, hotdrop: failure === 'hotdrop' };
+  let hotdrop = false;
   for (const [index, use] of rule.rule.matches.entries()) {
     const { semantics } = use.extension;
     if (semantics === undefined) throw new UnsupportedReachedError(chain.name, rule, `-m ${use.name}`);
     const outcome = semantics.evaluate(use.state, packet, rule.memories[index]);
-    if (outcome !== true) return { kind: 'match', index, hotdrop: outcome === 'hotdrop' };
+    if (outcome === 'hotdrop' || outcome === 'counted-hotdrop') hotdrop = true;
+    if (outcome === false || outcome === 'hotdrop') {
+      return { failure: { kind: 'match', index, hotdrop: outcome === 'hotdrop' }, hotdrop };
+    }
   }
-  return undefined;
-}
-
-function isHotdrop(failure: RuleFailure): boolean {
-  return failure.kind === 'match' ? failure.hotdrop : failure.failure === 'hotdrop';
+  return { failure: undefined, hotdrop };
 }
 
 function atPolicy(base: EvaluatedChain, packet: EvaluationPacket, observer: WalkObserver): TableOutcome {

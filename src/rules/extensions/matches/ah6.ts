@@ -27,6 +27,7 @@ function evaluate(state: Ah6State, packet: EvaluationPacket): MatchOutcome {
   if (offset === 'hotdrop') return offset;
   if (offset < 0) return false;
   if (!hasBytes(packet, offset, HEADER_BYTES)) return 'hotdrop';
+  if (!hasBytes(packet, offset, headerLength(packet, offset))) return 'hotdrop';
   return (
     spiMatches(state.spi, readUint32(packet, offset + 4)) &&
     (state.length === 0 || (headerLength(packet, offset) === state.length) !== state.lengthNegated) &&
@@ -71,7 +72,7 @@ export const ah6: MatchExtension = defineMatch<Ah6State>({
     evaluate,
     lower(state) {
       const predicates: Predicate[] = [
-        { kind: 'extension-header', protocol: Protocol.AH, minimumBytes: HEADER_BYTES },
+        { kind: 'extension-header', protocol: Protocol.AH, minimumBytes: HEADER_BYTES, whole: true },
         lowerSpi('ah.spi', state.spi),
       ];
       if (state.length !== 0) predicates.push(fieldIs('ah.length', state.length, state.lengthNegated));

@@ -37,6 +37,7 @@ interface SctpState {
 const HEADER_BYTES = 12;
 const CHUNK_HEAD_BYTES = 4;
 const CHUNK_TYPES = 256;
+const I_DATA = 64;
 /** XT_NUM_SCTP_FLAGS. */
 const MAXIMUM_FLAGS = 4;
 
@@ -57,7 +58,7 @@ const CHUNKS: readonly (readonly [name: string, type: number, flags: string])[] 
   ['ECN_ECNE', 12, '--------'],
   ['ECN_CWR', 13, '--------'],
   ['SHUTDOWN_COMPLETE', 14, '-------T'],
-  ['I_DATA', 64, '----IUBE'],
+  ['I_DATA', I_DATA, '----IUBE'],
   ['RE_CONFIG', 130, '--------'],
   ['PAD', 132, '--------'],
   ['ASCONF', 193, '--------'],
@@ -115,7 +116,10 @@ function parseChunks(matchText: string, text: string, negate: boolean): Chunks {
       });
     }
     types.add(chunk[1]);
-    if (colon >= 0 && colon + 1 < part.length) flags.push(parseFlags(chunk, part.slice(colon + 1)));
+    if (colon < 0 || colon + 1 === part.length) continue;
+    const wanted = parseFlags(chunk, part.slice(colon + 1));
+    // libxt_sctp hands flags of I_DATA to the kernel under a number no chunk has: they have no effect.
+    if (wanted.chunk !== I_DATA) flags.push(wanted);
   }
   if (flags.length > MAXIMUM_FLAGS)
     throw new OptionError(`flags of at most ${MAXIMUM_FLAGS} chunks fit`, { argument: 1 });
@@ -175,7 +179,9 @@ function evaluate(state: SctpState, packet: EvaluationPacket): MatchOutcome {
   if (!portsHold(state.destination, readUint16(packet, offset + 2))) return false;
   if (state.chunks === undefined) return true;
   const outcome = chunksMatch(state.chunks, packet);
-  return outcome === 'hotdrop' ? outcome : outcome !== state.chunks.negate;
+  // The kernel turns the outcome round even when it has just given up on the packet.
+  if (outcome === 'hotdrop') return state.chunks.negate ? 'counted-hotdrop' : 'hotdrop';
+  return outcome !== state.chunks.negate;
 }
 
 function lower(state: SctpState): Predicate[] {
