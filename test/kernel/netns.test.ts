@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import {
@@ -9,9 +11,13 @@ import {
   listAddresses,
   listDevices,
   listNeighbours,
+  listNetnsNames,
   netnsInode,
   openNetns,
+  reachableNetnsInodes,
+  readSysctl,
   withNetns,
+  writeSysctl,
 } from '../../src/kernel/index.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { addressText, withNamespaces, withPair, withRouter } from '../support/netns.ts';
@@ -62,6 +68,41 @@ describeKernel('network namespaces', () => {
     expect(deleteNetns(name)).toBe(false);
     expect(() => openNetns(name)).toThrow(expect.objectContaining({ code: 'NETNS_NOT_FOUND' }));
     expect(() => openNetns('../etc/passwd')).toThrow(expect.objectContaining({ code: 'KERNEL_ARGUMENT' }));
+  });
+
+  test('a namespace can be reached while it has a name or a process, and no longer', async () => {
+    const name = `slc-${process.pid}-reach`;
+    using netns = createNamedNetns(name);
+    const inode = netnsInode(netns);
+    expect(listNetnsNames()).toContain(name);
+    expect(reachableNetnsInodes().has(inode)).toBe(true);
+    expect(reachableNetnsInodes().has(currentNetnsInode())).toBe(true);
+    const sleeper = withNetns(netns, () => spawn('sleep', ['60']));
+    try {
+      deleteNetns(name);
+      expect(listNetnsNames()).not.toContain(name);
+      expect(reachableNetnsInodes().has(inode)).toBe(true);
+    } finally {
+      sleeper.kill('SIGKILL');
+      await once(sleeper, 'exit');
+    }
+    expect(reachableNetnsInodes().has(inode)).toBe(false);
+    // Our descriptor still holds it.
+    expect(withNetns(netns, currentNetnsInode)).toBe(inode);
+  });
+
+  test('sysctls are those of the namespace', () => {
+    using netns = createNetns();
+    const outside = readSysctl('net.ipv4.ip_forward');
+    withNetns(netns, () => {
+      writeSysctl('net.ipv4.ip_forward', 1);
+      expect(readSysctl('net/ipv4/ip_forward')).toBe('1');
+      expect(readSysctl('net.ipv4.no_such_thing')).toBeUndefined();
+      expect(() => writeSysctl('net.ipv4.ip_forward', 'x')).toThrow(
+        expect.objectContaining({ code: 'SYSCTL' }),
+      );
+    });
+    expect(readSysctl('net.ipv4.ip_forward')).toBe(outside);
   });
 
   test('every namespace has a cookie of its own', () =>

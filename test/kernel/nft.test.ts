@@ -114,6 +114,10 @@ describeKernel('nf_tables', () => {
       expect(text).toContain('counter packets 0 bytes 0 reject with tcp reset');
       expect(text).toMatch(/reject with icmp (type )?admin-prohibited/);
       expect(text).toContain('meta mark set 0x00000012 accept');
+      m.run(() => new NftTransaction('ip', 'slc_t').flushChain('base').deleteChain('base').commit());
+      expect(m.exec('nft', ['list', 'ruleset'])).not.toContain('base');
+      m.run(() => new NftTransaction('ip', 'slc_t').deleteTable().commit());
+      expect(m.run(listNftTables)).toEqual([]);
     }));
 
   test('a transaction that fails half way changes nothing and names the step', () =>

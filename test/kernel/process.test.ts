@@ -1,8 +1,7 @@
 /** Locks, memory files, other processes' descriptors and memory, seccomp notification of an unmodified program. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -63,95 +62,87 @@ describeKernel('processes', () => {
   });
 });
 
-/**
- * The child installs the filter on its only thread, tells the listener's number, and on "go" becomes another program.
- * Written against the driver's own shape, since plain Node cannot run the TypeScript sources.
- */
-const child = (koffi: string): string => `
-const koffi = require(${JSON.stringify(koffi)});
-const words = ['void *', 'void *', 'void *', 'void *', 'void *', 'void *'];
-const syscall = koffi.load(null).func('syscall', 'int64_t', ['int64_t', ...words]);
-process.on('message', ({ filter, seccomp, execve, fcntl, argv }) => {
-  if (filter) {
-    const code = Uint8Array.from(filter);
-    const program = new DataView(new ArrayBuffer(16));
-    program.setUint16(0, code.length / 8, true);
-    program.setBigUint64(8, koffi.address(code), true);
-    const fd = Number(syscall(seccomp, 1, 8, new Uint8Array(program.buffer), 0, 0, 0));
-    process.send(fd);
-  } else {
-    const texts = argv.map((text) => Buffer.from(text + '\\0'));
-    const table = BigUint64Array.from([...texts.map((text) => koffi.address(text)), 0n]);
-    // Node marks these close-on-exec.
-    for (const fd of [0, 1, 2]) syscall(fcntl, fd, 2, 0, 0, 0, 0);
-    syscall(execve, texts[0], table, BigUint64Array.of(0n), 0, 0, 0);
-    process.exit(99);
-  }
+const built = new URL('../../dist/kernel/index.js', import.meta.url);
+
+/** The child installs the filter on its only thread, tells the listener's number, and on "go" becomes another program. */
+const child = `
+import { execve, installNotifyFilter } from ${JSON.stringify(built.href)};
+process.on('message', ({ filter, argv }) => {
+  if (filter) process.send(installNotifyFilter(Uint8Array.from(filter)).number);
+  else execve(argv[0], argv, { LC_ALL: 'C' });
 });
 `;
 
-describeKernel('seccomp notification', () => {
-  test('an unmodified program’s calls are answered, passed on, refused, or answered with a descriptor', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'slc-'));
-    const script = join(directory, 'child.cjs');
-    writeFileSync(script, child(createRequire(import.meta.url).resolve('koffi')));
-    const target: ChildProcess = fork(script, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [] });
-    let output = '';
-    target.stdout?.on('data', (data) => {
-      output += data;
-    });
-    let errors = '';
-    target.stderr?.on('data', (data) => {
-      errors += data;
-    });
-    try {
-      const O_RDONLY_CLOEXEC = 0o2000000;
-      const filter = buildNotifyFilter([
-        { name: 'openat', arguments: [{ index: 2, values: [0, O_RDONLY_CLOEXEC] }] },
-      ]);
-      target.send({ filter: [...filter], seccomp: syscallNumber('seccomp') });
-      const [number] = (await once(target, 'message')) as [number];
-      expect(number).toBeGreaterThan(2);
-      const pid = target.pid!;
-      using pidfd = openPidfd(pid);
-      using listener = new NotificationListener(takeFd(pidfd, number));
-      const argv = ['/bin/cat', '/slc/answered', '/slc/refused', '/proc/sys/kernel/ostype'];
-      target.send({ execve: syscallNumber('execve'), fcntl: syscallNumber('fcntl'), argv });
-      let stillValid = true;
-      const exited = once(target, 'close');
-      const seen: string[] = [];
-      for (let turn = 0; turn < 1000 && target.exitCode === null; turn++) {
-        if (!(await listener.wait(100))) continue;
-        if (target.exitCode !== null) break;
-        const call = listener.receive();
-        if (call === undefined) break;
-        const memory = readProcessMemory(call.pid, call.arguments[1]!, 64);
-        const path = new TextDecoder().decode(memory.subarray(0, memory.indexOf(0)));
-        stillValid &&= listener.stillValid(call.id);
-        expect(call.nr).toBe(syscallNumber('openat'));
-        if (path.startsWith('/slc')) seen.push(path);
-        if (path === '/slc/answered') {
-          using file = createMemfd('answer', new TextEncoder().encode('from the supervisor\n'));
-          expect(listener.answerWithFd(call.id, file)).toBe(true);
-        } else if (path === '/slc/refused') {
-          expect(listener.answer(call.id, { errno: 13 })).toBe(true);
-        } else {
-          expect(listener.answer(call.id, 'continue')).toBe(true);
-        }
-      }
-      await exited;
-      expect(seen).toEqual(['/slc/answered', '/slc/refused']);
-      expect(stillValid).toBe(true);
-      expect(listener.stillValid(1n)).toBe(false);
-      expect(output).toBe('from the supervisor\nLinux\n');
-      expect(errors).toContain('Permission denied');
-      expect(target.exitCode).toBe(1);
-    } finally {
-      if (target.exitCode === null) target.kill('SIGKILL');
-      rmSync(directory, { recursive: true });
-    }
-  });
+const unbuilt = existsSync(built) ? undefined : 'needs the built package: npm run build';
 
+describeKernel(
+  'seccomp notification of a program',
+  () => {
+    test('an unmodified program’s calls are answered, passed on, refused, or answered with a descriptor', async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'slc-'));
+      const script = join(directory, 'child.mjs');
+      writeFileSync(script, child);
+      const target: ChildProcess = fork(script, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [] });
+      let output = '';
+      target.stdout?.on('data', (data) => {
+        output += data;
+      });
+      let errors = '';
+      target.stderr?.on('data', (data) => {
+        errors += data;
+      });
+      try {
+        const O_RDONLY_CLOEXEC = 0o2000000;
+        const filter = buildNotifyFilter([
+          { name: 'openat', arguments: [{ index: 2, values: [0, O_RDONLY_CLOEXEC] }] },
+        ]);
+        target.send({ filter: [...filter] });
+        const [number] = (await once(target, 'message')) as [number];
+        expect(number).toBeGreaterThan(2);
+        const pid = target.pid!;
+        using pidfd = openPidfd(pid);
+        using listener = new NotificationListener(takeFd(pidfd, number));
+        const argv = ['/bin/cat', '/slc/answered', '/slc/refused', '/proc/sys/kernel/ostype'];
+        target.send({ argv });
+        let stillValid = true;
+        const exited = once(target, 'close');
+        const seen: string[] = [];
+        for (let turn = 0; turn < 1000 && target.exitCode === null; turn++) {
+          if (!(await listener.wait(100))) continue;
+          if (target.exitCode !== null) break;
+          const call = listener.receive();
+          if (call === undefined) break;
+          const memory = readProcessMemory(call.pid, call.arguments[1]!, 64);
+          const path = new TextDecoder().decode(memory.subarray(0, memory.indexOf(0)));
+          stillValid &&= listener.stillValid(call.id);
+          expect(call.nr).toBe(syscallNumber('openat'));
+          if (path.startsWith('/slc')) seen.push(path);
+          if (path === '/slc/answered') {
+            using file = createMemfd('answer', new TextEncoder().encode('from the supervisor\n'));
+            expect(listener.answerWithFd(call.id, file)).toBe(true);
+          } else if (path === '/slc/refused') {
+            expect(listener.answer(call.id, { errno: 13 })).toBe(true);
+          } else {
+            expect(listener.answer(call.id, 'continue')).toBe(true);
+          }
+        }
+        await exited;
+        expect(seen).toEqual(['/slc/answered', '/slc/refused']);
+        expect(stillValid).toBe(true);
+        expect(listener.stillValid(1n)).toBe(false);
+        expect(output).toBe('from the supervisor\nLinux\n');
+        expect(errors).toContain('Permission denied');
+        expect(target.exitCode).toBe(1);
+      } finally {
+        if (target.exitCode === null) target.kill('SIGKILL');
+        rmSync(directory, { recursive: true });
+      }
+    });
+  },
+  unbuilt,
+);
+
+describeKernel('seccomp filters', () => {
   test('the filter notifies exactly the calls that were asked for', () => {
     const ALLOW = 0x7fff0000;
     const NOTIFY = 0x7fc00000;

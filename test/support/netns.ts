@@ -150,10 +150,19 @@ export class Host {
     return this.keep(this.run(() => TcpStream.connect(addressBytes(address), port, timeoutMs)));
   }
 
+  /** Closes all that was kept, whatever fails, then the namespace; throws the first failure. */
   close(): void {
-    for (const thing of this.#owned.splice(0).reverse()) thing.close();
+    const failures: unknown[] = [];
+    for (const thing of this.#owned.splice(0).reverse()) {
+      try {
+        thing.close();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
     this.netns.close();
     deleteNetns(this.netnsName);
+    if (failures.length > 0) throw failures[0];
   }
 }
 
@@ -167,7 +176,15 @@ export async function withNamespaces<const N extends string, T>(
     for (const name of names) hosts.set(name, new Host(name));
     return await use(Object.fromEntries(hosts) as Record<N, Host>);
   } finally {
-    for (const host of hosts.values()) host.close();
+    const failures: unknown[] = [];
+    for (const host of hosts.values()) {
+      try {
+        host.close();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) console.error('cleaning up failed:', ...failures);
   }
 }
 

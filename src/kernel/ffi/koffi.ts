@@ -36,6 +36,7 @@ export function loadKoffi(): KernelDriver {
     name: `koffi ${koffi.version}`,
     syscall(nr, a = null, b = null, c = null, d = null, e = null, f = null): number {
       const result = Number(syscall(nr, word(a), word(b), word(c), word(d), word(e), word(f)));
+      // Nothing of ours runs between the call and this; only -1 is an error, so a stale errno is never looked at.
       return result === -1 ? -koffi.errno() : result;
     },
     addressOf: (memory) => koffi.address(memory),

@@ -1,4 +1,5 @@
 export { currentNetnsCookie } from '../sys/socket.ts';
+export { listNetnsNames, reachableNetnsInodes } from './inventory.ts';
 export {
   createNamedNetns,
   createNetns,

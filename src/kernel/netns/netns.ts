@@ -29,7 +29,7 @@ const MS_SHARED = 0x100000;
 const MNT_DETACH = 2;
 
 /** Where iproute2 keeps named namespaces; `ip netns` and `nsenter` find ours there. */
-const NETNS_DIRECTORY = '/run/netns';
+export const NETNS_DIRECTORY = '/run/netns';
 
 /** The namespace of the calling thread. Not `/proc/self`: that is the main thread's. */
 const CURRENT = '/proc/thread-self/ns/net';
@@ -87,6 +87,7 @@ export function withNetns<T>(netns: Fd, use: () => T): T {
       comeBack(back);
     }
     if (result instanceof Promise) {
+      result.catch(() => undefined);
       throw new KernelArgumentError(
         'withNetns takes a synchronous function: what a promise does later would run in another namespace',
         'make sockets inside and use them outside',

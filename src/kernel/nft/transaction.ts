@@ -98,6 +98,14 @@ export class NftTransaction {
     ]);
   }
 
+  /** Removes a chain that is empty and that no rule jumps to. */
+  deleteChain(name: string): this {
+    return this.#add(`deleting chain ${name} of`, NftMessage.DELCHAIN, 0, [
+      stringAttribute(NFTA_CHAIN_TABLE, this.#table),
+      stringAttribute(NFTA_CHAIN_NAME, name),
+    ]);
+  }
+
   /** Removes all rules of a chain. */
   flushChain(name: string): this {
     return this.#add(`emptying chain ${name} of`, NftMessage.DELRULE, 0, [
