@@ -10,6 +10,15 @@
 export * from './context.ts';
 export * from './environment.ts';
 export * from './error.ts';
+export {
+  contextArgument,
+  type HelperFunction,
+  packetArgument,
+  pointer,
+  s32,
+  u32,
+  u64,
+} from './helpers/arguments.ts';
 export * from './kernel-layout.ts';
 export { KernelObject, KernelObjects } from './kernel-objects.ts';
 export * from './machine.ts';
@@ -30,6 +39,6 @@ export {
 export { ObjectMap } from './maps/object-map.ts';
 export { QueueMap } from './maps/queue.ts';
 export { RingBufferMap } from './maps/ring-buffer.ts';
-export { LinearMemory } from './memory.ts';
+export { LinearMemory, type Region } from './memory.ts';
 export * from './packet.ts';
 export * from './program.ts';

@@ -14,7 +14,6 @@ import {
   helperName,
   type Instruction,
   IsaError,
-  kfuncAllowed,
   LD_IMM64,
   link,
   type ProgramType,
@@ -33,6 +32,10 @@ export interface LoadScope {
   mapNamed(name: string): VmMap | undefined;
   mapOf(handle: number): VmMap | undefined;
   readonly layout: KernelLayout;
+  /** Names of kernel functions; a call carries the position + 1. */
+  readonly kfuncNames: readonly string[];
+  /** Whether programs of a type may call a kernel function; `undefined` when nothing is known of it. */
+  kfuncAllowed(type: ProgramType, name: string): boolean | undefined;
 }
 
 /** @throws VmError `VM_PROGRAM` malformed, `VM_MAP` unknown map, `VM_HELPER` unknown or forbidden function */
@@ -43,7 +46,7 @@ export function resolveProgram(
 ): Instruction[] {
   const slots = linked(program, scope);
   for (const [index, slot] of slots.entries()) {
-    const resolved = resolveConstant(slots, index, scope) ?? resolveCall(slots, index, type);
+    const resolved = resolveConstant(slots, index, scope) ?? resolveCall(slots, index, type, scope);
     if (resolved === undefined) continue;
     slots[index] = resolved;
     if (slot.opcode === LD_IMM64) slots[index + 1] = { ...slots[index + 1]!, imm: 0 };
@@ -76,7 +79,7 @@ function linked(
           const map = scope.mapNamed(name);
           return map instanceof ArenaMap ? BigInt(map.base) : undefined;
         },
-        kfunc: (name) => idOf(KFUNC_NAMES, name),
+        kfunc: (name) => idOf(scope.kfuncNames, name),
         type: (name) => idOf(STRUCT_NAMES, name),
         variable: () => undefined,
         field: (struct, member) => scope.layout.struct(struct)?.members[member]?.[0],
@@ -121,16 +124,17 @@ function resolveCall(
   slots: readonly Instruction[],
   index: number,
   type: ProgramType | undefined,
+  scope: LoadScope,
 ): Instruction | undefined {
   const slot = slots[index]!;
   if (slot.opcode !== CALL || slot.src === BPF_PSEUDO_CALL) return undefined;
   const refusal = (message: string, hint: string): VmError =>
     new VmError('VM_HELPER', message, { index, instruction: formatInstruction(slots, index), hint });
   if (slot.src === BPF_PSEUDO_KFUNC_CALL) {
-    const name = KFUNC_NAMES[slot.imm - 1];
+    const name = scope.kfuncNames[slot.imm - 1];
     if (name === undefined)
       throw refusal(`there is no kernel function ${slot.imm}`, 'call kernel functions by name');
-    if (type !== undefined && kfuncAllowed(type, name) === false) {
+    if (type !== undefined && scope.kfuncAllowed(type, name) === false) {
       throw refusal(
         `calling kernel function ${name} is not allowed`,
         `programs of type ${type} may not call it`,

@@ -5,11 +5,11 @@
  * randomness, routes, sockets) comes in by the options, so equal inputs give equal runs.
  */
 
-import type { AssembledProgram, Instruction, ProgramType } from '../isa/index.ts';
+import { type AssembledProgram, type Instruction, kfuncAllowed, type ProgramType } from '../isa/index.ts';
 import type { Context } from './context.ts';
 import type { Environment, Redirection } from './environment.ts';
 import { VmError, type VmErrorCode } from './error.ts';
-import { HELPER_FUNCTIONS, type HelperFunction, KFUNC_FUNCTIONS } from './helpers/index.ts';
+import { HELPER_FUNCTIONS, type HelperFunction, KFUNC_FUNCTIONS, KFUNC_NAMES } from './helpers/index.ts';
 import { STOP_BUDGET, STOP_CALL_DEPTH } from './interpreter/control.ts';
 import { decodedBytes, functionAddresses, writeRecords } from './interpreter/decode.ts';
 import { interpreterModule } from './interpreter/module.ts';
@@ -50,6 +50,13 @@ export interface LoadOptions {
   readonly name?: string;
 }
 
+/** A kernel function that the machine's owner adds. */
+export interface KfuncDefinition {
+  readonly function: HelperFunction;
+  /** Program types that may call it; default: any. */
+  readonly types?: readonly ProgramType[];
+}
+
 const DEFAULT_BUDGET = 64_000_000;
 /** BPF_MAX_LOOPS: iterations of may_goto in one run. */
 const MAY_GOTO_ITERATIONS = 8_388_608;
@@ -76,7 +83,11 @@ export class Machine {
 
   readonly #layout: KernelLayout;
   readonly #maps = new Map<string, VmMap>();
+  readonly #kfuncNames: string[] = [...KFUNC_NAMES];
+  readonly #kfuncs: HelperFunction[] = [...KFUNC_FUNCTIONS];
+  readonly #kfuncTypes = new Map<string, readonly ProgramType[]>();
   readonly #handles: (VmMap | Program | undefined)[] = [undefined];
+  readonly #freeHandles: number[] = [];
   readonly #programs: Program[] = [];
   readonly #run: (ip: number, frame: number) => void;
   readonly #packetRegion: Region;
@@ -158,6 +169,21 @@ export class Machine {
 
   // Programs.
 
+  /** Adds a kernel function, or replaces one that was added. Programs loaded later call it by its name. */
+  defineKfunc(name: string, { function: body, types }: KfuncDefinition): void {
+    const at = this.#kfuncNames.indexOf(name);
+    if (at >= 0 && at < KFUNC_NAMES.length)
+      throw new VmError('VM_HELPER', `kernel function ${name} is built in`);
+    if (at < 0) {
+      this.#kfuncNames.push(name);
+      this.#kfuncs.push(body);
+    } else {
+      this.#kfuncs[at] = body;
+    }
+    if (types === undefined) this.#kfuncTypes.delete(name);
+    else this.#kfuncTypes.set(name, types);
+  }
+
   /**
    * Checks, links and decodes a program.
    *
@@ -169,6 +195,8 @@ export class Machine {
       mapNamed: (name) => this.#maps.get(name),
       mapOf: (handle) => this.mapOf(handle),
       layout: this.#layout,
+      kfuncNames: this.#kfuncNames,
+      kfuncAllowed: (type, name) => this.#kfuncTypes.get(name)?.includes(type) ?? kfuncAllowed(type, name),
     });
     const start = this.memory.allocate(decodedBytes(slots));
     writeRecords(this.memory, start, slots);
@@ -185,9 +213,19 @@ export class Machine {
       functions,
       followsKernel,
     );
-    this.#handles.push(loaded);
+    this.#handles[handle] = loaded;
     this.#programs.push(loaded);
     return loaded;
+  }
+
+  /** Takes a program out and gives its memory back. It must not be in any map. */
+  unload(program: Program): void {
+    const position = this.#programs.indexOf(program);
+    if (position === -1) return;
+    this.#programs.splice(position, 1);
+    this.#handles[program.handle] = undefined;
+    this.#freeHandles.push(program.handle);
+    this.memory.release(program.start, decodedBytes(program.instructions));
   }
 
   // Running.
@@ -225,6 +263,17 @@ export class Machine {
       this.memory.release(address, bytes.length);
     }
     return this.result;
+  }
+
+  /**
+   * Runs a raw program with an address in r1 that a region added to the memory covers.
+   *
+   * @returns the low 32 bits of r0, unsigned
+   */
+  runAt(program: Program, address: number): number {
+    this.context = undefined;
+    this.#execute(program, address, 0);
+    return this.memory.u32[R]!;
   }
 
   /** r0 of the last run, unsigned. */
@@ -324,7 +373,7 @@ export class Machine {
     this.currentRecord = ip;
     const number = this.memory.i32[(ip + layout.RECORD_IMM) >> 2]!;
     const helper: HelperFunction | undefined =
-      number > KFUNC_BASE ? KFUNC_FUNCTIONS[number - KFUNC_BASE - 1] : HELPER_FUNCTIONS[number];
+      number > KFUNC_BASE ? this.#kfuncs[number - KFUNC_BASE - 1] : HELPER_FUNCTIONS[number];
     const result = helper!(this);
     if (this.tailTarget !== 0) {
       const target = this.tailTarget;

@@ -10,6 +10,7 @@ import {
   type HookFunction,
   HookProgramCache,
   hookProgramLength,
+  MachineHookEngine,
   ManualClock,
   type NetfilterProgram,
   NetworkNamespace,
@@ -86,6 +87,36 @@ describe('generated programs', () => {
       { numRuns: process.env.SLUICE_SOAK ? 20_000 : 300 },
     );
     expect(machine.runs).toBeGreaterThan(100);
+  });
+
+  it('do so on the virtual machine too, one hook calling into hooks again included', () => {
+    const engine = new MachineHookEngine();
+    fc.assert(
+      fc.property(hooks, fc.subarray([0, 1]), (list, listening) => {
+        const cache = new HookProgramCache(engine);
+        expect(namespaceOf(list, listening, cache)).toEqual(namespaceOf(list, listening));
+      }),
+      { numRuns: process.env.SLUICE_SOAK ? 20_000 : 300 },
+    );
+    const cache = new HookProgramCache(engine);
+    const net = new NetworkNamespace(1n, new ManualClock());
+    new GeneratedHooks(net, net.netfilter, cache, (error) => {
+      throw error;
+    });
+    const place = { name: 'x', pf: NFPROTO_IPV4, priority: 0 };
+    net.netfilter.register({ ...place, hooknum: 1, hook: () => nfDropErr(5) });
+    const inner: number[] = [];
+    net.netfilter.register({
+      ...place,
+      hooknum: 0,
+      hook: (_priv, skb) => {
+        inner.push(net.netfilter.run(NFPROTO_IPV4, 1, skb, {}, () => {}));
+        return NF_ACCEPT;
+      },
+    });
+    const skb = new SkBuff(new Uint8Array(20), { protocol: ETH_P_IP });
+    expect(net.netfilter.run(NFPROTO_IPV4, 0, skb, {}, () => {})).toBe(1);
+    expect(inner).toEqual([-5]);
   });
 
   it('have 36 + 4N - 2 + 2P instructions', () => {

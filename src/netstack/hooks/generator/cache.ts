@@ -32,12 +32,22 @@ interface Cached {
 /** Handed out for each use; give it back once. */
 export type HookProgramReference = Cached;
 
+/** Numbers that stand for functions in names and keys: one for each function there is, never used again. */
+const functionNumbers = new WeakMap<HookFunction, number>();
+let nextFunctionNumber = 1;
+
+function functionNumber(hook: HookFunction): number {
+  let number = functionNumbers.get(hook);
+  if (number === undefined) {
+    number = nextFunctionNumber++;
+    functionNumbers.set(hook, number);
+  }
+  return number;
+}
+
 export class HookProgramCache {
   readonly #engine: HookProgramEngine;
   readonly #byKey = new Map<string, Cached>();
-  /** Numbers for functions; a cached program keeps its functions alive, so that no number is met twice. */
-  readonly #numbers = new WeakMap<HookFunction, number>();
-  #nextNumber = 1;
   #programs = 0;
 
   constructor(engine: HookProgramEngine) {
@@ -52,7 +62,7 @@ export class HookProgramCache {
   /** The program of a list that is not empty: one that is there already, or a new one. */
   acquire(entries: HookEntries): HookProgramReference {
     const hooks = entries.map(({ hook, priv }) => ({
-      callee: `hook${this.#number(hook)}`,
+      callee: `hook${functionNumber(hook)}`,
       hasPriv: priv !== undefined,
     }));
     const key =
@@ -79,14 +89,5 @@ export class HookProgramCache {
     if (program.key !== undefined) this.#byKey.delete(program.key);
     this.#programs--;
     program.loaded.unload();
-  }
-
-  #number(hook: HookFunction): number {
-    let number = this.#numbers.get(hook);
-    if (number === undefined) {
-      number = this.#nextNumber++;
-      this.#numbers.set(hook, number);
-    }
-    return number;
   }
 }
