@@ -13,16 +13,21 @@ import {
   kernelTypes,
   listNftTables,
   MapFlag,
+  masquerade,
   matchSocketFilter,
   NetfilterHook,
+  type NftExpression,
   NftTransaction,
   type Rejection,
+  redirect,
   reject,
   setMark,
+  setNeighbour,
+  translate,
   verdict,
 } from '../../src/kernel/index.ts';
 import { describeKernel } from '../support/kernel.ts';
-import { type Host, withNamespaces, withPair } from '../support/netns.ts';
+import { addressBytes, type Host, withNamespaces, withPair, withRouter } from '../support/netns.ts';
 import { loadProgram } from '../support/program.ts';
 
 /** Watches `skb->_nfct` at LOCAL_IN: the connection info bits of the last packet, 255 when it had no connection. */
@@ -137,6 +142,55 @@ describeKernel('nf_tables', () => {
       expect(isErrno(caught, 2)).toBe(true);
       expect(String(caught)).toContain('adding a rule to chain missing of nftables table ip slc_t');
       expect(m.run(listNftTables)).toEqual([]);
+    }));
+
+  test('translation: redirect, destination, source and masquerade, with real connections', () =>
+    withRouter(({ a, b, r }) => {
+      const nat = (chain: string, number: number, rule: readonly NftExpression[]): void =>
+        r.run(() =>
+          new NftTransaction('ip', 'slc_nat')
+            .addTable()
+            .addChain({
+              name: chain,
+              hook: { type: 'nat', number, priority: chain === 'in' ? -100 : 100, policy: 'accept' },
+            })
+            .flushChain(chain)
+            .addRule(chain, rule)
+            .commit(),
+        );
+      const own = r.listen();
+      const far = b.listen();
+      /** Who is connected when `a` connects to port 7000 of the router, and from where. */
+      const reach = (address: string): { at: string; from: string } => {
+        const client = a.connect(address, 7000);
+        const atRouter = own.accept(0);
+        const accepted = atRouter ?? far.accept(500)!;
+        const peer = accepted.peerAddress().address;
+        accepted.close();
+        client.close();
+        return { at: atRouter === undefined ? 'b' : 'r', from: peer };
+      };
+      nat('in', NetfilterHook.PRE_ROUTING, redirect({ ports: [own.port, own.port] }));
+      expect(reach(b.ipv4)).toEqual({ at: 'r', from: a.ipv4 });
+      const target = addressBytes(b.ipv4);
+      nat(
+        'in',
+        NetfilterHook.PRE_ROUTING,
+        translate('dnat', 'ipv4', { addresses: [target, target], ports: [far.port, far.port] }),
+      );
+      expect(reach(r.ipv4)).toEqual({ at: 'b', from: a.ipv4 });
+      nat('out', NetfilterHook.POST_ROUTING, masquerade({ random: 'fully' }));
+      expect(reach(r.ipv4)).toEqual({ at: 'b', from: '10.12.0.254' });
+      const source = addressBytes('10.12.0.77');
+      nat(
+        'out',
+        NetfilterHook.POST_ROUTING,
+        translate('snat', 'ipv4', { addresses: [source, source], persistent: true }),
+      );
+      r.configure('b', '10.12.0.77/32');
+      b.run(() => setNeighbour({ index: b.device('r').index, address: source, mac: r.device('b').mac }));
+      expect(reach(r.ipv4)).toEqual({ at: 'b', from: '10.12.0.77' });
+      expect(() => redirect({ ports: [0, 1] })).toThrow(expect.objectContaining({ code: 'KERNEL_ARGUMENT' }));
     }));
 
   test('a netfilter program has packets refused by the native reject behind it', () =>

@@ -24,6 +24,7 @@ import {
   testRun,
   unpin,
   VerifierError,
+  verifierLog,
   withNetns,
   xdpContext,
 } from '../../src/kernel/index.ts';
@@ -86,6 +87,24 @@ describeKernel('programs', () => {
     });
     expect(error.summary).toMatch(/infinite loop detected/);
     expect(error.instruction).toBe(1);
+  });
+
+  test('the log of an accepted program can be had', () => {
+    const spec = {
+      type: 'BPF_PROG_TYPE_XDP',
+      name: 'slc_log',
+      instructions: assemble((asm) => asm.mov(R0, 2).exit()),
+    } as const;
+    expect(verifierLog(spec, 2)).toMatchObject({
+      accepted: true,
+      log: expect.stringContaining('0: (b7) r0 = 2'),
+    });
+    expect(verifierLog(spec, 4).log).toMatch(/processed 2 insns/);
+    const bad = { ...spec, instructions: assemble((asm) => asm.load('u64', R0, R1, 96).exit()) };
+    expect(verifierLog(bad, 2)).toMatchObject({
+      accepted: false,
+      log: expect.stringContaining('invalid bpf_context access'),
+    });
   });
 
   test('bytes that are no program are refused in words', () => {

@@ -145,6 +145,11 @@ export class TcpListener {
   }
 }
 
+export interface SocketName {
+  readonly address: string;
+  readonly port: number;
+}
+
 export class TcpStream {
   readonly fd: Fd;
 
@@ -190,9 +195,18 @@ export class TcpStream {
   }
 
   /** Address and port of this side. */
-  localAddress(): { readonly address: string; readonly port: number } {
+  localAddress(): SocketName {
+    return this.#name('getsockname');
+  }
+
+  /** Address and port of the other side. */
+  peerAddress(): SocketName {
+    return this.#name('getpeername');
+  }
+
+  #name(call: 'getsockname' | 'getpeername'): SocketName {
     const name = new Uint8Array(28);
-    syscall('getsockname', this.fd.number, name, Uint32Array.of(28));
+    syscall(call, this.fd.number, name, Uint32Array.of(28));
     const { address, port } = decodeEndpoint(name);
     return { address: text(address), port };
   }

@@ -22,7 +22,8 @@ const NFT_REG_1 = 1;
 /** One encoded expression. */
 export type NftExpression = Uint8Array;
 
-function expression(name: string, ...attributes: readonly Uint8Array[]): NftExpression {
+/** Builds an expression of this kernel name. */
+export function expression(name: string, ...attributes: readonly Uint8Array[]): NftExpression {
   return nested(NFTA_LIST_ELEM, stringAttribute(NFTA_EXPR_NAME, name), nested(NFTA_EXPR_DATA, ...attributes));
 }
 

@@ -10,5 +10,6 @@ export {
   setMark,
   verdict,
 } from './expression.ts';
+export { masquerade, type NatOptions, type NatTarget, redirect, translate } from './nat.ts';
 export type { NftFamily } from './protocol.ts';
 export { countNftRules, listNftTables, type NftChain, type NftTable, NftTransaction } from './transaction.ts';

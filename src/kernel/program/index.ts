@@ -5,6 +5,7 @@ export {
   type ProgramSpec,
   type ProgramTypeName,
   VerifierError,
+  verifierLog,
 } from './program.ts';
 export { type KernelTypes, linkProgram, type ProgramObjects } from './resolver.ts';
 export {

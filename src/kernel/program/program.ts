@@ -204,7 +204,7 @@ interface Attempt {
   readonly logTrueSize: number;
 }
 
-function tryLoad(spec: ProgramSpec, logSize: number): Attempt {
+function tryLoad(spec: ProgramSpec, logSize: number, logLevel = 1): Attempt {
   const logBuffer = new Uint8Array(logSize);
   const fdArray = Int32Array.from(spec.fdArray ?? []);
   const request = {
@@ -217,18 +217,32 @@ function tryLoad(spec: ProgramSpec, logSize: number): Attempt {
     ifindex: spec.ifindex,
     expectedAttachType: spec.expectedAttachType && ATTACH_TYPES[spec.expectedAttachType],
     fdArray: fdArray.length === 0 ? undefined : fdArray,
-    ...(logSize === 0 ? {} : { logLevel: 1, logSize, logBuffer }),
+    ...(logSize === 0 ? {} : { logLevel, logSize, logBuffer }),
   };
   const bytes = encodeStruct(attr.programLoad, request);
   const result = tryBpf(BpfCommand.PROG_LOAD, bytes, request);
   return { result, log: cString(logBuffer), logTrueSize: decodeStruct(attr.programLoad, bytes).logTrueSize };
 }
 
+/**
+ * What the verifier has to say of a program, accepted or not; the program is not kept.
+ * `level` 1: the refused path, of accepted programs the statistics; 2: every path; 4: statistics only.
+ */
+export function verifierLog(
+  spec: ProgramSpec,
+  level: 1 | 2 | 4,
+): { readonly accepted: boolean; readonly log: string } {
+  const { result, log } = loadForLog(spec, level);
+  if (result >= 0) new Fd(result, 'a program to be forgotten').close();
+  else if (log === '') throw new VerifierError(spec.name, -result, log);
+  return { accepted: result >= 0, log };
+}
+
 /** Loads with a log; ENOSPC means that the log did not fit, which would hide the verdict, so the buffer grows. */
-function loadForLog(spec: ProgramSpec): Attempt {
+function loadForLog(spec: ProgramSpec, level = 1): Attempt {
   let size = FIRST_LOG;
   for (;;) {
-    const attempt = tryLoad(spec, size);
+    const attempt = tryLoad(spec, size, level);
     if (attempt.result !== -Errno.ENOSPC || size >= LARGEST_LOG) return attempt;
     size = Math.min(LARGEST_LOG, Math.max(size * 8, attempt.logTrueSize));
   }

@@ -27,6 +27,7 @@ const numbers = {
   bind: [49, 200],
   listen: [50, 201],
   getsockname: [51, 204],
+  getpeername: [52, 205],
   setsockopt: [54, 208],
   getsockopt: [55, 209],
   execve: [59, 221],
