@@ -78,5 +78,6 @@ describe('ipv6_find_hdr', () => {
     expect(find(routed, -1, 0, 44)).toEqual([6, 48, 0, 0]);
     const cut = packet(44, fragment(6, 0), header(0));
     expect(find(cut, -1, 0, 43)).toEqual([-1, 0, 0, IP6_FH_F_FRAG]);
+    expect(find(cut, -1, 0, 44)).toEqual([6, 48, 0, IP6_FH_F_FRAG]);
   });
 });

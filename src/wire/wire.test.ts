@@ -316,6 +316,7 @@ describe('fragments', () => {
               expect(piece.length).toBeLessThanOrEqual(mtu);
               expect(wire.loadIpPacket(packet, piece)).toBe(true);
               rebuilt.set(piece.subarray(packet.transportOffset), packet.fragmentOffset * 8);
+              expect(packet.isFragment).toBe(pieces.length > 1);
               if (!packet.moreFragments) last++;
             }
             expect(last).toBe(1);
@@ -325,6 +326,23 @@ describe('fragments', () => {
       ),
       { numRuns: Math.ceil(RUNS / 3) },
     );
+  });
+});
+
+describe('options of fragments', () => {
+  it('RFC 791: those with the copied bit go into every fragment, the others into the first only', () => {
+    const routeRecorded = [7, 3, 4];
+    const strictRoute = [137, 3, 4];
+    const ends = { source: new Uint8Array(4), destination: new Uint8Array(4) };
+    const flags = { reservedFlag: false, dontFragment: false, moreFragments: false, fragmentOffset: 0 };
+    const options = Uint8Array.of(...routeRecorded, ...strictRoute, 1, 0);
+    const header = { tos: 0, id: 7, ...flags, ttl: 1, protocol: 17, ...ends, options };
+    const [first, ...later] = wire.fragmentIpv4(wire.emitIpv4(header, new Uint8Array(100)), 68);
+    expect(wire.parseIpv4(first!)?.options).toEqual(options);
+    expect(later.length).toBe(2);
+    for (const piece of later) {
+      expect(wire.parseIpv4(piece)?.options).toEqual(Uint8Array.of(1, 1, 1, ...strictRoute, 1, 0));
+    }
   });
 });
 
