@@ -18,6 +18,7 @@ export const DIAGNOSTIC_CODES = {
   LINE_TOO_LONG: 'A line, word or list of words is longer than iptables-restore can read',
   MISSING_ARGUMENT: 'An option lacks its argument',
   MISSING_COMMAND: 'A line has no command such as -A',
+  NAT_DROP: 'The nat table does not drop: it sees only the first packet of a connection',
   NEGATION: 'A "!" stands where nothing can be negated',
   NO_SUCH_RULE: 'A rule to be deleted, replaced or checked is not there',
   NOT_IN_TABLE: 'A line stands outside of any table',
@@ -37,3 +38,12 @@ export const DIAGNOSTIC_CODES = {
   WRONG_TABLE: 'The kernel does not accept the match or target in this table',
 } as const;
 export type DiagnosticCode = keyof typeof DIAGNOSTIC_CODES;
+
+/** What only the kernel refuses, when the table is committed: iptables-restore names the line of COMMIT for these. */
+export const COMMIT_CODES: ReadonlySet<string> = new Set<DiagnosticCode>([
+  'CHAIN_LOOP',
+  'REFUSED',
+  'WRONG_HOOK',
+  'WRONG_PROTOCOL',
+  'WRONG_TABLE',
+]);

@@ -133,7 +133,7 @@ export class CommandSelection {
     const { key, place, chain, number, second } = this.selected!;
     if (key === 'policy' && second === 'DROP' && table === 'nat')
       this.context.reporter.error(
-        'WRONG_TABLE',
+        'NAT_DROP',
         'the nat table cannot drop',
         place,
         'drop in the filter or raw table',

@@ -41,7 +41,7 @@ export function resolveTarget(
   if (!words.goto && isVerdict(name)) {
     if (name === 'DROP' && table === 'nat')
       reporter.error(
-        'WRONG_TABLE',
+        'NAT_DROP',
         'the nat table cannot drop: it sees only the first packet of a connection',
         words.name,
         'drop in the filter or raw table',

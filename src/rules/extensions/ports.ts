@@ -18,9 +18,9 @@ export function allPorts(): PortState {
   return { source: ALL_PORTS, sourceNegated: false, destination: ALL_PORTS, destinationNegated: false };
 }
 
-/** The two options, for a protocol whose service names are looked up; `backwards` as in {@link parsePortRange}. */
+/** The two options. Service names are those of `protocol`, or of any when it is absent; `backwards` as in {@link parsePortRange}. */
 export function portOptions<S extends PortState>(
-  protocol: string,
+  protocol?: string,
   backwards = false,
 ): readonly OptionSpec<S>[] {
   return [

@@ -19,7 +19,8 @@ export const udp: MatchExtension = defineMatch<PortState>({
   families: ['ipv4', 'ipv6'],
   summary: 'Ports of the UDP header; never matches later fragments',
   where: { protocols: [Protocol.UDP] },
-  options: portOptions('udp', true),
+  // libxt_udp asks getaddrinfo(3), which knows a service by any protocol, and takes ranges that run backwards.
+  options: portOptions(undefined, true),
   initial: allPorts,
   print: printPorts,
   semantics: {
