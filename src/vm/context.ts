@@ -15,6 +15,8 @@ export abstract class Context {
   packet: Packet | undefined;
   /** What bpf_cast_to_kern_ctx gives; 0 when the machine has no such structure. */
   kernelAddress = 0;
+  /** The `sk_buff` that stands for the packet; 0 where there is none. */
+  skbAddress = 0;
   protected readonly machine: Machine;
   readonly #region: Region;
 
@@ -104,6 +106,7 @@ export class SkbContext extends Context {
     this.packet = packet;
     this.skb = machine.kernel.create('sk_buff');
     this.kernelAddress = this.skb.address;
+    this.skbAddress = this.skb.address;
   }
   /** Sets the fields; those not named become 0. */
   set(fields: SkbFields): this {
@@ -165,6 +168,7 @@ export class NetfilterContext extends Context {
     this.state = machine.kernel.create('nf_hook_state');
     this.skb = machine.kernel.create('sk_buff');
     this.kernelAddress = this.address;
+    this.skbAddress = this.skb.address;
     machine.memory.writeU64(this.address, BigInt(this.state.address));
     machine.memory.writeU64(this.address + 8, BigInt(this.skb.address));
   }

@@ -203,16 +203,8 @@ export class Machine {
     const followsKernel = options.type === 'BPF_PROG_TYPE_NETFILTER' || slots.some(isCast);
     const name = options.name ?? `program ${this.#programs.length}`;
     const functions = functionAddresses(slots, start);
-    const loaded = new Program(
-      this,
-      this.#handles.length,
-      name,
-      options.type,
-      slots,
-      start,
-      functions,
-      followsKernel,
-    );
+    const handle = this.#freeHandles.pop() ?? this.#handles.length;
+    const loaded = new Program(this, handle, name, options.type, slots, start, functions, followsKernel);
     this.#handles[handle] = loaded;
     this.#programs.push(loaded);
     return loaded;
