@@ -9,6 +9,7 @@ export * from './ipv4-queue.ts';
 export * from './ipv6.ts';
 export * from './ipv6-netfilter.ts';
 export * from './ipv6-queue.ts';
+export * from './kfunc.ts';
 export * from './queue.ts';
 export * from './reassemble.ts';
 export * from './trace.ts';
