@@ -5,7 +5,13 @@
  * randomness, routes, sockets) comes in by the options, so equal inputs give equal runs.
  */
 
-import { type AssembledProgram, type Instruction, kfuncAllowed, type ProgramType } from '../isa/index.ts';
+import {
+  type AssembledProgram,
+  formatInstruction,
+  type Instruction,
+  kfuncAllowed,
+  type ProgramType,
+} from '../isa/index.ts';
 import type { Context } from './context.ts';
 import type { Environment, Redirection } from './environment.ts';
 import { VmError, type VmErrorCode } from './error.ts';
@@ -423,7 +429,14 @@ export class Machine {
     const program = this.#programAt(ip);
     if (program === undefined) throw new VmError(code, message);
     const index = (ip - program.start) / layout.RECORD_BYTES;
-    throw new VmError(code, message, { index, instruction: program.describe(index) });
+    throw new VmError(code, message, { index, instruction: this.#describe(program, index) });
+  }
+
+  #describe({ instructions }: Program, index: number): string {
+    if (index >= instructions.length) return 'past the end';
+    return formatInstruction(instructions, index, {
+      kfuncName: (id) => this.#kfuncNames[id - KFUNC_BASE - 1],
+    });
   }
 
   #programAt(ip: number): Program | undefined {

@@ -1,5 +1,5 @@
 /** A program that is loaded into a machine. */
-import { formatInstruction, type Instruction, type ProgramType } from '../isa/index.ts';
+import type { Instruction, ProgramType } from '../isa/index.ts';
 import type { Context } from './context.ts';
 import type { Machine } from './machine.ts';
 
@@ -45,10 +45,5 @@ export class Program {
    */
   run(context: Context): number {
     return this.machine.run(this, context);
-  }
-
-  /** Text of one instruction. */
-  describe(index: number): string {
-    return index < this.instructions.length ? formatInstruction(this.instructions, index) : 'past the end';
   }
 }

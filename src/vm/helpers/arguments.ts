@@ -65,17 +65,15 @@ export function mapOfClass<T extends VmMap>(
   );
 }
 
-/** The context of the run, when the argument points to it (or to the kernel's structure behind it). */
+/** The context of the run, when the argument points to it (or to the kernel's structures behind it). */
 export function contextArgument(machine: Machine, argument: number): Context {
   const { context } = machine;
   const address = u64(machine, argument);
-  if (
-    context === undefined ||
-    (address !== BigInt(context.address) && address !== BigInt(context.kernelAddress))
-  ) {
-    return machine.fail('VM_ARGUMENT', `argument ${argument} is not the context`);
+  if (context !== undefined && address !== 0n) {
+    const { address: own, kernelAddress, skbAddress } = context;
+    if ([own, kernelAddress, skbAddress].includes(Number(address))) return context;
   }
-  return context;
+  return machine.fail('VM_ARGUMENT', `argument ${argument} is not the context`);
 }
 
 /** The packet of the context. */
