@@ -37,6 +37,7 @@ const REFUSED =
 
 const RTN_LOCAL = 2;
 const RTN_BROADCAST = 3;
+const RTN_ANYCAST = 4;
 const RTN_MULTICAST = 5;
 
 /** The world's addresses as the table of address types has them. */
@@ -46,7 +47,16 @@ function addressTypes(family: Family): AddressType[] {
     return { value: address.bytes, prefixLength: length, type, device: 0 };
   };
   if (family === 'ipv6') {
-    const own = ADDRESSES.ipv6.map(({ address }) => entry(`${address.split('/')[0]}/128`, RTN_LOCAL));
+    const own = ADDRESSES.ipv6.flatMap(({ address }) => {
+      const { address: host, length } = prefix(address);
+      const network = host.bytes.map(
+        (byte, index) => byte & (0xff00 >> Math.min(8, Math.max(0, length - index * 8))),
+      );
+      return [
+        { value: host.bytes, prefixLength: 128, type: RTN_LOCAL, device: 0 },
+        { value: network, prefixLength: 128, type: RTN_ANYCAST, device: 0 },
+      ];
+    });
     return [...own, entry('::1/128', RTN_LOCAL), entry('ff00::/8', RTN_MULTICAST)];
   }
   const own = ADDRESSES.ipv4.flatMap(({ address }) => {

@@ -7,7 +7,8 @@
  */
 import { IsaError } from '../../isa/index.ts';
 
-const FRAME_SIZE = 512;
+/** 512 bytes, less what the verifier takes for the iteration budget of `may_goto`. */
+const FRAME_SIZE = 512 - 16;
 
 export class Frame {
   #used = 0;

@@ -1,11 +1,9 @@
 /** xt_statistic.c: a random draw, or every n-th packet by a counter that all CPUs share. */
 
 import type { StatisticPredicate } from '../../ir/index.ts';
-import { type Label, R0, R1, R2, R3, R4, R7, R10 } from '../../isa/index.ts';
+import { type Label, R0, R2, R3, R4, R7 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import { emitStatePointer } from '../emit/state.ts';
-
-const ATTEMPTS = 64;
 
 /** `key` names the rule's counter. Uses r0..r5. */
 export function emitStatistic(
@@ -28,10 +26,7 @@ export function emitStatistic(
   const word = emission.state.allot(key, BigInt(every - 1 - packet));
   const again = asm.label('nth_again');
   const step = asm.label('nth_step');
-  const attempts = emission.frame.slot('attempts');
-  asm.store('u64', R10, attempts, ATTEMPTS);
-  asm.place(again);
-  asm.load('u64', R1, R10, attempts).jump('==', R1, 0, fail).sub(R1, 1).store('u64', R10, attempts, R1);
+  asm.place(again).mayGoto(fail);
   emitStatePointer(asm, R7, word);
   asm
     .load('u64', R0, R3, 0)
