@@ -14,7 +14,7 @@ export * from './map/index.ts';
 export * from './netlink/index.ts';
 export * from './netns/index.ts';
 export * from './nft/index.ts';
-export * from './pin.ts';
+export * from './pin/index.ts';
 export * from './process/index.ts';
 export * from './program/index.ts';
 export * from './seccomp/index.ts';

@@ -4,13 +4,22 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { R0, R1, R2 } from '../../src/isa/index.ts';
 import {
   attachNetfilter,
+  createNamedNetns,
+  deleteNetns,
   Errno,
+  ensureBpffs,
   errnoName,
   Link,
   LinkError,
   NetfilterHook,
+  netnsInode,
+  openPinnedLink,
   type Program,
+  pin,
+  reachableNetnsInodes,
+  unpin,
   VerifierError,
+  withNetns,
 } from '../../src/kernel/index.ts';
 import { attr, BpfCommand, tryBpf } from '../../src/kernel/sys/bpf.ts';
 import { Fd } from '../../src/kernel/sys/fd.ts';
@@ -300,6 +309,31 @@ describeKernel('netfilter links', () => {
         }
       }
     }));
+
+  test('a pinned link outlives the name of its namespace, which ends with it', () => {
+    const name = `slc-${process.pid}-held`;
+    const path = `${ensureBpffs()}/slc-${process.pid}-link`;
+    const netns = createNamedNetns(name);
+    const inode = netnsInode(netns);
+    try {
+      const link = withNetns(netns, () => attachNetfilter(accept, { family: 'ipv4', hook: 1, priority: 9 }));
+      pin(link, path);
+      link.close();
+    } finally {
+      deleteNetns(name);
+      netns.close();
+    }
+    expect(reachableNetnsInodes().has(inode)).toBe(false);
+    const link = openPinnedLink(path)!;
+    try {
+      expect(link.describe()).toMatchObject({ kind: 'netfilter', priority: 9 });
+      link.detach();
+    } finally {
+      unpin(path);
+      link.close();
+    }
+    expect(openPinnedLink(path)).toBeUndefined();
+  });
 
   test('a verdict outside drop and accept is refused at load, with the instruction', () => {
     for (const verdict of [2, 3, 4]) {

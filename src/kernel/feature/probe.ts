@@ -15,7 +15,7 @@ import { BpfMap } from '../map/map.ts';
 import { createVeth, findDevice } from '../netlink/device.ts';
 import { createNetns, withNetns } from '../netns/netns.ts';
 import { disableConntrack, enableConntrack } from '../nft/conntrack.ts';
-import { findBpffs, findCgroup2 } from '../pin.ts';
+import { findBpffs, findCgroup2 } from '../pin/mount.ts';
 import { kernelBtf, kernelTypes } from '../program/kerneltypes.ts';
 import { Program } from '../program/program.ts';
 import { linkProgram } from '../program/resolver.ts';

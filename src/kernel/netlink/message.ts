@@ -1,6 +1,6 @@
 /** Netlink messages and attributes: netlink(7), include/uapi/linux/netlink.h. Headers are in host (little-endian) order. */
 
-export const NLMSG_HEADER = 16;
+const NLMSG_HEADER = 16;
 export const NLM_F_REQUEST = 0x01;
 export const NLM_F_ACK = 0x04;
 export const NLM_F_DUMP_INTR = 0x10;
@@ -120,10 +120,6 @@ export function* listAttributes(bytes: Uint8Array): Generator<readonly [type: nu
 /** First four bytes as a little-endian number. */
 export function readU32(payload: Uint8Array): number {
   return new DataView(payload.buffer, payload.byteOffset, payload.byteLength).getUint32(0, true);
-}
-
-export function readU32Be(payload: Uint8Array): number {
-  return new DataView(payload.buffer, payload.byteOffset, payload.byteLength).getUint32(0);
 }
 
 /** Puts byte arrays one after the other. */

@@ -1,4 +1,4 @@
-export { currentNetnsCookie } from '../sys/socket.ts';
+export { currentNetnsCookie, socketNetnsCookie } from '../sys/socket.ts';
 export { listNetnsNames, reachableNetnsInodes } from './inventory.ts';
 export {
   createNamedNetns,

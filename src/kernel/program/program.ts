@@ -16,6 +16,7 @@ const LICENSE = 'Dual MIT/GPL';
 
 const FIRST_LOG = 1 << 20;
 const LARGEST_LOG = 1 << 26;
+const SIGNAL_RETRIES = 5;
 
 export interface ProgramSpec {
   readonly type: ProgramType;
@@ -220,7 +221,11 @@ function tryLoad(spec: ProgramSpec, logSize: number, logLevel = 1): Attempt {
     ...(logSize === 0 ? {} : { logLevel, logSize, logBuffer }),
   };
   const bytes = encodeStruct(attr.programLoad, request);
-  const result = tryBpf(BpfCommand.PROG_LOAD, bytes, request);
+  let result = tryBpf(BpfCommand.PROG_LOAD, bytes, request);
+  // The verifier gives up with EAGAIN when a signal arrives; a profiler's would never let a long program through.
+  for (let again = 0; result === -Errno.EAGAIN && again < SIGNAL_RETRIES; again++) {
+    result = tryBpf(BpfCommand.PROG_LOAD, bytes, request);
+  }
   return { result, log: cString(logBuffer), logTrueSize: decodeStruct(attr.programLoad, bytes).logTrueSize };
 }
 

@@ -140,7 +140,7 @@ const byNumber: ReadonlyMap<number, readonly [number, string, string]> = new Map
   table.map((row) => [row[0], row]),
 );
 
-/** Numbers of the errnos that the code distinguishes. */
+/** errno numbers by name, those that callers may want to tell apart. */
 export const Errno = {
   EPERM: 1,
   ENOENT: 2,

@@ -27,7 +27,6 @@ export const programInfo = {
     mapIds: [56, 'ptr'],
     name: [64, 'name16'],
     ifindex: [80, 'u32'],
-    gplCompatible: [84, 'u32'],
     runTimeNs: [192, 'u64'],
     runCount: [200, 'u64'],
     recursionMisses: [208, 'u64'],

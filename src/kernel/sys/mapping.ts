@@ -10,16 +10,15 @@ import { driver } from '../ffi/index.ts';
 import { SyscallError } from './error.ts';
 import { syscall, trySyscall } from './syscall.ts';
 
-export const PROT_NONE = 0;
 export const PROT_READ = 1;
-export const PROT_WRITE = 2;
-export const MAP_SHARED = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
 const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 /** Linux 4.17: fail with EEXIST instead of replacing what lies there. */
-export const MAP_FIXED_NOREPLACE = 0x100000;
+const MAP_FIXED_NOREPLACE = 0x100000;
 
 /** The page size of the machine; asked once. aarch64 kernels may use 16 or 64 KiB. */
 export function pageSize(): number {

@@ -4,60 +4,17 @@
  * bpffs refuses names with a dot. A pin cannot be overwritten, but rename(2) replaces one in a single step: so a new
  * object is pinned to a staging name first.
  */
-import { mkdirSync, readFileSync, readlinkSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync, readlinkSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { Link } from './link/link.ts';
-import { BpfMap } from './map/map.ts';
-import { Program } from './program/program.ts';
-import { attr, BpfCommand, bpfError, tryBpf } from './sys/bpf.ts';
-import { Errno } from './sys/errno.ts';
-import { KernelError, SyscallError } from './sys/error.ts';
-import { closeOnError, Fd } from './sys/fd.ts';
-import { cStringBytes, encodeStruct } from './sys/struct.ts';
-import { trySyscall } from './sys/syscall.ts';
-
-/** Where bpffs belongs (Documentation/bpf, systemd). */
-export const BPFFS_PATH = '/sys/fs/bpf';
-
-interface Mount {
-  readonly path: string;
-  readonly type: string;
-}
-
-/** The mounts of this process's mount namespace: proc_pid_mountinfo(5). */
-function mounts(): Mount[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
-    .trimEnd()
-    .split('\n')
-    .map((line) => {
-      const [before = '', after = ''] = line.split(' - ');
-      const path = (before.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, octal: string) =>
-        String.fromCharCode(Number.parseInt(octal, 8)),
-      );
-      return { path, type: after.split(' ')[0] ?? '' };
-    });
-}
-
-/** Mount point of a bpffs, the usual one first; `undefined` when there is none. */
-export function findBpffs(): string | undefined {
-  const paths = mounts().filter(({ type }) => type === 'bpf');
-  return (paths.find(({ path }) => path === BPFFS_PATH) ?? paths[0])?.path;
-}
-
-/** Mount point of the cgroup v2 hierarchy, also on hybrid systems; `undefined` when there is none. */
-export function findCgroup2(): string | undefined {
-  return mounts().find(({ type }) => type === 'cgroup2')?.path;
-}
-
-/** A bpffs, mounted where it belongs if there is none. @throws {SyscallError} EPERM without CAP_SYS_ADMIN */
-export function ensureBpffs(): string {
-  const found = findBpffs();
-  if (found !== undefined) return found;
-  const fs = cStringBytes('bpf');
-  const result = trySyscall('mount', fs, cStringBytes(BPFFS_PATH), fs, 0, cStringBytes('mode=0700'));
-  if (result < 0) throw new SyscallError('mount', -result, `mounting bpffs at ${BPFFS_PATH}`);
-  return BPFFS_PATH;
-}
+import { Link } from '../link/link.ts';
+import { BpfMap } from '../map/map.ts';
+import { Program } from '../program/program.ts';
+import { attr, BpfCommand, bpfError, tryBpf } from '../sys/bpf.ts';
+import { Errno } from '../sys/errno.ts';
+import { KernelError } from '../sys/error.ts';
+import { closeOnError, Fd } from '../sys/fd.ts';
+import { cStringBytes, encodeStruct } from '../sys/struct.ts';
+import { BPFFS_PATH } from './mount.ts';
 
 /** What can be pinned. */
 export interface Pinnable {
