@@ -70,7 +70,7 @@ export class CommandLineParser {
       this.reporter.error('NEGATION', 'nothing follows "!"', this.negation, 'put an option after it');
     this.loaded.finish();
     this.base.finish();
-    const command = this.finishCommand();
+    const command = this.finishCommand(this.reporter.errors > errorsBefore);
     if (command === undefined || this.reporter.errors > errorsBefore) return undefined;
     return {
       command,
@@ -99,15 +99,20 @@ export class CommandLineParser {
 
   private badArgument(word: Word): void {
     this.negation = undefined;
-    const dashes = nearest(word.text, BASE_OPTION_NAMES.keys());
     this.reporter.error(
       'BAD_ARGUMENT',
       `"${word.text}" is not an option`,
       word,
-      dashes !== undefined
-        ? `did you mean --${dashes}?`
-        : 'quote arguments that have blanks; a closing quote ends the word',
+      this.argumentHint(word.text),
     );
+  }
+
+  private argumentHint(text: string): string {
+    if (text.startsWith('*') && this.context.restore) return 'the table before is not ended by COMMIT';
+    if (text === 'COMMIT') return 'COMMIT has to be alone on its line';
+    const near = nearest(text, BASE_OPTION_NAMES.keys());
+    if (near !== undefined) return `did you mean --${near}?`;
+    return 'quote arguments that have blanks; a closing quote ends the word';
   }
 
   private refuseRest(): void {
@@ -318,9 +323,11 @@ export class CommandLineParser {
     else this.base.setCounters({ packets: BigInt(packets), bytes: BigInt(bytes) }, word);
   }
 
-  private finishCommand(): Command | undefined {
+  /** After other errors a missing command is no error of its own. */
+  private finishCommand(broken: boolean): Command | undefined {
     const { selected } = this.selection;
     if (selected === undefined) {
+      if (broken) return undefined;
       this.reporter.error(
         'MISSING_COMMAND',
         'the line has no command',
