@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type Assembler, R0, R1, R2, R3, R4, R10 } from '../../src/isa/index.ts';
 import {
@@ -308,5 +309,27 @@ describeKernel('pins', () => {
       rmSync(outside, { recursive: true });
       rmSync(base, { recursive: true, force: true });
     }
+  });
+});
+
+describeKernel('random bytes as programs', () => {
+  test('load, or are refused in one typed sentence', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.uint8Array({ minLength: 8, maxLength: 8 }), { minLength: 1, maxLength: 20 }),
+        (slots) => {
+          const instructions = Uint8Array.from(slots.flatMap((slot) => [...slot]));
+          try {
+            Program.load({ type: 'BPF_PROG_TYPE_XDP', name: 'slc_fuzz', instructions }).close();
+          } catch (error) {
+            expect(error).toBeInstanceOf(VerifierError);
+            expect((error as VerifierError).message.split('\n')).toHaveLength(1);
+            const index = (error as VerifierError).instruction ?? 0;
+            expect(index).toBeLessThanOrEqual(slots.length);
+          }
+        },
+      ),
+      { numRuns: process.env.SLUICE_SOAK === '1' ? 100_000 : 300 },
+    );
   });
 });

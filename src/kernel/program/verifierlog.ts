@@ -24,6 +24,9 @@ const noise = [
   /^arg#\d+ reference type/,
   /^func#\d+ @/,
   /^Live regs before insn/,
+  /^(?:cur|old) state: /,
+  // Back-tracking for precision, as kernels before 6.4 print it.
+  /^(?:last_idx|regs=|parent (?:didn't have|already had))/,
   /^from \d+ to \d+:/,
   /^\d+: R\d/,
   /^(?:\d+: )?R\d+(?:_w|_r|_rw)?=/,
