@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Family } from '../../src/net/index.ts';
 import { COMMIT_CODES, parseRuleset } from '../../src/rules/index.ts';
 import { iptablesMissing, restore } from '../support/iptables.ts';
-import { readRuleset, rulesetPaths } from '../support/rulesets.ts';
+import { readRuleset, rulesetPaths } from '../support/corpus.ts';
 import { sharedDataExists } from '../support/shared-data.ts';
 
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6'];
