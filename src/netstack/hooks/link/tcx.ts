@@ -102,8 +102,6 @@ export class TcxHooks {
     const device = this.#device(ifindex);
     if (device === undefined)
       throw new NetstackError('ENODEV', `no device ${ifindex}`, 'name a device that exists');
-    if ((flags & ~(BPF_F_BEFORE | BPF_F_AFTER)) !== 0)
-      throw new NetstackError('EINVAL', `flags ${flags}`, 'use 8 (before), 16 (after) or none');
     const key = `${ifindex}/${attachType}`;
     const list = this.#lists.get(key) ?? { links: [], revision: 1n };
     if (expectedRevision !== 0n && expectedRevision !== list.revision)
@@ -135,18 +133,25 @@ function place(
 ): number {
   if (links.length >= PROGRAMS_MAX)
     throw new NetstackError('ERANGE', `more than ${PROGRAMS_MAX} programs`, 'detach what is not needed');
-  if (flags === 0) {
-    if (relative !== undefined)
-      throw new NetstackError('EINVAL', 'a reference without direction', 'add the flag before or after');
+  const before = (flags & BPF_F_BEFORE) !== 0;
+  const after = (flags & BPF_F_AFTER) !== 0;
+  // Other flags are looked at only where no direction is given.
+  if (!before && !after) {
+    if (relative !== undefined || flags !== 0)
+      throw new NetstackError(
+        'EINVAL',
+        'a reference or flags without direction',
+        'add the flag before or after',
+      );
     return links.length;
   }
-  if (flags === (BPF_F_BEFORE | BPF_F_AFTER))
-    throw new NetstackError('ERANGE', 'before and after at once', 'choose one');
-  if (relative === undefined) return flags === BPF_F_BEFORE ? 0 : links.length;
-  const index = links.findIndex((link) => link === relative || link.program === relative);
+  const index =
+    relative === undefined ? 0 : links.findIndex((link) => link === relative || link.program === relative);
   if (index < 0)
     throw new NetstackError('ENOENT', 'what it refers to is not attached here', 'query the list');
-  return flags === BPF_F_BEFORE ? index : index + 1;
+  if (before && after) throw new NetstackError('ERANGE', 'before and after at once', 'choose one');
+  if (relative === undefined) return before ? 0 : links.length;
+  return before ? index : index + 1;
 }
 
 function requireClassifier(program: LinkProgram): void {
