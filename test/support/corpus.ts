@@ -1,25 +1,37 @@
-/** The shared real rulesets: canonical files, one table of each. */
-import { parseRuleset, type Ruleset, type TableName } from '../../src/rules/index.ts';
-import { readSharedText, sharedDataFiles } from './shared-data.ts';
+/** The shared rulesets by path, and the canonical forms that iptables 1.8.9 gave them. */
+import { readdirSync } from 'node:fs';
+import type { Family } from '../../src/net/index.ts';
+import { readSharedText, sharedDataExists, sharedDataFiles, sharedDataPath } from './shared-data.ts';
 
-export const CANONICAL = 'rulesets-canonical';
-
-export interface CanonicalTable {
-  readonly file: string;
-  /** Absent when the parser does not know all of it; `problem` says the first thing. */
-  readonly ruleset: Ruleset | undefined;
-  readonly problem: string;
+export interface CanonicalFile {
+  readonly name: string;
+  readonly family: Family;
+  /** Name of the ruleset it was made from, its path with "__" for "/". */
+  readonly source: string;
+  readonly backend: string;
 }
 
-/** Every canonical file that has rules in the table. */
-export function* canonicalTables(table: TableName): Generator<CanonicalTable> {
-  const section = new RegExp(`^\\*${table}\\n[\\s\\S]*?^COMMIT$`, 'm');
-  for (const file of sharedDataFiles(CANONICAL)) {
-    const text = section.exec(readSharedText(CANONICAL, file))?.[0];
-    if (text === undefined || !/^-A /m.test(text)) continue;
-    const family = file.endsWith('.v6') ? 'ipv6' : 'ipv4';
-    const { ruleset, diagnostics } = parseRuleset(`${text}\n`, { file, family });
-    const problem = diagnostics.find(({ severity }) => severity === 'error')?.message ?? '';
-    yield { file, ruleset: problem === '' ? ruleset : undefined, problem };
-  }
+export function canonicalFiles(): readonly CanonicalFile[] {
+  return sharedDataFiles('rulesets-canonical').map((name) => {
+    const [, source, backend, version] = /^(.*)\.(legacy|nft)\.(v4|v6)$/.exec(name)!;
+    return { name, source: source!, backend: backend!, family: version === 'v4' ? 'ipv4' : 'ipv6' };
+  });
+}
+
+export function readCanonical(file: CanonicalFile): string {
+  return readSharedText('rulesets-canonical', file.name);
+}
+
+/** All rulesets by their paths with "__" for "/". */
+export function rulesetPaths(): ReadonlyMap<string, string> {
+  if (!sharedDataExists('rulesets')) return new Map();
+  const root = sharedDataPath('rulesets');
+  const paths = readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => `${entry.parentPath}/${entry.name}`.slice(root.length + 1));
+  return new Map(paths.sort().map((path) => [path.replaceAll('/', '__'), path]));
+}
+
+export function readRuleset(path: string): string {
+  return readSharedText('rulesets', path);
 }
