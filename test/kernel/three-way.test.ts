@@ -8,7 +8,8 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
   ACTIONS_MAP,
-  type AddressType,
+  type CompiledPolicy,
+  CompileError,
   compilePolicy,
   entryIndex,
   type TableGroup,
@@ -17,11 +18,12 @@ import { HOOK_CHAINS, type Hook } from '../../src/ir/index.ts';
 import { netfilterContext } from '../../src/kernel/index.ts';
 import type { Family } from '../../src/net/index.ts';
 import { parseRuleset, type Ruleset } from '../../src/rules/index.ts';
+import { worldAddressTypes } from '../support/addresstypes.ts';
 import { evaluatorCounts, hostFor, judge, onlyTable, programCounts } from '../support/compare.ts';
 import { packetsFor } from '../support/generate/packets.ts';
 import { type GeneratedRuleset, generatedRuleset } from '../support/generate/rulesets.ts';
 import { buildPacket } from '../support/generate/shape.ts';
-import { ADDRESSES, prefix, worldRouting } from '../support/generate/world.ts';
+import { worldRouting } from '../support/generate/world.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { LoadedPolicy } from '../support/policy.ts';
 
@@ -31,51 +33,9 @@ const PACKETS = 40;
 
 /** Matches whose outcome depends on the clock or on chance: compared elsewhere, with both injected. */
 const TIMED = /-m (limit|statistic --mode random)/;
-/** What no program does: refused at compile time, tested there. */
+/** What no program does (refused at compile time, tested there), and what the world of this test cannot tell. */
 const REFUSED =
-  /--chunk-types|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
-
-const RTN_LOCAL = 2;
-const RTN_BROADCAST = 3;
-const RTN_ANYCAST = 4;
-const RTN_MULTICAST = 5;
-
-/** The world's addresses as the table of address types has them. */
-function addressTypes(family: Family): AddressType[] {
-  const entry = (text: string, type: number): AddressType => {
-    const { address, length } = prefix(text);
-    return { value: address.bytes, prefixLength: length, type, device: 0 };
-  };
-  if (family === 'ipv6') {
-    const own = ADDRESSES.ipv6.flatMap(({ address }) => {
-      const { address: host, length } = prefix(address);
-      const network = host.bytes.map(
-        (byte, index) => byte & (0xff00 >> Math.min(8, Math.max(0, length - index * 8))),
-      );
-      return [
-        { value: host.bytes, prefixLength: 128, type: RTN_LOCAL, device: 0 },
-        { value: network, prefixLength: 128, type: RTN_ANYCAST, device: 0 },
-      ];
-    });
-    return [...own, entry('::1/128', RTN_LOCAL), entry('ff00::/8', RTN_MULTICAST)];
-  }
-  const own = ADDRESSES.ipv4.flatMap(({ address }) => {
-    const { address: host, length } = prefix(address);
-    const value = host.bytes.slice();
-    for (let bit = length; bit < 32; bit++) value[bit >> 3]! |= 0x80 >> (bit & 7);
-    return [
-      { value: host.bytes, prefixLength: 32, type: RTN_LOCAL, device: 0 },
-      { value, prefixLength: 32, type: RTN_BROADCAST, device: 0 },
-    ];
-  });
-  return [
-    ...own,
-    entry('127.0.0.0/8', RTN_LOCAL),
-    entry('0.0.0.0/32', RTN_BROADCAST),
-    entry('255.255.255.255/32', RTN_BROADCAST),
-    entry('224.0.0.0/4', RTN_MULTICAST),
-  ];
-}
+  /--chunk-types|--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
 
 const GROUPS: readonly TableGroup[] = ['raw', 'mangle', 'filter'];
 
@@ -128,7 +88,7 @@ function compare({ family, group, hook, generated, packets }: Case): number {
   if (chain === undefined) return 0;
   const policy = compilePolicy([ruleset], { hooks: ['netfilter'] });
   const place = entryIndex({ flavour: 'netfilter', family, group, hook });
-  using loaded = new LoadedPolicy(policy, { addresses: addressTypes(family) }, 'only', [place]);
+  using loaded = new LoadedPolicy(policy, { addresses: worldAddressTypes(family) }, 'only', [place]);
   if (!loaded.dispatchers.has(place)) return 0;
   const host = hostFor(ruleset, worldRouting(family));
   let compared = 0;
@@ -149,6 +109,73 @@ function compare({ family, group, hook, generated, packets }: Case): number {
   return compared;
 }
 
+/** The other kinds of hook, each with the chain that it runs here: a namespace without forwarding delivers all. */
+const OTHERS = [
+  { name: 'xdp', place: entryIndex({ flavour: 'xdp' }), chain: 1, accept: 2 },
+  {
+    name: 'tcx-ingress',
+    place: entryIndex({ flavour: 'tcx', direction: 'ingress' }),
+    chain: 1,
+    accept: 0xffffffff,
+  },
+  {
+    name: 'tcx-egress',
+    place: entryIndex({ flavour: 'tcx', direction: 'egress' }),
+    chain: 3,
+    accept: 0xffffffff,
+  },
+  {
+    name: 'cgroup-ingress',
+    place: entryIndex({ flavour: 'cgroup', direction: 'ingress' }),
+    chain: 1,
+    accept: 1,
+  },
+  {
+    name: 'cgroup-egress',
+    place: entryIndex({ flavour: 'cgroup', direction: 'egress' }),
+    chain: 3,
+    accept: 1,
+  },
+] as const;
+
+/** Compares at one of the other hooks; `undefined` when the hook refuses the ruleset. */
+function compareOther(one: Case, hook: (typeof OTHERS)[number]): number | undefined {
+  const { family, generated, packets } = one;
+  const text = generated.text.replace(/-j REJECT.*/g, '-j DROP');
+  const ruleset = onlyTable(parse({ ...generated, text }), 'filter');
+  let policy: CompiledPolicy;
+  try {
+    policy = compilePolicy([ruleset], { hooks: [hook.name], fragments: 'rules' });
+  } catch (error) {
+    if (error instanceof CompileError) return undefined;
+    throw error;
+  }
+  using loaded = new LoadedPolicy(policy, { addresses: worldAddressTypes(family) });
+  const host = hostFor(ruleset, worldRouting(family));
+  const ingress = hook.chain === 1;
+  let compared = 0;
+  for (const bytes of packets) {
+    const data = frame(family, 1, bytes);
+    const ethernet = data.subarray(0, 14);
+    if (data.length > 3500 || bytes.length < (family === 'ipv4' ? 20 : 40)) continue;
+    const expected = judge(host, ruleset, {
+      bytes,
+      hook: hook.chain,
+      inDevice: ingress ? 'lo' : '',
+      outDevice: ingress ? '' : 'lo',
+      ethernet,
+    });
+    if (expected === undefined) continue;
+    const { returnValue } = loaded.run(hook.place, { data });
+    const verdict = returnValue === hook.accept ? 'ACCEPT' : 'DROP';
+    const packet = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    expect({ packet, verdict }).toEqual({ packet, verdict: expected.verdict });
+    compared += 1;
+  }
+  expect(programCounts(policy, (index) => loaded.counter(index))).toEqual(evaluatorCounts(host));
+  return compared;
+}
+
 describeKernel('evaluator = kernel test run', () => {
   for (const family of ['ipv4', 'ipv6'] as const) {
     test(`generated rulesets, ${family}, netfilter`, () => {
@@ -161,6 +188,23 @@ describeKernel('evaluator = kernel test run', () => {
         { numRuns: RULESETS, endOnFailure: true },
       );
       expect(compared).toBeGreaterThan(RULESETS * 5);
+    });
+  }
+  for (const hook of OTHERS) {
+    test(`generated rulesets at ${hook.name}`, () => {
+      let compared = 0;
+      let refused = 0;
+      const either = fc.oneof(cases('ipv4'), cases('ipv6'));
+      fc.assert(
+        fc.property(either, (one) => {
+          const done = compareOther(one, hook);
+          if (done === undefined) refused += 1;
+          else compared += done;
+        }),
+        { numRuns: RULESETS, endOnFailure: true },
+      );
+      expect(refused).toBeLessThan(RULESETS * 0.8);
+      expect(compared).toBeGreaterThan(RULESETS);
     });
   }
 });
