@@ -1,15 +1,17 @@
+import { IpProtocol, read16 } from '../../wire/index.ts';
 import type { Clock } from '../clock.ts';
 import { checksumIsRight } from './checksum.ts';
 import { type Direction, type Entry, IPS } from './entry.ts';
 import { classifyIcmp } from './icmp-error.ts';
 import type { TableAccess, TrackOutcome } from './outcome.ts';
-import { type Located, locate, read16, type TrackedPacket } from './packet.ts';
+import { type Located, locate, type TrackedPacket } from './packet.ts';
 import { trackGeneric, trackGre, trackIcmp, trackUdp, udpIsSound, udpliteIsSound } from './protocols.ts';
+import { sctpIsSound, trackSctp } from './sctp.ts';
 import { type ConntrackSettings, DEFAULT_SETTINGS } from './settings.ts';
 import { segmentAt } from './tcp/segment.ts';
 import { trackTcp } from './tcp/tracker.ts';
 import { Tracking } from './tracking.ts';
-import { IPPROTO, invert, type Tuple, tupleKey, tupleOf } from './tuple.ts';
+import { invert, type Tuple, tupleKey, tupleOf } from './tuple.ts';
 
 /** A jiffy at HZ=250: the kernel's timers know nothing finer. */
 const JIFFY_MS = 4;
@@ -27,10 +29,9 @@ export interface ConntrackOptions {
 
 /**
  * Connection tracking of one network namespace (net/netfilter/nf_conntrack_core.c): TCP with window tracking, UDP,
- * UDP-Lite, ICMP and ICMPv6 with their errors, GRE, and everything else by addresses.
+ * UDP-Lite, SCTP, ICMP and ICMPv6 with their errors, GRE, and everything else by addresses.
  *
- * Not here: expectations and helpers (so RELATED means ICMP errors only), NAT, and SCTP's own state machine:
- * SCTP is tracked by addresses and ports alone.
+ * Not here: expectations and helpers (so RELATED means ICMP errors only), and NAT.
  *
  * A packet goes through {@link track} at PRE_ROUTING or LOCAL_OUT and through {@link confirm} when all hooks of
  * LOCAL_IN or POST_ROUTING have let it pass. A first packet that is dropped in between leaves no trace.
@@ -58,7 +59,7 @@ export class Conntrack {
     if (located === undefined) return this.#tracking('INVALID');
     const zone = packet.zone ?? 0;
     const verify = this.settings.checksum && packet.hook === 'pre-routing';
-    if (located.protocol === IPPROTO.ICMP || located.protocol === IPPROTO.ICMPV6) {
+    if (located.protocol === IpProtocol.ICMP || located.protocol === IpProtocol.ICMPV6) {
       const special = this.#icmp(located, zone, verify);
       if (special !== undefined) return special;
     }
@@ -127,7 +128,7 @@ export class Conntrack {
   /** Errors, discovery and broken messages; `undefined` for those that are tracked as exchanges. */
   #icmp(located: Located, zone: number, verify: boolean): Tracking | undefined {
     const { family, bytes, protocol, offset } = located;
-    if (protocol !== (family === 'ipv4' ? IPPROTO.ICMP : IPPROTO.ICMPV6)) return undefined;
+    if (protocol !== (family === 'ipv4' ? IpProtocol.ICMP : IpProtocol.ICMPV6)) return undefined;
     if (bytes.length - offset < 8) return this.#tracking('INVALID');
     if (verify && !checksumIsRight(located)) return this.#tracking('INVALID');
     const icmp = classifyIcmp(located);
@@ -161,29 +162,32 @@ export class Conntrack {
     const { entry, direction } = slot;
     const table = this.#access(entry);
     switch (protocol) {
-      case IPPROTO.TCP: {
+      case IpProtocol.TCP: {
         const segment = segmentAt(bytes, offset);
         if (segment === undefined || (verify && !checksumIsRight(located))) return 'invalid';
         return trackTcp(entry, direction, segment, this.settings, table);
       }
-      case IPPROTO.UDP: {
+      case IpProtocol.UDP: {
         if (!udpIsSound(located)) return 'invalid';
         const unverified = read16(bytes, offset + 6) === 0;
         if (verify && !unverified && !checksumIsRight(located)) return 'invalid';
         return trackUdp(entry, this.settings, table);
       }
-      case IPPROTO.UDPLITE: {
+      case IpProtocol.UDPLITE: {
         if (!udpliteIsSound(located)) return 'invalid';
         const coverage = read16(bytes, offset + 4);
         if (verify && !checksumIsRight(located, coverage === 0 ? undefined : coverage)) return 'invalid';
         return trackUdp(entry, this.settings, table);
       }
-      case IPPROTO.ICMP:
-      case IPPROTO.ICMPV6:
+      case IpProtocol.ICMP:
+      case IpProtocol.ICMPV6:
         // ICMP inside IPv6 and ICMPv6 inside IPv4 are nobody's.
-        if ((protocol === IPPROTO.ICMP) !== (located.family === 'ipv4')) return 'invalid';
+        if ((protocol === IpProtocol.ICMP) !== (located.family === 'ipv4')) return 'invalid';
         return trackIcmp(entry, this.settings, table);
-      case IPPROTO.GRE:
+      case IpProtocol.SCTP:
+        if (!sctpIsSound(located) || (verify && !checksumIsRight(located))) return 'invalid';
+        return trackSctp(entry, direction, located, this.settings, table);
+      case IpProtocol.GRE:
         return trackGre(entry, this.settings, table);
       default:
         return trackGeneric(this.settings, table);

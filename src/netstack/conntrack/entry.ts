@@ -1,3 +1,4 @@
+import type { SctpAssociation } from './sctp.ts';
 import type { TcpConnection } from './tcp/state.ts';
 import type { Tuple } from './tuple.ts';
 
@@ -28,6 +29,7 @@ export interface Entry {
   timeoutMs: number;
   /** Window tracking; absent for other protocols, and for TCP until its first packet was looked at. */
   tcp?: TcpConnection;
+  sctp?: SctpAssociation;
   /** UDP: traffic both ways after this time makes the flow a stream. */
   streamAfterMs?: number;
 }

@@ -1,4 +1,5 @@
 import type { Family } from '../../net/index.ts';
+import { IpProtocol, read16 } from '../../wire/index.ts';
 
 /** What conntrack looks at: one whole IP packet at PRE_ROUTING or LOCAL_OUT. */
 export interface TrackedPacket {
@@ -18,26 +19,6 @@ export interface Located {
   readonly protocol: number;
   /** Byte offset of the transport header. */
   readonly offset: number;
-}
-
-const IPPROTO_HOPOPTS = 0;
-const IPPROTO_ROUTING = 43;
-const IPPROTO_FRAGMENT = 44;
-const IPPROTO_AH = 51;
-const IPPROTO_NONE = 59;
-const IPPROTO_DSTOPTS = 60;
-
-/** Big-endian 16 bits; the caller has checked the length. */
-export function read16(bytes: Uint8Array, offset: number): number {
-  return (bytes[offset]! << 8) | bytes[offset + 1]!;
-}
-
-/** Big-endian 32 bits, unsigned; the caller has checked the length. */
-export function read32(bytes: Uint8Array, offset: number): number {
-  return (
-    ((bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!) >>>
-    0
-  );
 }
 
 /**
@@ -63,15 +44,19 @@ function locateIpv6(bytes: Uint8Array, start: number): Located | undefined {
   let offset = start + 40;
   for (;;) {
     let length: number;
-    if (protocol === IPPROTO_NONE) return undefined;
-    if (protocol === IPPROTO_HOPOPTS || protocol === IPPROTO_ROUTING || protocol === IPPROTO_DSTOPTS) {
+    if (protocol === IpProtocol.NONE) return undefined;
+    if (
+      protocol === IpProtocol.HOPOPTS ||
+      protocol === IpProtocol.ROUTING ||
+      protocol === IpProtocol.DSTOPTS
+    ) {
       if (offset + 2 > bytes.length) return undefined;
       length = (bytes[offset + 1]! + 1) * 8;
-    } else if (protocol === IPPROTO_FRAGMENT) {
+    } else if (protocol === IpProtocol.FRAGMENT) {
       if (offset + 8 > bytes.length) return undefined;
       if ((read16(bytes, offset + 2) & 0xfff8) !== 0) return undefined;
       length = 8;
-    } else if (protocol === IPPROTO_AH) {
+    } else if (protocol === IpProtocol.AH) {
       if (offset + 2 > bytes.length) return undefined;
       length = (bytes[offset + 1]! + 2) * 4;
     } else {

@@ -1,6 +1,7 @@
+import { read16 } from '../../wire/index.ts';
 import { type Entry, IPS } from './entry.ts';
 import type { TableAccess, TrackOutcome } from './outcome.ts';
-import { type Located, read16 } from './packet.ts';
+import type { Located } from './packet.ts';
 import type { ConntrackSettings } from './settings.ts';
 
 /** UDP streams are recognised after this much time (nf_conntrack_proto_udp.c). */

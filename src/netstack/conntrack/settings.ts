@@ -10,6 +10,8 @@ export interface ConntrackSettings {
   readonly tcpTimeoutsMs: readonly number[];
   readonly tcpTimeoutRetransMs: number;
   readonly tcpTimeoutUnacknowledgedMs: number;
+  /** By number of the SCTP state (0 is unused). */
+  readonly sctpTimeoutsMs: readonly number[];
   readonly udpTimeoutMs: number;
   readonly udpTimeoutStreamMs: number;
   readonly icmpTimeoutMs: number;
@@ -45,6 +47,17 @@ export const DEFAULT_SETTINGS: ConntrackSettings = {
   ],
   tcpTimeoutRetransMs: 5 * MINUTE,
   tcpTimeoutUnacknowledgedMs: 5 * MINUTE,
+  sctpTimeoutsMs: [
+    10 * SECOND, // NONE: unused
+    10 * SECOND, // CLOSED
+    3 * SECOND, // COOKIE_WAIT
+    3 * SECOND, // COOKIE_ECHOED
+    210 * SECOND, // ESTABLISHED
+    3 * SECOND, // SHUTDOWN_SENT
+    3 * SECOND, // SHUTDOWN_RECD
+    3 * SECOND, // SHUTDOWN_ACK_SENT
+    30 * SECOND, // HEARTBEAT_SENT
+  ],
   udpTimeoutMs: 30 * SECOND,
   udpTimeoutStreamMs: 120 * SECOND,
   icmpTimeoutMs: 30 * SECOND,

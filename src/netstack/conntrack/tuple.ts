@@ -1,5 +1,6 @@
 import type { Family } from '../../net/index.ts';
-import { type Located, read16 } from './packet.ts';
+import { IpProtocol, read16 } from '../../wire/index.ts';
+import type { Located } from './packet.ts';
 
 /**
  * One direction of a connection (struct nf_conntrack_tuple). Ports are in host order; for ICMP and ICMPv6 both
@@ -15,8 +16,6 @@ export interface Tuple {
   readonly icmpType: number;
   readonly icmpCode: number;
 }
-
-export const IPPROTO = { ICMP: 1, TCP: 6, UDP: 17, GRE: 47, ICMPV6: 58, SCTP: 132, UDPLITE: 136 } as const;
 
 /** ICMP types that may open an exchange, with the type of the answer, and the same the other way (invmap). */
 const ICMP_ANSWER: ReadonlyMap<number, number> = new Map([
@@ -60,18 +59,18 @@ function portsOf(
 ): Omit<Tuple, 'family' | 'protocol' | 'source' | 'destination'> | undefined {
   const left = bytes.length - offset;
   switch (protocol) {
-    case IPPROTO.TCP:
-    case IPPROTO.UDP:
-    case IPPROTO.UDPLITE:
-    case IPPROTO.SCTP:
+    case IpProtocol.TCP:
+    case IpProtocol.UDP:
+    case IpProtocol.UDPLITE:
+    case IpProtocol.SCTP:
       if (left < 4) return undefined;
       return {
         ...NO_PORTS,
         sourcePort: read16(bytes, offset),
         destinationPort: read16(bytes, offset + 2),
       };
-    case IPPROTO.ICMP:
-    case IPPROTO.ICMPV6: {
+    case IpProtocol.ICMP:
+    case IpProtocol.ICMPV6: {
       if (left < 8) return undefined;
       const identifier = read16(bytes, offset + 4);
       return {
@@ -81,7 +80,7 @@ function portsOf(
         icmpCode: bytes[offset + 1]!,
       };
     }
-    case IPPROTO.GRE:
+    case IpProtocol.GRE:
       // Only version 1 (PPTP) has a call id; everything else is tracked by addresses alone.
       if (left < 4 || (read16(bytes, offset) & 0x7) !== 1) return NO_PORTS;
       if (left < 8 || read16(bytes, offset + 2) !== 0x880b) return undefined;
@@ -94,8 +93,8 @@ function portsOf(
 /** nf_ct_invert_tuple(): the tuple of the answer; `undefined` for ICMP types that have none. */
 export function invert(tuple: Tuple): Tuple | undefined {
   const swapped = { ...tuple, source: tuple.destination, destination: tuple.source };
-  if (tuple.protocol === IPPROTO.ICMP || tuple.protocol === IPPROTO.ICMPV6) {
-    const answers = tuple.protocol === IPPROTO.ICMP ? ICMP_ANSWER : ICMPV6_ANSWER;
+  if (tuple.protocol === IpProtocol.ICMP || tuple.protocol === IpProtocol.ICMPV6) {
+    const answers = tuple.protocol === IpProtocol.ICMP ? ICMP_ANSWER : ICMPV6_ANSWER;
     const icmpType = answers.get(tuple.icmpType);
     return icmpType === undefined ? undefined : { ...swapped, icmpType };
   }

@@ -5,7 +5,7 @@
 import fc from 'fast-check';
 import type { Family } from '../../../src/net/index.ts';
 import { DEFAULT_SOURCE_MAC } from './packets.ts';
-import { buildPacket, type Shape, type Transport } from './shape.ts';
+import { buildPacket, type SctpChunkShape, type Shape, type Transport } from './shape.ts';
 import { prefix } from './world.ts';
 
 /** The client is a neighbour on eth0, the server one on eth1. */
@@ -34,6 +34,14 @@ type Step =
       readonly flow: number;
       readonly side: 0 | 1;
       readonly type: number;
+      readonly damage: Damage;
+    }
+  /** Tags are small numbers, so that they meet. */
+  | {
+      readonly kind: 'sctp';
+      readonly side: 0 | 1;
+      readonly chunks: readonly SctpChunkShape[];
+      readonly tag: number;
       readonly damage: Damage;
     }
   /** An ICMP error of this type about the packet sent so many steps ago, by the side that got it or by a stranger. */
@@ -138,6 +146,40 @@ const handshake: readonly Step[] = (
   damage: 'none',
 }));
 
+/** Tags: the client uses 2, the server 1; each puts the other's in its header. */
+const TAGS = [0, 1, 2] as const;
+const chunk: fc.Arbitrary<SctpChunkShape> = fc.record({
+  type: fc.constantFrom(0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 64),
+  flags: fc.constantFrom(0, 0, 0, 1, 3),
+  length: fc.constantFrom(20, 20, 20, 4, 16, 0),
+  word: fc.constantFrom(...TAGS),
+});
+const sctpStep: fc.Arbitrary<Step> = fc.record({
+  kind: fc.constant('sctp' as const),
+  side,
+  chunks: fc.oneof(
+    { weight: 5, arbitrary: fc.tuple(chunk) },
+    { weight: 1, arbitrary: fc.array(chunk, { maxLength: 3 }) },
+  ),
+  tag: fc.constantFrom(...TAGS),
+  damage,
+});
+/** INIT, INIT ACK, COOKIE ECHO, COOKIE ACK. */
+const association: readonly Step[] = (
+  [
+    [0, 1, 0, 2],
+    [1, 2, 2, 1],
+    [0, 10, 1, 0],
+    [1, 11, 2, 0],
+  ] as const
+).map(([from, type, tag, word]) => ({
+  kind: 'sctp',
+  side: from,
+  chunks: [{ type, flags: 0, length: 20, word }],
+  tag,
+  damage: 'none',
+}));
+
 function otherStep(family: Family): fc.Arbitrary<Step> {
   const echoes =
     family === 'ipv4'
@@ -174,6 +216,9 @@ export function conversation(family: Family): fc.Arbitrary<readonly Shape[]> {
   const tcp = fc
     .tuple(begin, fc.array(tcpStep, { maxLength: 24 }))
     .map(([first, rest]) => [...first, ...rest]);
+  const sctp = fc
+    .tuple(fc.nat(association.length), fc.array(sctpStep, { maxLength: 16 }))
+    .map(([opened, rest]) => [...association.slice(0, opened), ...rest]);
   const mixed = fc.array(
     fc.oneof({ weight: 2, arbitrary: otherStep(family) }, { weight: 1, arbitrary: tcpStep }),
     { maxLength: 24 },
@@ -181,7 +226,11 @@ export function conversation(family: Family): fc.Arbitrary<readonly Shape[]> {
   const withErrors = fc.tuple(begin, mixed).map(([first, rest]) => [...first, ...rest]);
   return fc
     .tuple(
-      fc.oneof({ weight: 3, arbitrary: tcp }, { weight: 2, arbitrary: withErrors }),
+      fc.oneof(
+        { weight: 3, arbitrary: tcp },
+        { weight: 2, arbitrary: withErrors },
+        { weight: 2, arbitrary: sctp },
+      ),
       fc.constantFrom(1000, 0xfffffff0),
       fc.nat(999),
     )
@@ -258,6 +307,15 @@ function contentOf(
       const [sourcePort, destinationPort] = step.side === 0 ? [client, 53] : [53, client];
       return {
         transport: { kind: 'ports', protocol: 17, sourcePort, destinationPort },
+        ...damaged(step.damage),
+      };
+    }
+    case 'sctp': {
+      const client = 40_000 + base;
+      const [sourcePort, destinationPort] = step.side === 0 ? [client, 80] : [80, client];
+      const { chunks, tag } = step;
+      return {
+        transport: { kind: 'sctp', sourcePort, destinationPort, chunks, tag },
         ...damaged(step.damage),
       };
     }

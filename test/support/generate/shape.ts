@@ -1,5 +1,6 @@
 /** Packets described by their fields, and the bytes they make. Everything has a right checksum unless it was cut. */
 import type { Family } from '../../../src/net/index.ts';
+import { computeSctpChecksum } from '../../../src/wire/index.ts';
 
 export type Transport =
   | {
@@ -25,11 +26,22 @@ export type Transport =
       readonly kind: 'sctp';
       readonly sourcePort: number;
       readonly destinationPort: number;
-      readonly chunks: readonly { readonly type: number; readonly flags: number; readonly length: number }[];
+      readonly chunks: readonly SctpChunkShape[];
+      /** Verification tag; 0 when absent. */
+      readonly tag?: number;
     }
   | { readonly kind: 'esp'; readonly spi: number }
   | { readonly kind: 'ah'; readonly spi: number; readonly reserved: number; readonly words: number }
   | { readonly kind: 'raw'; readonly protocol: number };
+
+export interface SctpChunkShape {
+  readonly type: number;
+  readonly flags: number;
+  /** What its length field says. */
+  readonly length: number;
+  /** First four bytes of its value: the initiate tag of an INIT. */
+  readonly word?: number;
+}
 
 /** An IPv6 extension header before the transport header. */
 export type Extension =
@@ -209,7 +221,7 @@ function transportBytes(shape: Shape): Uint8Array {
       return withChecksum(shape, bytes, 2);
     }
     case 'sctp':
-      return sctpBytes(transport);
+      return withSctpChecksum(shape, sctpBytes(transport));
     case 'esp': {
       const bytes = new Uint8Array(8 + payloadBytes);
       new DataView(bytes.buffer).setUint32(0, transport.spi >>> 0);
@@ -243,19 +255,27 @@ function tcpBytes(tcp: Transport & { kind: 'tcp' }, payloadBytes: number): Uint8
 }
 
 function sctpBytes(sctp: Transport & { kind: 'sctp' }): Uint8Array {
-  const chunks = sctp.chunks.map(({ type, flags, length }) => {
+  const chunks = sctp.chunks.map(({ type, flags, length, word = 0 }) => {
     // A chunk may claim more than there is.
     const bytes = new Uint8Array(padded(Math.min(Math.max(4, length), 64), 4));
     bytes[0] = type;
     bytes[1] = flags;
     new DataView(bytes.buffer).setUint16(2, length);
+    if (bytes.length >= 8) new DataView(bytes.buffer).setUint32(4, word >>> 0);
     return bytes;
   });
   const header = new Uint8Array(12);
   const view = new DataView(header.buffer);
   view.setUint16(0, sctp.sourcePort);
   view.setUint16(2, sctp.destinationPort);
+  view.setUint32(4, (sctp.tag ?? 0) >>> 0);
   return concatenate([header, ...chunks]);
+}
+
+function withSctpChecksum(shape: Shape, bytes: Uint8Array): Uint8Array {
+  const right = computeSctpChecksum(bytes);
+  new DataView(bytes.buffer).setUint32(8, shape.wrongChecksum === true ? (right ^ 1) >>> 0 : right);
+  return bytes;
 }
 
 /** Sets the checksum at `at`; for a first fragment it would cover bytes that are not here, and nobody can check it. */

@@ -1,4 +1,4 @@
-import { read16, read32 } from '../packet.ts';
+import { read16, read32 } from '../../../wire/index.ts';
 import { SegmentKind, TcpFlag, type TcpSide } from './state.ts';
 
 /** A TCP segment as window tracking needs it. Numbers are in host order, unsigned. */
