@@ -1,6 +1,8 @@
 /** Maps of every type the engine uses, against a model; arenas and ring buffers shared with running programs. */
 
-import { readdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { R0, R1, R2, R3, R4, R5, R6, R10 } from '../../src/isa/index.ts';
@@ -9,17 +11,24 @@ import {
   BpfMap,
   deleteBatch,
   Errno,
+  ensureBpffs,
   lookupBatch,
   MapFlag,
   type MapSpec,
+  pin,
   possibleCpus,
   RingBuffer,
+  SHARED_ARENA_BASE,
   testRun,
   UpdateFlag,
+  unpin,
   updateBatch,
 } from '../../src/kernel/index.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { loadProgram } from '../support/program.ts';
+
+/** The compiled package, for tests that need a second process. */
+const built = new URL('../../dist/kernel/index.js', import.meta.url);
 
 const XDP_PASS = 2;
 const frame = new Uint8Array(64);
@@ -343,6 +352,34 @@ describeKernel('arenas', () => {
       arena.close();
     }
   });
+
+  test.skipIf(!existsSync(built))(
+    'another process maps a pinned arena at the same address and shares it',
+    () => {
+      const path = join(ensureBpffs(), `slc-${process.pid}-arena`);
+      using arena = Arena.create({ name: 'slc_shared', pages: 1, address: SHARED_ARENA_BASE });
+      const words = new BigUint64Array(arena.buffer);
+      words[0] = 7n;
+      pin(arena.map, path);
+      try {
+        const script = `
+        import { Arena, openPinnedMap } from ${JSON.stringify(built.href)};
+        const arena = Arena.open(openPinnedMap(${JSON.stringify(path)}), ${arena.address}n);
+        const words = new BigUint64Array(arena.buffer);
+        words[1] = words[0] * 6n;
+        console.log(String(arena.address));
+      `;
+        const child = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+          encoding: 'utf8',
+        });
+        expect(child.stderr).toBe('');
+        expect(BigInt(child.stdout)).toBe(arena.address);
+        expect(words[1]).toBe(42n);
+      } finally {
+        unpin(path);
+      }
+    },
+  );
 
   test('impossible arenas are refused', () => {
     expect(() => Arena.create({ name: 'a', pages: 0 })).toThrow();

@@ -11,6 +11,12 @@ import { isErrno, KernelError, KernelUnavailableError } from '../sys/error.ts';
 import { Mapping, pageSize } from '../sys/mapping.ts';
 import { BpfMap } from './map.ts';
 
+/**
+ * Where arenas that several processes map are best put, 4 GiB apart: above what V8 picks at random (46 bits), below where
+ * Linux puts programs, heap and libraries on x86_64 and on aarch64 with 48-bit addresses.
+ */
+export const SHARED_ARENA_BASE = 0x4800_0000_0000n;
+
 export interface ArenaOptions {
   readonly name: string;
   /** Size in pages; at most 4 GiB in all. */

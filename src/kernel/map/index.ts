@@ -1,4 +1,4 @@
-export { Arena, type ArenaOptions } from './arena.ts';
+export { Arena, type ArenaOptions, SHARED_ARENA_BASE } from './arena.ts';
 export { deleteBatch, lookupBatch, type MapBatch, updateBatch } from './batch.ts';
 export {
   BpfMap,
