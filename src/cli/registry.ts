@@ -29,6 +29,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/run.ts')).run,
   },
   {
+    name: 'demo',
+    group: 'This machine',
+    summary: 'show the main job on the shipped rules and capture',
+    load: async () => (await import('./commands/demo.ts')).demo,
+  },
+  {
     name: 'completion',
     group: 'This machine',
     summary: 'print a completion script for bash, zsh or fish',

@@ -112,7 +112,8 @@ function destinationOf({ family, bytes }: IpBytes): Uint8Array {
 const COMES_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'POSTROUTING']);
 const GOES_OUT: ReadonlySet<string> = new Set(['FORWARD', 'OUTPUT', 'POSTROUTING']);
 
-function decisionOf(outcome: PacketOutcome): Decision {
+/** The evaluator's outcome in the words that all engines share. */
+export function decisionOf(outcome: PacketOutcome): Decision {
   const { decision } = outcome;
   const matched = outcome.matched.map(({ table, chain, rule }) => [table, chain, rule] as const);
   const { verdict } = outcome;

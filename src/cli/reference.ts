@@ -1,0 +1,72 @@
+import { DIAGNOSTIC_CODES, iptablesReference } from '../rules/index.ts';
+import { COMMON_OPTIONS, type Command, type CommandOption } from './command.ts';
+import { usageLine } from './help.ts';
+import { COMMANDS } from './registry.ts';
+
+const GENERATED = '<!-- Made from the code by `npm run docs`. -->\n\n';
+
+function optionRow(option: CommandOption): string {
+  const names = [option.short && `-${option.short}`, option.long && `--${option.long}`]
+    .filter(Boolean)
+    .join(', ');
+  const value = option.value === undefined ? '' : ` ${option.value}`;
+  const choices = option.choices === undefined ? '' : ` (${option.choices.join(', ')})`;
+  return `| \`${names}${value}\` | ${option.summary}${choices}${option.repeatable === true ? '; repeatable' : ''} |`;
+}
+
+function commandSection(command: Command): string {
+  const parts = [
+    `## sluice ${command.name}\n\n${command.summary}\n\n\`\`\`\n${usageLine(command)}\n\`\`\`\n`,
+  ];
+  if (command.description !== undefined) parts.push(`${command.description}\n`);
+  if (command.arguments.length > 0) {
+    const rows = command.arguments.map(({ name, summary }) => `| \`${name}\` | ${summary} |`);
+    parts.push(`| argument | |\n|---|---|\n${rows.join('\n')}\n`);
+  }
+  if (command.options.length > 0)
+    parts.push(`| option | |\n|---|---|\n${command.options.map(optionRow).join('\n')}\n`);
+  for (const { line, says } of command.examples ?? []) parts.push(`\`${line}\`: ${says}\n`);
+  return parts.join('\n');
+}
+
+function commandPage(commands: readonly Command[]): string {
+  return `${GENERATED}# Commands
+
+Data goes to standard output, talk to standard error. Every command takes:
+
+| option | |
+|---|---|
+${COMMON_OPTIONS.map(optionRow).join('\n')}
+
+| exit code | |
+|---|---|
+| 0 | done, nothing found |
+| 1 | a finding: bad rules, a difference, a failed assertion |
+| 2 | wrong usage of the command line |
+| 3 | not supported here: by this hook, this engine, this build |
+| 4 | the environment refuses: privilege, kernel, file |
+| 70 | a defect of Sluice |
+
+With \`--json\`, an error is one line on standard output:
+\`{"error":{"code","message","file","line","column","hint"}}\`; what does not apply is left out.
+
+${commands.map(commandSection).join('\n')}`;
+}
+
+function errorPage(): string {
+  const rows = Object.entries(DIAGNOSTIC_CODES).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
+  return `${GENERATED}# Codes of findings about rules
+
+Stable: scripts may rely on them. Each finding comes with file, line, column and, where there is one, a way out.
+
+| code | |
+|---|---|
+${rows.join('\n')}
+`;
+}
+
+/** The generated pages of docs/reference by file name. */
+export async function referencePages(): Promise<Readonly<Record<string, string>>> {
+  const commands = await Promise.all(COMMANDS.map(async (entry) => await entry.load()));
+  return { 'cli.md': commandPage(commands), 'errors.md': errorPage(), 'iptables.md': iptablesReference() };
+}
