@@ -1,6 +1,7 @@
 /** Rules to eBPF: plain data out, the same for the same input, no kernel needed. */
 export * from './actions/handed.ts';
 export * from './actions/log.ts';
+export * from './annotate.ts';
 export * from './arena/image.ts';
 export * from './arena/layout.ts';
 export * from './arena/memory.ts';

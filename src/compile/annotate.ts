@@ -1,0 +1,49 @@
+/** A program's listing with the rule beside each block of instructions. */
+import { formatProgram } from '../isa/index.ts';
+import { printRule, type Ruleset } from '../rules/index.ts';
+import type { CompiledProgram, RuleTag } from './program.ts';
+
+/** What stands for a rule in a listing; `undefined`: nothing is known of it. */
+export type RuleText = (tag: RuleTag) => string | undefined;
+
+/** The rules in iptables-save form, policies as ":CHAIN VERDICT". */
+export function ruleTexts(rulesets: readonly Ruleset[]): RuleText {
+  return ({ family, table, chain: name, rule: number }) => {
+    const ruleset = rulesets.find((candidate) => candidate.family === family);
+    const chain = ruleset?.tables
+      .find((candidate) => candidate.name === table)
+      ?.chains.find((candidate) => candidate.name === name);
+    if (chain === undefined) return undefined;
+    if (number === 0) return `:${name} ${chain.policy ?? '-'}`;
+    const rule = chain.rules[number - 1];
+    return rule === undefined ? undefined : printRule(rule, name, family);
+  };
+}
+
+/** Listing in the kernel's notation; a line "; table rule-number: text" stands before each rule's instructions. */
+export function annotate(program: CompiledProgram, textOf: RuleText): string {
+  const { code } = program;
+  const notes = new Map(code.notes);
+  let last: RuleTag | undefined;
+  for (const [slot, tag] of code.tags.entries()) {
+    if (tag === last) continue;
+    if (tag !== undefined && !sameRule(tag, last)) {
+      const text = textOf(tag) ?? '(unknown rule)';
+      notes.set(slot, `${tag.family} ${tag.table}${tag.rule > 0 ? ` ${tag.rule}` : ''}: ${text}`);
+    } else if (tag === undefined && last !== undefined) {
+      notes.set(slot, 'end of rules');
+    }
+    last = tag;
+  }
+  return formatProgram(code.instructions, { references: code.references, notes, functions: code.functions });
+}
+
+function sameRule(a: RuleTag, b: RuleTag | undefined): boolean {
+  return (
+    b !== undefined &&
+    a.family === b.family &&
+    a.table === b.table &&
+    a.chain === b.chain &&
+    a.rule === b.rule
+  );
+}
