@@ -5,7 +5,7 @@
 import type { ProgramType } from '../isa/index.ts';
 import type { KernelObject } from './kernel-objects.ts';
 import type { Machine } from './machine.ts';
-import type { Region } from './memory.ts';
+import type { LinearMemory, Region } from './memory.ts';
 import type { Packet } from './packet.ts';
 
 /** A context can be used for many runs; `prepare` is called before each. */
@@ -33,11 +33,12 @@ export abstract class Context {
     this.machine.memory.removeRegion(this.#region);
   }
 
+  /** Contexts are aligned, so words go by index. */
   protected setU32(offset: number, value: number): void {
-    this.machine.memory.view.setUint32(this.address + offset, value, true);
+    this.machine.memory.u32[(this.address + offset) >> 2] = value;
   }
   protected getU32(offset: number): number {
-    return this.machine.memory.view.getUint32(this.address + offset, true);
+    return this.machine.memory.u32[(this.address + offset) >> 2]!;
   }
 }
 
@@ -50,6 +51,10 @@ export class XdpContext extends Context {
   /** struct xdp_buff, so that programs can walk to the device and its namespace. */
   readonly buffer: KernelObject;
   readonly #rxq: KernelObject;
+  // Addresses of the buffer's pointers; their upper halves stay 0.
+  readonly #data: number;
+  readonly #dataEnd: number;
+  readonly #dataMeta: number;
 
   constructor(machine: Machine, packet: Packet) {
     super(machine, 'context xdp_md', 24, false);
@@ -57,6 +62,9 @@ export class XdpContext extends Context {
     this.#rxq = machine.kernel.create('xdp_rxq_info');
     this.buffer = machine.kernel.create('xdp_buff', { rxq: this.#rxq });
     this.kernelAddress = this.buffer.address;
+    this.#data = this.buffer.addressOf('data');
+    this.#dataEnd = this.buffer.addressOf('data_end');
+    this.#dataMeta = this.buffer.addressOf('data_meta');
   }
   /** The device that the packet came in by, as a net_device. */
   setDevice(device: KernelObject | undefined): this {
@@ -72,7 +80,10 @@ export class XdpContext extends Context {
     this.setU32(12, this.ingressIfindex);
     this.setU32(16, this.rxQueueIndex);
     this.setU32(20, this.egressIfindex);
-    this.buffer.set('data', packet.data).set('data_end', packet.end).set('data_meta', packet.meta);
+    const { view } = this.machine.memory;
+    view.setUint32(this.#data, packet.data, true);
+    view.setUint32(this.#dataEnd, packet.end, true);
+    view.setUint32(this.#dataMeta, packet.meta, true);
   }
 }
 
@@ -100,6 +111,9 @@ export class SkbContext extends Context {
     'BPF_PROG_TYPE_SOCKET_FILTER',
   ] as const;
   readonly skb: KernelObject;
+  readonly #places: SkbPlaces;
+  readonly #mark: number;
+  readonly #priority: number;
 
   constructor(machine: Machine, packet: Packet) {
     super(machine, 'context __sk_buff', 192, true);
@@ -107,6 +121,9 @@ export class SkbContext extends Context {
     this.skb = machine.kernel.create('sk_buff');
     this.kernelAddress = this.skb.address;
     this.skbAddress = this.skb.address;
+    this.#places = new SkbPlaces(this.skb);
+    this.#mark = this.skb.addressOf('mark');
+    this.#priority = this.skb.addressOf('priority');
   }
   /** Sets the fields; those not named become 0. */
   set(fields: SkbFields): this {
@@ -141,17 +158,37 @@ export class SkbContext extends Context {
     this.setU32(80, packet.end);
     this.setU32(140, packet.meta);
     this.setU32(160, packet.length);
-    synchronizeSkb(this.skb, packet);
-    this.skb.set('mark', this.mark).set('priority', this.priority);
+    const { memory } = this.machine;
+    this.#places.synchronize(memory, packet);
+    memory.view.setUint32(this.#mark, this.mark, true);
+    memory.view.setUint32(this.#priority, this.priority, true);
   }
 }
 
-/** Keeps the headers' places in a `struct sk_buff` in line with the packet. */
-function synchronizeSkb(skb: KernelObject, packet: Packet): void {
-  const offset = packet.data - packet.hardStart;
-  skb.set('head', packet.hardStart).set('data', packet.data).set('len', packet.length);
-  skb.set('network_header', offset + packet.networkOffset);
-  skb.set('mac_header', packet.networkOffset === 0 ? 0xffff : offset);
+/** Keeps the headers' places in a `struct sk_buff` in line with the packet. Addresses are looked up once. */
+class SkbPlaces {
+  readonly #head: number;
+  readonly #data: number;
+  readonly #length: number;
+  readonly #networkHeader: number;
+  readonly #macHeader: number;
+
+  constructor(skb: KernelObject) {
+    this.#head = skb.addressOf('head');
+    this.#data = skb.addressOf('data');
+    this.#length = skb.addressOf('len');
+    this.#networkHeader = skb.addressOf('network_header');
+    this.#macHeader = skb.addressOf('mac_header');
+  }
+  synchronize({ view }: LinearMemory, packet: Packet): void {
+    const offset = packet.data - packet.hardStart;
+    view.setUint32(this.#head, packet.hardStart, true);
+    view.setUint32(this.#data, packet.data, true);
+    view.setUint32(this.#length, packet.length, true);
+    view.setUint16(this.#networkHeader, offset + packet.networkOffset, true);
+    // 0xffff: not set, as for packets that this host makes.
+    view.setUint16(this.#macHeader, packet.networkOffset === 0 ? 0xffff : offset, true);
+  }
 }
 
 /** struct bpf_nf_ctx, 16 bytes: pointers to a nf_hook_state and a sk_buff. */
@@ -161,6 +198,7 @@ export class NetfilterContext extends Context {
   readonly state: KernelObject;
   /** Set dev, mark, protocol (network order) and _nfct here; the headers' places follow the packet. */
   readonly skb: KernelObject;
+  readonly #places: SkbPlaces;
 
   constructor(machine: Machine, packet: Packet) {
     super(machine, 'context bpf_nf_ctx', 16, false);
@@ -169,11 +207,12 @@ export class NetfilterContext extends Context {
     this.skb = machine.kernel.create('sk_buff');
     this.kernelAddress = this.address;
     this.skbAddress = this.skb.address;
+    this.#places = new SkbPlaces(this.skb);
     machine.memory.writeU64(this.address, BigInt(this.state.address));
     machine.memory.writeU64(this.address + 8, BigInt(this.skb.address));
   }
   override synchronize(): void {
-    synchronizeSkb(this.skb, this.packet!);
+    this.#places.synchronize(this.machine.memory, this.packet!);
   }
 }
 

@@ -37,6 +37,11 @@ export class KernelObject {
     return this;
   }
 
+  /** Address of a member, for writing it often. */
+  addressOf(member: string): number {
+    return this.address + this.#place(member)[0];
+  }
+
   /** Reads a member of up to 8 bytes, unsigned. */
   get(member: string): bigint {
     const [offset, bytes] = this.#place(member);

@@ -22,6 +22,11 @@ export const CONTROL_MAY_GOTO: number = CONTROL + 8;
 /** i32: place of the next saved frame, while a helper runs. */
 export const CONTROL_FRAME: number = CONTROL + 12;
 
+/** i64: what a run may spend, in bytes of decoded records. */
+export const CONTROL_LIMIT: number = CONTROL + 16;
+/** BPF_MAX_LOOPS: iterations of may_goto in one run. */
+export const MAY_GOTO_ITERATIONS = 8_388_608;
+
 export const FRAMES = 4352;
 export const FRAME_BYTES = 64;
 /** Frames of a call chain, the first included (MAX_CALL_FRAMES of include/linux/bpf_verifier.h). */

@@ -64,8 +64,6 @@ export interface KfuncDefinition {
 }
 
 const DEFAULT_BUDGET = 64_000_000;
-/** BPF_MAX_LOOPS: iterations of may_goto in one run. */
-const MAY_GOTO_ITERATIONS = 8_388_608;
 const R = layout.REGISTERS >> 2;
 
 export class Machine {
@@ -77,8 +75,7 @@ export class Machine {
   readonly cpus: number;
   /** CPU that programs run on. */
   cpu = 0;
-  /** Instructions that one run may execute. */
-  budget: number;
+  #budget = 0;
   /** Last bpf_redirect of the current or last run. */
   redirection: Redirection | undefined;
   /** Context of the current run. */
@@ -95,9 +92,13 @@ export class Machine {
   readonly #handles: (VmMap | Program | undefined)[] = [undefined];
   readonly #freeHandles: number[] = [];
   readonly #programs: Program[] = [];
+  readonly #start: (ip: number, r1: number, r2: number) => void;
   readonly #run: (ip: number, frame: number) => void;
   readonly #packetRegion: Region;
   readonly #rawRegion: Region;
+  /** Buffer of raw runs, kept for the next. */
+  #rawAddress = 0;
+  #rawCapacity = 0;
   readonly #nullPage: Region;
   #depth = 0;
 
@@ -123,7 +124,17 @@ export class Machine {
         stop: (ip: number, reason: number) => this.#stop(ip, reason),
       },
     });
+    this.#start = instance.exports.start as (ip: number, r1: number, r2: number) => void;
     this.#run = instance.exports.run as (ip: number, frame: number) => void;
+  }
+
+  /** Instructions that one run may execute. */
+  get budget(): number {
+    return this.#budget;
+  }
+  set budget(instructions: number) {
+    this.#budget = instructions;
+    this.memory.writeU64(layout.CONTROL_LIMIT, BigInt(instructions) * BigInt(layout.RECORD_BYTES));
   }
 
   // Maps.
@@ -249,7 +260,11 @@ export class Machine {
    * @returns r0, unsigned
    */
   runRaw(program: Program, bytes: Uint8Array): bigint {
-    const address = this.memory.allocate(bytes.length);
+    if (bytes.length > this.#rawCapacity) {
+      this.#rawAddress = this.memory.allocate(bytes.length);
+      this.#rawCapacity = bytes.length;
+    }
+    const address = this.#rawAddress;
     this.memory.u8.set(bytes, address);
     this.memory.moveRegion(this.#rawRegion, address, bytes.length);
     this.context = undefined;
@@ -258,7 +273,6 @@ export class Machine {
     } finally {
       bytes.set(this.memory.u8.subarray(address, address + bytes.length));
       this.memory.moveRegion(this.#rawRegion, 0, 0);
-      this.memory.release(address, bytes.length);
     }
     return this.result;
   }
@@ -288,25 +302,13 @@ export class Machine {
   #execute(program: Program, r1: number, r2: number): void {
     if (this.#depth > 0)
       throw new VmError('VM_PROGRAM', 'a helper cannot run another program in the same machine');
-    const { i32, u8 } = this.memory;
-    i32.fill(0, R, R + 22);
-    i32[R + 2] = r1;
-    i32[R + 4] = r2;
-    i32[R + 20] = layout.STACK_TOP;
-    this.memory.view.setBigInt64(
-      layout.CONTROL_BUDGET,
-      BigInt(this.budget) * BigInt(layout.RECORD_BYTES),
-      true,
-    );
-    i32[layout.CONTROL_MAY_GOTO >> 2] = MAY_GOTO_ITERATIONS;
-    u8.fill(0, layout.STACK_TOP - layout.STACK_BYTES_PER_FRAME, layout.STACK_TOP);
     // Loads through null kernel pointers give 0 there; null pointers to other things no verified program follows.
     const nullBytes = program.followsKernelPointers ? layout.NULL_PAGE_BYTES : 0;
     if (this.#nullPage.length !== nullBytes) this.memory.moveRegion(this.#nullPage, 0, nullBytes);
     this.tailCalls = 0;
     this.#depth = 1;
     try {
-      this.#run(program.start, layout.FRAMES);
+      this.#start(program.start, r1, r2);
     } catch (error) {
       this.#setStackDepth(1);
       // Deep recursion of callbacks exhausts the host's stack before anything of ours.

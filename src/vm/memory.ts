@@ -120,14 +120,21 @@ export class LinearMemory {
   moveRegion(region: Region, start: number, length: number): void {
     region.start = start;
     region.length = length;
+    const { i32 } = this;
     const at = region.entry >> 2;
-    this.i32[at] = start;
-    this.i32[at + 1] = 0;
-    for (let step = 0; step < 4; step++) {
-      const places = Math.max(0, length - (1 << step) + 1);
-      this.i32[at + layout.REGION_READ / 4 + step] = places;
-      this.i32[at + layout.REGION_WRITE / 4 + step] = region.writable ? places : 0;
-    }
+    i32[at] = start;
+    i32[at + 1] = 0;
+    this.#setPlaces(at + layout.REGION_READ / 4, length);
+    this.#setPlaces(at + layout.REGION_WRITE / 4, region.writable ? length : 0);
+  }
+
+  /** How many places accesses of 1, 2, 4 and 8 bytes have in so many bytes. */
+  #setPlaces(at: number, length: number): void {
+    const { i32 } = this;
+    i32[at] = length;
+    i32[at + 1] = length < 2 ? 0 : length - 1;
+    i32[at + 2] = length < 4 ? 0 : length - 3;
+    i32[at + 3] = length < 8 ? 0 : length - 7;
   }
 
   removeRegion(region: Region): void {
