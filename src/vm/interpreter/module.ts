@@ -27,13 +27,13 @@ export function interpreterModule(): WasmModule {
 export function buildInterpreter(): Uint8Array {
   const module = new ModuleBuilder(MAX_PAGES);
   const imports = {
-    region: module.import('region', [I32, I32, I32, I32], [I32]),
-    call: module.import('call', [I32], [I32]),
-    target: module.import('target', [I32, I32, I32], [I32]),
-    packet: module.import('packet', [I32, I32, I32], [I32]),
-    stop: module.import('stop', [I32, I32], []),
+    region: module.importFunction('region', [I32, I32, I32, I32], [I32]),
+    call: module.importFunction('call', [I32], [I32]),
+    target: module.importFunction('target', [I32, I32, I32], [I32]),
+    packet: module.importFunction('packet', [I32, I32, I32], [I32]),
+    stop: module.importFunction('stop', [I32, I32], []),
   };
-  const body = module.function('run', [I32, I32], []);
+  const body = module.exportFunction('run', [I32, I32], []);
   const runIndex = Object.keys(imports).length;
   const ip = 0;
   const base = 1;
@@ -82,7 +82,7 @@ export function buildInterpreter(): Uint8Array {
 
 /** `start(ip, r1, r2)`: a fresh run. Registers, stack and counters are set here, where that takes a few nanoseconds. */
 function buildStart(module: ModuleBuilder, runIndex: number): void {
-  const body = module.function('start', [I32, I32, I32], []);
+  const body = module.exportFunction('start', [I32, I32, I32], []);
   const [ip, r1, r2] = [0, 1, 2];
   for (let register = 0; register < 10; register++) {
     body.i32(layout.REGISTERS + register * 8);

@@ -253,14 +253,14 @@ export class ModuleBuilder {
     this.#memoryMaximum = memoryMaximum;
   }
 
-  /** Declares an imported function; all imports come before the first `function`. @returns its index */
-  import(name: string, params: readonly ValueType[], results: readonly ValueType[]): number {
+  /** Declares an imported function; all imports come before the first `exportFunction`. @returns its index */
+  importFunction(name: string, params: readonly ValueType[], results: readonly ValueType[]): number {
     this.#imports.push({ name, type: this.#type({ params, results }) });
     return this.#imports.length - 1;
   }
 
   /** Declares and exports a function. @returns its body, to be filled before `encode` */
-  function(name: string, params: readonly ValueType[], results: readonly ValueType[]): FunctionBody {
+  exportFunction(name: string, params: readonly ValueType[], results: readonly ValueType[]): FunctionBody {
     const signature = { params, results };
     const body = new FunctionBody(signature);
     this.#functions.push({ name, type: this.#type(signature), body });
