@@ -6,15 +6,24 @@
  * table has the members that programs of this project and its helpers use; offsets are this machine's own.
  */
 
-/** A structure: bytes, and `[offset, bytes]` by member path. */
+import type { Btf } from '../btf/index.ts';
+
+/** A structure: its bytes, and where its members lie. Paths step into embedded structures by dots. */
 export interface StructLayout {
   readonly size: number;
-  readonly members: Readonly<Record<string, readonly [offset: number, bytes: number]>>;
+  member(path: string): readonly [offset: number, bytes: number] | undefined;
 }
 
 export interface KernelLayout {
   /** `undefined` for a structure that is not known. */
   struct(name: string): StructLayout | undefined;
+}
+
+function table(
+  size: number,
+  members: Readonly<Record<string, readonly [offset: number, bytes: number]>>,
+): StructLayout {
+  return { size, member: (path) => (Object.hasOwn(members, path) ? members[path] : undefined) };
 }
 
 /** Lays members out one after the other, each at a multiple of its size. */
@@ -27,14 +36,19 @@ function pack(members: Readonly<Record<string, number>>): StructLayout {
     places[name] = [at, bytes];
     at += bytes;
   }
-  return { size: (at + 7) & ~7, members: places };
+  return table((at + 7) & ~7, places);
 }
 
 const STRUCTS: Readonly<Record<string, StructLayout>> = {
-  nf_hook_state: {
-    size: 48,
-    members: { hook: [0, 1], pf: [1, 1], in: [8, 8], out: [16, 8], sk: [24, 8], net: [32, 8], okfn: [40, 8] },
-  },
+  nf_hook_state: table(48, {
+    hook: [0, 1],
+    pf: [1, 1],
+    in: [8, 8],
+    out: [16, 8],
+    sk: [24, 8],
+    net: [32, 8],
+    okfn: [40, 8],
+  }),
   sk_buff: pack({
     dev: 8,
     sk: 8,
@@ -93,6 +107,23 @@ const STRUCTS: Readonly<Record<string, StructLayout>> = {
 export const DEFAULT_LAYOUT: KernelLayout = {
   struct: (name) => (Object.hasOwn(STRUCTS, name) ? STRUCTS[name] : undefined),
 };
+
+/** The layout of a real kernel, by its BTF: bytecode that was linked for that kernel then runs here as it is. */
+export function btfLayout(btf: Btf): KernelLayout {
+  return {
+    struct(name) {
+      const size = btf.structSize(name);
+      if (size === undefined) return undefined;
+      return {
+        size,
+        member(path) {
+          const place = btf.member(name, path);
+          return place === undefined || place.bits !== 0 ? undefined : [place.byteOffset, place.size];
+        },
+      };
+    },
+  };
+}
 
 /** Names that have a BTF id here: position in this list + 1. */
 export const STRUCT_NAMES: readonly string[] = Object.keys(STRUCTS);

@@ -50,7 +50,7 @@ export class KernelObject {
   }
 
   #place(member: string): readonly [number, number] {
-    const place = this.#layout.members[member];
+    const place = this.#layout.member(member);
     if (place === undefined) {
       throw new VmError(
         'VM_CONTEXT',

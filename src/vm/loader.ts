@@ -82,7 +82,7 @@ function linked(
         kfunc: (name) => idOf(scope.kfuncNames, name),
         type: (name) => idOf(STRUCT_NAMES, name),
         variable: () => undefined,
-        field: (struct, member) => scope.layout.struct(struct)?.members[member]?.[0],
+        field: (struct, member) => scope.layout.struct(struct)?.member(member)?.[0],
       });
     } else {
       slots = [...program];

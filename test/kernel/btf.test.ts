@@ -3,6 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Btf, readBtf } from '../../src/btf/index.ts';
+import { Assembler, R0, R1 } from '../../src/isa/index.ts';
+import { btfLayout, Machine, NetfilterContext } from '../../src/vm/index.ts';
 
 const VMLINUX = '/sys/kernel/btf/vmlinux';
 
@@ -65,5 +67,16 @@ describe.skipIf(types === undefined)("the running kernel's BTF, as bpftool reads
     for (const { name, val } of enumeration.values!) expect(btf.enumerator(name)).toBe(BigInt(val));
     expect(btf.member('nf_hook_state', 'net')?.byteOffset).toBe(32);
     expect(btf.member('net_device', 'nd_net.net')).toBeDefined();
+  });
+
+  test("the virtual machine can take this kernel's layout", () => {
+    const machine = new Machine({ layout: btfLayout(btf) });
+    const asm = new Assembler();
+    asm.load('u64', R1, R1, 8).loadField('u32', R0, R1, 'sk_buff', 'mark').exit();
+    const program = machine.load(asm.finish(), { type: 'BPF_PROG_TYPE_NETFILTER' });
+    const context = new NetfilterContext(machine, machine.createPacket().set(new Uint8Array(20)));
+    context.skb.set('mark', 4711);
+    expect(program.run(context)).toBe(4711);
+    expect(program.instructions[1]!.off).toBe(btf.member('sk_buff', 'mark')!.byteOffset);
   });
 });

@@ -16,6 +16,7 @@ import {
 import { NetfilterContext, SkbContext, SkLookupContext, XdpContext } from '../context.ts';
 import type { Environment } from '../environment.ts';
 import { Machine } from '../machine.ts';
+import type { ArenaMap } from '../maps/arena.ts';
 import { indexKey } from '../maps/map.ts';
 import type { ObjectMap } from '../maps/object-map.ts';
 import type { RingBufferMap } from '../maps/ring-buffer.ts';
@@ -235,6 +236,37 @@ describe('netfilter', () => {
     const device = machine.kernel.create('net_device', { ifindex: 2, 'nd_net.net': net });
     const context = new XdpContext(machine, machine.createPacket().set(frame())).setDevice(device);
     expect([program.run(context), context.ingressIfindex]).toEqual([99, 2]);
+  });
+});
+
+describe('arena', () => {
+  test('programs and host share the pages; pointers go through the casts', () => {
+    const machine = new Machine();
+    const arena = machine.createMap({
+      name: 'tables',
+      type: 'BPF_MAP_TYPE_ARENA',
+      keySize: 0,
+      valueSize: 0,
+      maxEntries: 2,
+    }) as ArenaMap;
+    arena.bytes.set([7], 4096);
+    const program = new Assembler();
+    const out = program.label();
+    program.loadArena(R1, 'tables', 4096).castToKernel(R2, R1).load('u8', R0, R2, 0);
+    program
+      .store('u32', R2, 4, 0x01020304)
+      .castToUser(R3, R2)
+      .jump('==', R3, R1, out)
+      .mov(R0, 0)
+      .place(out)
+      .exit();
+    expect(machine.runRaw(machine.load(program.finish()), new Uint8Array())).toBe(7n);
+    expect([...arena.bytes.subarray(4100, 4104)]).toEqual([4, 3, 2, 1]);
+    const beyond = new Assembler();
+    beyond.loadArena(R1, 'tables', 8192).castToKernel(R2, R1).load('u8', R0, R2, 0).exit();
+    expect(() => machine.runRaw(machine.load(beyond.finish()), new Uint8Array())).toThrow(
+      expect.objectContaining({ code: 'VM_ACCESS' }),
+    );
   });
 });
 
