@@ -232,14 +232,16 @@ export class BaseOptions {
 
   /** One base match for each pair of source and destination address; none after an error. */
   addressCombinations(): BaseMatch[] {
-    const sources = this.addresses(this.source);
+    const combinations: BaseMatch[] = [];
     const destinations = this.addresses(this.destination);
-    return sources.flatMap((source) =>
-      destinations.map((destination) => ({
-        ...(source === undefined ? {} : { source }),
-        ...(destination === undefined ? {} : { destination }),
-        ...this.match,
-      })),
-    );
+    for (const source of this.addresses(this.source)) {
+      for (const destination of destinations) {
+        const base: BaseMatch = {};
+        if (source !== undefined) base.source = source;
+        if (destination !== undefined) base.destination = destination;
+        combinations.push(Object.assign(base, this.match));
+      }
+    }
+    return combinations;
   }
 }

@@ -1,5 +1,6 @@
 /** What one line or one call of iptables asks for. */
 import type { Counters, Rule, TableName } from './model.ts';
+import type { Place } from './report.ts';
 
 /** Commands that carry a rule; `rules` has one entry for each combination of addresses given. */
 export type RuleCommand =
@@ -34,6 +35,8 @@ export type Command = RuleCommand | ChainCommand;
 /** A command with the options that are about neither rule nor chain. */
 export interface CommandLine {
   readonly command: Command;
+  /** The chain's word, or the command's where there is none: where to show what cannot be done. */
+  readonly place: Place;
   readonly table: TableName;
   readonly listing: {
     readonly numeric: boolean;

@@ -74,6 +74,7 @@ export class CommandLineParser {
     if (command === undefined || this.reporter.errors > errorsBefore) return undefined;
     return {
       command,
+      place: this.selection.selected!.chainPlace,
       table: this.general.table,
       listing: this.general.listing(this.selection.zero),
       waitSec: this.general.waitSec,
@@ -350,13 +351,12 @@ export class CommandLineParser {
     if (combinations.length === 0) return undefined;
     const span = this.reporter.span(this.reporter.wholeLine());
     const matches = this.loaded.matchUses();
-    const rules: Rule[] = combinations.map((base) => ({
-      base,
-      matches,
-      ...(target === undefined ? {} : { target }),
-      counters: this.base.freshCounters(),
-      span,
-    }));
+    const rules = combinations.map((base): Rule => {
+      const counters = this.base.freshCounters();
+      return target === undefined
+        ? { base, matches, counters, span }
+        : { base, matches, target, counters, span };
+    });
     switch (command.key) {
       case 'append':
       case 'check':

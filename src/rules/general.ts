@@ -19,7 +19,7 @@ export class GeneralOptions {
   private readonly context: CommandContext;
   private readonly cursor: WordCursor;
   /** Options that stand once, by the word that gave them. */
-  private readonly given = new Map<BaseOptionKey, Word>();
+  private given: Map<BaseOptionKey, Word> | undefined;
 
   constructor(context: CommandContext, cursor: WordCursor) {
     this.context = context;
@@ -37,6 +37,7 @@ export class GeneralOptions {
       case 'numeric':
       case 'exact':
       case 'line-numbers':
+        this.given ??= new Map();
         this.given.set(key, word);
         return true;
       case 'verbose':
@@ -108,7 +109,7 @@ export class GeneralOptions {
 
   /** Reports listing options beside a command that lists nothing. */
   checkAgainst(command: BaseOptionKey): void {
-    if (command === 'list') return;
+    if (command === 'list' || this.given === undefined) return;
     for (const word of this.given.values())
       this.context.reporter.error(
         'ILLEGAL_OPTION',
@@ -119,9 +120,9 @@ export class GeneralOptions {
 
   listing(zero: boolean): CommandLine['listing'] {
     return {
-      numeric: this.given.has('numeric'),
-      exact: this.given.has('exact'),
-      lineNumbers: this.given.has('line-numbers'),
+      numeric: this.given?.has('numeric') ?? false,
+      exact: this.given?.has('exact') ?? false,
+      lineNumbers: this.given?.has('line-numbers') ?? false,
       verbose: this.verbose,
       zero,
     };

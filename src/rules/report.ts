@@ -9,6 +9,10 @@ export interface Place {
   readonly length: number;
 }
 
+function isBlank(code: number): boolean {
+  return code === 32 || code === 9;
+}
+
 export class Reporter {
   readonly diagnostics: Diagnostic[] = [];
   readonly file: string;
@@ -28,8 +32,12 @@ export class Reporter {
 
   /** The whole line without its leading blanks. */
   wholeLine(): Place {
-    const lead = this.sourceLine.length - this.sourceLine.trimStart().length;
-    return { column: lead + 1, length: Math.max(1, this.sourceLine.trim().length) };
+    const line = this.sourceLine;
+    let start = 0;
+    let end = line.length;
+    while (start < end && isBlank(line.charCodeAt(start))) start++;
+    while (end > start && isBlank(line.charCodeAt(end - 1))) end--;
+    return { column: start + 1, length: Math.max(1, end - start) };
   }
 
   error(code: DiagnosticCode, message: string, place: Place, hint?: string): void {

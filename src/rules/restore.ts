@@ -51,6 +51,8 @@ class RestoreReader {
   private carriageReturnSeen = false;
   /** Lines read so far. */
   private lines = 0;
+  /** The text by lines, once a finding about an earlier line needs one. */
+  private allLines: readonly string[] | undefined;
 
   constructor(text: string, options: ParseOptions) {
     this.text = text;
@@ -205,7 +207,8 @@ class RestoreReader {
   }
 
   private sourceLineOf(line: number): string {
-    return (this.text.split('\n', line)[line - 1] ?? '').replace(/\r$/, '');
+    this.allLines ??= this.text.split('\n');
+    return (this.allLines[line - 1] ?? '').replace(/\r$/, '');
   }
 
   /** ":chain policy [packets:bytes]". */
@@ -275,19 +278,15 @@ class RestoreReader {
     }
     const errors = reporter.errors;
     const parsed = parseCommand(words, this.context, counters);
-    const place = words[0] ?? reporter.wholeLine();
-    if (parsed !== undefined) builder.apply(parsed.command, this.placeOf(words) ?? place);
-    else if (reporter.errors > errors) builder.markDamaged(this.placeOf(words)?.text ?? '');
-  }
-
-  /** The chain's name in "-A CHAIN" and its like, where faults of the command are shown. */
-  private placeOf(words: readonly Word[]): Word | undefined {
-    const index = words.findIndex(
-      (word) => /^-[ADICRNFXPZEL]$/.test(word.text) || COMMAND_WORD.test(word.text),
-    );
-    return index < 0 ? undefined : (words[index + 1] ?? words[index]);
+    if (parsed !== undefined) builder.apply(parsed.command, parsed.place);
+    else if (reporter.errors > errors) builder.markDamaged(chainNamed(words));
   }
 }
 
-const COMMAND_WORD =
-  /^--(append|delete|insert|check|replace|new-chain|flush|delete-chain|policy|zero|rename-chain)/;
+const COMMAND_WORD = /^(-[ADICRF]|--(append|delete|insert|check|replace|flush))$/;
+
+/** The chain that a line with errors was meant for: the word after "-A" and its like, or "". */
+function chainNamed(words: readonly Word[]): string {
+  const index = words.findIndex((word) => COMMAND_WORD.test(word.text));
+  return index < 0 ? '' : (words[index + 1]?.text ?? '');
+}

@@ -40,6 +40,8 @@ export interface SelectedCommand {
   readonly key: BaseOptionKey;
   /** The option itself. */
   readonly place: Place;
+  /** The chain's word, or the option where there is none. */
+  readonly chainPlace: Place;
   readonly chain: string | undefined;
   readonly number: number | undefined;
   readonly second: string | undefined;
@@ -86,7 +88,7 @@ export class CommandSelection {
         chain,
       );
     if (this.zero && key === 'zero') return;
-    this.selected = { key, place: word, chain: chain?.text, number, second };
+    this.selected = { key, place: word, chainPlace: chain ?? word, chain: chain?.text, number, second };
   }
 
   /** A second command: only -Z goes with -L and -S. */

@@ -123,7 +123,7 @@ export class TableBuilder {
   apply(command: Command, place: Place): void {
     switch (command.kind) {
       case 'append':
-        this.find(command.chain, place)?.rules.push(...command.rules);
+        this.append(command.chain, command.rules, place);
         return;
       case 'insert':
       case 'replace':
@@ -166,6 +166,11 @@ export class TableBuilder {
       default:
         this.reporter.warning('WITHOUT_EFFECT', 'listing rules changes nothing when a file is read', place);
     }
+  }
+
+  private append(name: string, rules: readonly Rule[], place: Place): void {
+    const chain = this.find(name, place);
+    if (chain !== undefined) for (const rule of rules) chain.rules.push(rule);
   }
 
   private named(name: string | undefined, place: Place): Chain[] {

@@ -4,7 +4,6 @@
  */
 import {
   addressLength,
-  applyMask,
   type Family,
   formatAddressBytes,
   lengthOfMask,
@@ -14,7 +13,47 @@ import {
 import { OptionError } from '../extension.ts';
 import { parseUnsigned } from './number.ts';
 
+/** Masks by prefix length; shared by all rules that have them. */
+const masks: Record<Family, (Uint8Array | undefined)[]> = { ipv4: [], ipv6: [] };
+
+function prefixMask(family: Family, bits: number): Uint8Array {
+  const known = masks[family][bits];
+  if (known !== undefined) return known;
+  const mask = maskOfLength(family, bits);
+  masks[family][bits] = mask;
+  return mask;
+}
+
+/** Four decimal bytes, the usual form; `undefined` also for the less usual ones. */
+function parseDottedQuad(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(4);
+  let index = 0;
+  let digits = 0;
+  let value = 0;
+  for (let position = 0; position <= text.length; position++) {
+    const code = position === text.length ? DOT : text.charCodeAt(position);
+    if (code === DOT) {
+      if (digits === 0 || index === 4) return undefined;
+      bytes[index++] = value;
+      digits = 0;
+      value = 0;
+      continue;
+    }
+    // A leading zero would mean octal.
+    if (code < ZERO || code > ZERO + 9 || (digits > 0 && value === 0)) return undefined;
+    value = value * 10 + code - ZERO;
+    digits++;
+    if (value > 255) return undefined;
+  }
+  return index === 4 ? bytes : undefined;
+}
+
+const DOT = 46;
+const ZERO = 48;
+
 function parseIpv4Number(text: string, complete: boolean): Uint8Array | undefined {
+  const usual = parseDottedQuad(text);
+  if (usual !== undefined) return usual;
   const parts = text.split('.');
   if (parts.length > 4 || (complete && parts.length !== 4)) return undefined;
   const bytes = new Uint8Array(4);
@@ -47,7 +86,7 @@ export function parseMask(text: string, family: Family): Uint8Array | undefined 
         : undefined;
   if (written !== undefined) return written;
   const bits = parseUnsigned(text, 0, length * 8);
-  return bits === undefined ? undefined : maskOfLength(family, bits);
+  return bits === undefined ? undefined : prefixMask(family, bits);
 }
 
 /** The reason why a word is not an address of the family, with what to do instead. */
@@ -73,16 +112,17 @@ export function parseMaskedAddress(
   const length = addressLength(family);
   const slash = text.lastIndexOf('/');
   const host = slash < 0 ? text : text.slice(0, slash);
-  const mask = slash < 0 ? maskOfLength(family, length * 8) : parseMask(text.slice(slash + 1), family);
+  const mask = slash < 0 ? prefixMask(family, length * 8) : parseMask(text.slice(slash + 1), family);
   if (mask === undefined)
     throw new OptionError(`"${text.slice(slash + 1)}" is not a mask`, {
       hint: `a prefix length from 0 to ${length * 8}, or a mask such as ${family === 'ipv4' ? '255.255.0.0' : 'ffff:ffff::'}`,
     });
   // Under an empty mask the name does not matter ("any/0").
-  if (mask.every((byte) => byte === 0)) return { address: new Uint8Array(length), mask };
+  if (mask[0] === 0 && mask.every((byte) => byte === 0)) return { address: new Uint8Array(length), mask };
   const address = parseHost(host, family);
   if (address === undefined) throw addressError(host, family);
-  return { address: applyMask(address, mask), mask };
+  for (let index = 0; index < length; index++) address[index]! &= mask[index]!;
+  return { address, mask };
 }
 
 /** `address[/mask][,…]`: each as {@link parseMaskedAddress}. @throws {OptionError} */

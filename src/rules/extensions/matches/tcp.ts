@@ -1,5 +1,6 @@
 /** `-m tcp`: net/netfilter/xt_tcpudp.c tcp_mt; options of iptables-extensions(8). */
 import type { Predicate } from '../../../ir/index.ts';
+import { ALL_PORTS } from '../../../net/index.ts';
 import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import {
   defineMatch,
@@ -12,15 +13,7 @@ import { Protocol } from '../../names/protocols.ts';
 import { didYouMean } from '../../suggestion.ts';
 import { parseUnsigned } from '../../text/number.ts';
 import { fieldIs, hasBytes } from '../header.ts';
-import {
-  allPorts,
-  explainPorts,
-  lowerPorts,
-  type PortState,
-  portOptions,
-  portsMatch,
-  printPorts,
-} from '../ports.ts';
+import { explainPorts, lowerPorts, type PortState, portOptions, portsMatch, printPorts } from '../ports.ts';
 
 interface TcpState extends PortState {
   flagMask: number;
@@ -158,7 +151,10 @@ export const tcp: MatchExtension = defineMatch<TcpState>({
     },
   ],
   initial: () => ({
-    ...allPorts(),
+    source: ALL_PORTS,
+    sourceNegated: false,
+    destination: ALL_PORTS,
+    destinationNegated: false,
     flagMask: 0,
     flagValue: 0,
     flagsNegated: false,
