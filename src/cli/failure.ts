@@ -1,6 +1,7 @@
 import { type Diagnostic, formatDiagnostic, RulesetError } from '../rules/index.ts';
 import type { CliEnvironment } from './environment.ts';
 import { ExitCode } from './exit.ts';
+import { RefusedError } from './rulesets.ts';
 
 interface CodedError {
   readonly code: string;
@@ -53,12 +54,16 @@ export async function reportFailure(
   // A reader that closed the pipe early (head, less) is no failure of ours.
   if (isCoded(error) && error.code === 'EPIPE') return ExitCode.OK;
   const json = words.includes('--json') || words.includes('-j');
-  if (error instanceof RulesetError) {
+  if (error instanceof RulesetError || error instanceof RefusedError) {
     for (const diagnostic of error.diagnostics) {
       if (json) await writeJson(environment, diagnosticJson(diagnostic));
       else await environment.stderr.write(`${formatDiagnostic(diagnostic)}\n`);
     }
-    return ExitCode.FINDING;
+    if (error instanceof RulesetError) return ExitCode.FINDING;
+    if (!json)
+      await environment.stderr.write(`hint: ${error.hint}
+`);
+    return ExitCode.UNSUPPORTED;
   }
   if (isCoded(error)) {
     const system = SYSTEM_ERROR.test(error.code);

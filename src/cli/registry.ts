@@ -29,6 +29,24 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/run.ts')).run,
   },
   {
+    name: 'compile',
+    group: 'Programs',
+    summary: 'turn rules into eBPF and print the programs',
+    load: async () => (await import('./commands/compile.ts')).compile,
+  },
+  {
+    name: 'vm run',
+    group: 'Programs',
+    summary: 'run eBPF bytecode on bytes and print r0',
+    load: async () => (await import('./commands/vm/run.ts')).vmRun,
+  },
+  {
+    name: 'doctor',
+    group: 'This machine',
+    summary: 'what this kernel and these privileges allow, and the way out where they do not',
+    load: async () => (await import('./commands/doctor.ts')).doctor,
+  },
+  {
     name: 'demo',
     group: 'This machine',
     summary: 'show the main job on the shipped rules and capture',

@@ -1,5 +1,13 @@
+import { CompileError } from '../compile/index.ts';
 import type { Family } from '../net/index.ts';
-import { type Diagnostic, type ParseResult, parseRuleset, RulesetError } from '../rules/index.ts';
+import {
+  type Diagnostic,
+  type ParseResult,
+  parseRuleset,
+  RulesetError,
+  type Span,
+  UnsupportedRulesError,
+} from '../rules/index.ts';
 import { type CommandArgument, type CommandOption, type Invocation, UsageError } from './command.ts';
 import { type CliEnvironment, readInput } from './environment.ts';
 
@@ -31,6 +39,8 @@ export const RULE_FILE_ARGUMENT: CommandArgument = {
 /** A file of rules, read. */
 export interface RuleFile extends ParseResult {
   readonly file: string;
+  /** What spans call it. */
+  readonly name: string;
   readonly text: string;
 }
 
@@ -52,7 +62,8 @@ export async function readRuleFiles(
   for (const [file, family] of named) {
     const text = new TextDecoder('utf-8').decode(await readInput(file, environment));
     const options = family === undefined ? {} : { family };
-    files.push({ file, text, ...parseRuleset(text, { file: file === '-' ? '<stdin>' : file, ...options }) });
+    const name = file === '-' ? '<stdin>' : file;
+    files.push({ file, name, text, ...parseRuleset(text, { file: name, ...options }) });
   }
   return files;
 }
@@ -63,4 +74,57 @@ export function requireSound(files: readonly RuleFile[], more: readonly Diagnost
     ({ severity }) => severity === 'error',
   );
   if (errors.length > 0) throw new RulesetError(errors);
+}
+
+/** Rules that are sound but that the chosen engine or hook cannot run; exit code 3, every rule with its place. */
+export class RefusedError extends Error {
+  readonly code = 'COMPILE_REFUSED';
+  readonly hint: string;
+  readonly diagnostics: readonly Diagnostic[];
+  constructor(diagnostics: readonly Diagnostic[], hint: string) {
+    super(diagnostics[0]?.message ?? 'refused');
+    this.name = 'RefusedError';
+    this.diagnostics = diagnostics;
+    this.hint = hint;
+  }
+}
+
+/** Runs `work`; what it refuses of the files' rules is told with line and caret. @throws {RefusedError} */
+export function refusing<T>(files: readonly RuleFile[], work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof CompileError) {
+      const found = error.refusals.map(({ code, span, what, reason, hooks, table, chain, rule }) =>
+        located(files, span, {
+          code,
+          message: `${what}: ${reason} (${table} ${chain}${rule > 0 ? ` rule ${rule}` : ''})`,
+          ...(hooks.length === 0 ? {} : { hint: `could run at ${hooks.join(', ')}` }),
+        }),
+      );
+      throw new RefusedError(found, error.hint);
+    }
+    if (error instanceof UnsupportedRulesError) {
+      const found = error.rules.map(({ what, span, table, chain, number }) =>
+        located(files, span, {
+          code: 'UNSUPPORTED',
+          message: `${what} cannot be run (${table} ${chain} rule ${number})`,
+        }),
+      );
+      throw new RefusedError(found, error.hint);
+    }
+    throw error;
+  }
+}
+
+/** A finding with its source line. */
+export function located(
+  files: readonly RuleFile[],
+  span: Span | undefined,
+  finding: { readonly code: string; readonly message: string; readonly hint?: string },
+): Diagnostic {
+  const place = span ?? { file: files[0]?.file ?? '', line: 1, column: 1, length: 1 };
+  const file = files.find((one) => one.name === place.file);
+  const sourceLine = file?.text.split('\n', place.line)[place.line - 1] ?? '';
+  return { ...finding, severity: 'error', span: place, sourceLine };
 }

@@ -3,18 +3,17 @@ import type { Command } from '../command.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { ExitCode } from '../exit.ts';
 import { diagnosticJson } from '../failure.ts';
-import { RULE_FILE_ARGUMENT, RULE_FILES, type RuleFile, readRuleFiles } from '../rulesets.ts';
+import { located, RULE_FILE_ARGUMENT, RULE_FILES, type RuleFile, readRuleFiles } from '../rulesets.ts';
 
 /** Rules that can be read and printed, but that nothing here could run. */
-function unsupportedFindings(file: RuleFile, text: readonly string[]): Diagnostic[] {
-  return unsupportedRules(file.ruleset).map(({ what, span, table, chain, number }) => ({
-    code: 'UNSUPPORTED',
-    severity: 'error',
-    message: `${what} cannot be run (${table} ${chain} rule ${number})`,
-    span,
-    sourceLine: text[span.line - 1] ?? '',
-    hint: 'docs/reference/iptables.md says what can be run, and where',
-  }));
+function unsupportedFindings(file: RuleFile): Diagnostic[] {
+  return unsupportedRules(file.ruleset).map(({ what, span, table, chain, number }) =>
+    located([file], span, {
+      code: 'UNSUPPORTED',
+      message: `${what} cannot be run (${table} ${chain} rule ${number})`,
+      hint: 'docs/reference/iptables.md says what can be run, and where',
+    }),
+  );
 }
 
 function totals(ruleset: Ruleset): { tables: number; chains: number; rules: number } {
@@ -73,7 +72,7 @@ export const check: Command = {
   async run(invocation, environment) {
     let wrong = false;
     for (const file of await readRuleFiles(invocation, environment)) {
-      const findings = [...file.diagnostics, ...unsupportedFindings(file, file.text.split('\n'))].sort(
+      const findings = [...file.diagnostics, ...unsupportedFindings(file)].sort(
         (a, b) => a.span.line - b.span.line || a.span.column - b.span.column,
       );
       await report(file, findings, invocation.flag('json'), environment);

@@ -18,7 +18,7 @@ import { reportFailure } from '../failure.ts';
 import { countersJson, countersText } from '../output/counters.ts';
 import { explanationJson, explanationText } from '../output/explanation.ts';
 import { packetLine } from '../output/packet.ts';
-import { RULE_FILES, readRuleFiles, requireSound } from '../rulesets.ts';
+import { RULE_FILES, readRuleFiles, refusing, requireSound } from '../rulesets.ts';
 
 const ENGINES = ['evaluate'] as const;
 
@@ -199,7 +199,7 @@ export const run: Command = {
       verifyChecksums: invocation.flag('verify-checksums'),
       random32: seededRandom(invocation.number('seed', { min: 0, max: 0xffff_ffff }) ?? 1),
     };
-    const engine = new EvaluationEngine(options);
+    const engine = refusing(files, () => new EvaluationEngine(options));
     let broken: CaptureError | undefined;
     try {
       const chunks = capture === '-' ? environment.stdin : createReadStream(capture);
