@@ -1,4 +1,5 @@
 /** Rules to eBPF: plain data out, the same for the same input, no kernel needed. */
+export * from './actionchain.ts';
 export * from './actions/handed.ts';
 export * from './actions/log.ts';
 export * from './annotate.ts';
