@@ -111,7 +111,7 @@ describe('errors of one rule', () => {
     ['-F nowhere', 'UNKNOWN_CHAIN 2 nowhere'],
     ['-Z INPUT 3', 'NO_SUCH_RULE 2 INPUT'],
     ['-L', 'WITHOUT_EFFECT 2 -L'],
-    ['-S INPUT', 'WITHOUT_EFFECT 2 -S'],
+    ['-S INPUT', 'WITHOUT_EFFECT 2 INPUT'],
     [':x', 'POLICY 2 x'],
     [':', 'CHAIN_NAME 2 :'],
     [':INPUT FOO [0:0]', 'POLICY 2 FOO'],

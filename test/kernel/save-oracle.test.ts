@@ -44,7 +44,7 @@ describe.skipIf(iptablesMissing !== undefined)(
           );
           if (real.accepted) expect(printRuleset(ruleset).split('\n')).toEqual(real.saved.split('\n'));
         }),
-        { numRuns: 300 * SOAK },
+        { numRuns: 200 * SOAK },
       );
     });
 
@@ -64,7 +64,7 @@ describe.skipIf(iptablesMissing !== undefined)(
             );
           }
         }),
-        { numRuns: 150 * SOAK },
+        { numRuns: 100 * SOAK },
       );
     });
   },

@@ -53,7 +53,7 @@ describe('round trip', () => {
         expect(printRuleset(second)).toBe(printed);
         return true;
       }),
-      { numRuns: 1500 * SOAK },
+      { numRuns: 600 * SOAK },
     );
   });
 
@@ -64,7 +64,7 @@ describe('round trip', () => {
         const second = parsed(printRuleset(first), family);
         expect(meanings(second)).toEqual(meanings(first));
       }),
-      { numRuns: 1500 * SOAK },
+      { numRuns: 600 * SOAK },
     );
   });
 
@@ -150,7 +150,7 @@ describe('broken input', () => {
             }
           },
         ),
-        { numRuns: 400 * SOAK },
+        { numRuns: 250 * SOAK },
       );
     },
   );
@@ -161,7 +161,7 @@ describe('broken input', () => {
         parseRuleset(text, { file: 'rules' });
         parseRuleset(`*filter\n${text}\nCOMMIT\n`, { file: 'rules', family: 'ipv4' });
       }),
-      { numRuns: 2000 * SOAK },
+      { numRuns: 1000 * SOAK },
     );
   });
 });
