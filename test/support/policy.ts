@@ -53,6 +53,7 @@ export class LoadedPolicy {
     extra: Partial<Surroundings> = {},
     role: FlightRole = 'only',
     places?: readonly number[],
+    room = 1,
   ) {
     this.policy = policy;
     const surroundings = (entries: ReadonlyMap<number, number>): Surroundings => ({
@@ -67,7 +68,7 @@ export class LoadedPolicy {
     nextAddress += 1n;
     this.arena = Arena.create({
       name: 'slc_test_arena',
-      pages: Math.ceil((GENERATIONS_OFFSET + probe.size) / PAGE),
+      pages: Math.ceil((GENERATIONS_OFFSET + probe.size * room) / PAGE),
       address: nextAddress * GIB4,
     });
     try {
@@ -97,6 +98,11 @@ export class LoadedPolicy {
       this.close();
       throw error;
     }
+  }
+
+  /** Bytes of the generation's extent; there is room for `room` of them. */
+  get size(): number {
+    return this.#image.size;
   }
 
   get view(): DataView {
