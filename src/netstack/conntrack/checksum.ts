@@ -19,6 +19,8 @@ export function checksumIsRight(located: Located, coverage?: number): boolean {
   const [source, destination, addressBytes] = family === 'ipv4' ? [12, 16, 4] : [8, 24, 16];
   const plain = family === 'ipv4' && protocol === IpProtocol.ICMP;
   const length = bytes.length - offset;
-  const pseudo = plain ? 0 : pseudoHeaderSum(bytes, source, destination, addressBytes, protocol, length);
+  // The kernel verifies UDP-Lite as if its number were UDP's, so a right UDP-Lite checksum is wrong to it.
+  const number = protocol === IpProtocol.UDPLITE ? IpProtocol.UDP : protocol;
+  const pseudo = plain ? 0 : pseudoHeaderSum(bytes, source, destination, addressBytes, number, length);
   return foldSum(addToSum(pseudo, bytes, offset, offset + (coverage ?? length))) === 0xffff;
 }

@@ -45,7 +45,7 @@ export function trackUdp(entry: Entry, settings: ConntrackSettings, table: Table
 export function trackIcmp(entry: Entry, settings: ConntrackSettings, table: TableAccess): TrackOutcome {
   const ipv4 = entry.original.family === 'ipv4';
   const requests = ipv4 ? ICMP_REQUESTS : ICMPV6_REQUESTS;
-  if (!requests.has(entry.original.icmpType)) return 'invalid';
+  if (!requests.has(entry.original.destinationPort >> 8)) return 'invalid';
   table.refresh(ipv4 ? settings.icmpTimeoutMs : settings.icmpv6TimeoutMs);
   return 'accept';
 }

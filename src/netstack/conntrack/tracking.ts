@@ -11,8 +11,6 @@ const NOWHERE: Tuple = {
   destination: new Uint8Array(4),
   sourcePort: 0,
   destinationPort: 0,
-  icmpType: 0,
-  icmpCode: 0,
 };
 
 /**

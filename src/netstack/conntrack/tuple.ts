@@ -3,8 +3,9 @@ import { IpProtocol, read16 } from '../../wire/index.ts';
 import type { Located } from './packet.ts';
 
 /**
- * One direction of a connection (struct nf_conntrack_tuple). Ports are in host order; for ICMP and ICMPv6 both
- * hold the identifier and `icmpType`/`icmpCode` say which exchange it is; for GRE the PPTP call id is the destination.
+ * One direction of a connection (struct nf_conntrack_tuple). Ports are in host order. Other protocols keep in their
+ * place what tells exchanges apart: ICMP and ICMPv6 the identifier as source and `type << 8 | code` as destination, GRE
+ * the PPTP call id as destination; the rest 0.
  */
 export interface Tuple {
   readonly family: Family;
@@ -13,8 +14,6 @@ export interface Tuple {
   readonly destination: Uint8Array;
   readonly sourcePort: number;
   readonly destinationPort: number;
-  readonly icmpType: number;
-  readonly icmpCode: number;
 }
 
 /** ICMP types that may open an exchange, with the type of the answer, and the same the other way (invmap). */
@@ -35,7 +34,7 @@ const ICMPV6_ANSWER: ReadonlyMap<number, number> = new Map([
   [140, 139],
 ]);
 
-const NO_PORTS = { sourcePort: 0, destinationPort: 0, icmpType: 0, icmpCode: 0 } as const;
+const NO_PORTS = { sourcePort: 0, destinationPort: 0 } as const;
 
 /** nf_ct_get_tuple(): `undefined` when the bytes that hold ports or identifier are not there. */
 export function tupleOf(located: Located, start = 0): Tuple | undefined {
@@ -65,26 +64,18 @@ function portsOf(
     case IpProtocol.SCTP:
       if (left < 4) return undefined;
       return {
-        ...NO_PORTS,
         sourcePort: read16(bytes, offset),
         destinationPort: read16(bytes, offset + 2),
       };
     case IpProtocol.ICMP:
-    case IpProtocol.ICMPV6: {
+    case IpProtocol.ICMPV6:
       if (left < 8) return undefined;
-      const identifier = read16(bytes, offset + 4);
-      return {
-        sourcePort: identifier,
-        destinationPort: identifier,
-        icmpType: bytes[offset]!,
-        icmpCode: bytes[offset + 1]!,
-      };
-    }
+      return { sourcePort: read16(bytes, offset + 4), destinationPort: read16(bytes, offset) };
     case IpProtocol.GRE:
       // Only version 1 (PPTP) has a call id; everything else is tracked by addresses alone.
-      if (left < 4 || (read16(bytes, offset) & 0x7) !== 1) return NO_PORTS;
-      if (left < 8 || read16(bytes, offset + 2) !== 0x880b) return undefined;
-      return { ...NO_PORTS, destinationPort: read16(bytes, offset + 6) };
+      if (left < 8 || (read16(bytes, offset) & 0x7) !== 1) return NO_PORTS;
+      if (read16(bytes, offset + 2) !== 0x880b) return undefined;
+      return { sourcePort: 0, destinationPort: read16(bytes, offset + 6) };
     default:
       return NO_PORTS;
   }
@@ -95,14 +86,15 @@ export function invert(tuple: Tuple): Tuple | undefined {
   const swapped = { ...tuple, source: tuple.destination, destination: tuple.source };
   if (tuple.protocol === IpProtocol.ICMP || tuple.protocol === IpProtocol.ICMPV6) {
     const answers = tuple.protocol === IpProtocol.ICMP ? ICMP_ANSWER : ICMPV6_ANSWER;
-    const icmpType = answers.get(tuple.icmpType);
-    return icmpType === undefined ? undefined : { ...swapped, icmpType };
+    const answer = answers.get(tuple.destinationPort >> 8);
+    if (answer === undefined) return undefined;
+    return { ...swapped, destinationPort: (answer << 8) | (tuple.destinationPort & 0xff) };
   }
   return { ...swapped, sourcePort: tuple.destinationPort, destinationPort: tuple.sourcePort };
 }
 
 /** A string that two tuples share exactly when they are equal in the same zone. */
 export function tupleKey(tuple: Tuple, zone: number): string {
-  const { protocol, source, destination, sourcePort, destinationPort, icmpType, icmpCode } = tuple;
-  return `${zone} ${protocol} ${source} ${destination} ${sourcePort} ${destinationPort} ${icmpType} ${icmpCode}`;
+  const { protocol, source, destination, sourcePort, destinationPort } = tuple;
+  return `${zone} ${protocol} ${source} ${destination} ${sourcePort} ${destinationPort}`;
 }

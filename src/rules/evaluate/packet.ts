@@ -43,7 +43,7 @@ export interface ConntrackView {
   readonly reply: ConntrackTuple;
 }
 
-/** Ports in host order; for ICMP the id stands in both. */
+/** Ports in host order; for ICMP the identifier as source and type << 8 | code as destination, as the kernel keeps them. */
 export interface ConntrackTuple {
   readonly source: Uint8Array;
   readonly destination: Uint8Array;

@@ -35,6 +35,8 @@ export interface DeviceAddress {
 export interface StaticRoute {
   readonly prefix: Prefix;
   readonly device: string;
+  /** Reached through a router, not on the link. */
+  readonly viaGateway?: boolean;
 }
 
 export interface RoutingConfig {
@@ -185,12 +187,11 @@ class Ipv6Routing implements Routing {
 
   input(_source: Uint8Array, destination: Uint8Array, inDevice: string): RouteDecision {
     if (destination[0] === 0xff) return this.#hasJoined(destination) ? LOCAL : drop('not-joined');
-    const type = this.addressType(destination);
-    if (type === RTN.LOCAL || type === RTN.ANYCAST) return LOCAL;
-    if (isLinkLocal(destination)) {
-      return this.#config.forwarding ? { kind: 'forward', outDevice: inDevice } : drop('not-forwarding');
-    }
-    const outDevice = this.output(destination);
+    if (this.#isOwn(destination)) return LOCAL;
+    if (this.#config.addresses.some(({ prefix }) => this.#isRouterAnycast(prefix, destination))) return LOCAL;
+    const outDevice = isLinkLocal(destination)
+      ? this.#onLink(destination, inDevice)
+      : this.output(destination);
     if (outDevice === undefined) return drop('no-route');
     return this.#config.forwarding ? { kind: 'forward', outDevice } : drop('not-forwarding');
   }
@@ -199,17 +200,34 @@ class Ipv6Routing implements Routing {
     return this.#routes.find(({ prefix }) => prefixContainsBytes(prefix, destination))?.device;
   }
 
+  /** xt_addrtype's look-up: a network's own address is anycast there, whoever answers to it (ipv6_anycast_destination). */
   addressType(address: Uint8Array, device?: string): number {
     if (address[0] === 0xff) return RTN.MULTICAST;
-    if (isLoopback6(address)) return RTN.LOCAL;
-    const here = this.#config.addresses.filter((own) => device === undefined || own.device === device);
-    if (here.some(({ prefix }) => equal(prefix.address.bytes, address))) return RTN.LOCAL;
-    if (here.some(({ prefix }) => this.#isRouterAnycast(prefix, address))) return RTN.ANYCAST;
+    if (this.#isOwn(address, device)) return RTN.LOCAL;
     const route = this.#routes.find(
       ({ prefix, device: by }) =>
         (device === undefined || by === device) && prefixContainsBytes(prefix, address),
     );
-    return route === undefined ? RTN.UNREACHABLE : RTN.UNICAST;
+    if (route === undefined) return RTN.UNREACHABLE;
+    const { prefix, viaGateway = false } = route;
+    const isNetwork =
+      prefix.length < 127 && !viaGateway && hostBits(prefix, address).every((bit) => bit === 0);
+    return isNetwork ? RTN.ANYCAST : RTN.UNICAST;
+  }
+
+  #isOwn(address: Uint8Array, device?: string): boolean {
+    if (isLoopback6(address)) return device === undefined || device === LOOPBACK_DEVICE;
+    return this.#config.addresses.some(
+      (own) => (device === undefined || own.device === device) && equal(own.prefix.address.bytes, address),
+    );
+  }
+
+  /** A link-local address means the link the packet came by (rt6_need_strict): no other device's routes count. */
+  #onLink(destination: Uint8Array, inDevice: string): string | undefined {
+    const routed = this.#routes.some(
+      ({ prefix, device }) => device === inDevice && prefixContainsBytes(prefix, destination),
+    );
+    return routed || isLinkLocalPrefix(destination) ? inDevice : undefined;
   }
 
   /** RFC 4291 2.6.1: a router answers to the address of each of its subnets with no host bits. */
@@ -239,6 +257,11 @@ class Ipv6Routing implements Routing {
 
 function isLinkLocal(address: Uint8Array): boolean {
   return address[0] === 0xfe && (address[1]! & 0xc0) === 0x80;
+}
+
+/** fe80::/64, which every device has a route for. */
+function isLinkLocalPrefix(address: Uint8Array): boolean {
+  return address[0] === 0xfe && address[1] === 0x80 && address.subarray(2, 8).every((byte) => byte === 0);
 }
 
 function isLoopback6(address: Uint8Array): boolean {

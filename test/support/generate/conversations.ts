@@ -28,7 +28,15 @@ type Step =
       readonly options: Uint8Array;
       readonly damage: Damage;
     }
-  | { readonly kind: 'udp'; readonly flow: number; readonly side: 0 | 1; readonly damage: Damage }
+  | {
+      readonly kind: 'udp';
+      readonly flow: number;
+      readonly side: 0 | 1;
+      readonly protocol: number;
+      /** Of the checksum: conntrack takes that of UDP for UDP-Lite, too. */
+      readonly pseudoProtocol: number;
+      readonly damage: Damage;
+    }
   | {
       readonly kind: 'echo';
       readonly flow: number;
@@ -187,7 +195,14 @@ function otherStep(family: Family): fc.Arbitrary<Step> {
       : [128, 129, 128, 129, 133, 135, 136, 139, 140, 143, 200];
   const errors = family === 'ipv4' ? [3, 4, 5, 11, 12] : [1, 2, 3, 4, 127];
   return fc.oneof(
-    fc.record({ kind: fc.constant('udp' as const), flow, side, damage }),
+    fc.record({
+      kind: fc.constant('udp' as const),
+      flow,
+      side,
+      protocol: fc.constantFrom(17, 17, 17, 136),
+      pseudoProtocol: fc.constantFrom(17, 17, 17, 17, 17, 136),
+      damage,
+    }),
     fc.record({ kind: fc.constant('echo' as const), flow, side, type: fc.constantFrom(...echoes), damage }),
     fc.record({
       kind: fc.constant('error' as const),
@@ -306,7 +321,13 @@ function contentOf(
       const client = 20_000 + base + step.flow;
       const [sourcePort, destinationPort] = step.side === 0 ? [client, 53] : [53, client];
       return {
-        transport: { kind: 'ports', protocol: 17, sourcePort, destinationPort },
+        transport: {
+          kind: 'ports',
+          protocol: step.protocol,
+          pseudoProtocol: step.pseudoProtocol,
+          sourcePort,
+          destinationPort,
+        },
         ...damaged(step.damage),
       };
     }

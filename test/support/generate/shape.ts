@@ -18,6 +18,8 @@ export type Transport =
   | {
       readonly kind: 'ports';
       readonly protocol: number;
+      /** The number that its checksum's pseudo-header has; its own when absent. */
+      readonly pseudoProtocol?: number;
       readonly sourcePort: number;
       readonly destinationPort: number;
     }
@@ -289,13 +291,18 @@ function withChecksum(shape: Shape, bytes: Uint8Array, at: number): Uint8Array {
         shape.source,
         shape.destination,
         Uint8Array.of(0, 0, bytes.length >> 8, bytes.length & 0xff, 0, 0),
-        Uint8Array.of(0, protocolOf(shape.transport, shape.family)),
+        Uint8Array.of(0, pseudoProtocolOf(shape)),
       ]);
   const padding = new Uint8Array(bytes.length % 2);
   const sum = internetChecksum(concatenate([pseudo, bytes, padding]));
   const right = sum === 0 && !plain ? 0xffff : sum;
   view.setUint16(at, shape.wrongChecksum === true ? right ^ 1 : right);
   return bytes;
+}
+
+function pseudoProtocolOf({ transport, family }: Shape): number {
+  const own = transport.kind === 'ports' ? transport.pseudoProtocol : undefined;
+  return own ?? protocolOf(transport, family);
 }
 
 function internetChecksum(bytes: Uint8Array): number {
