@@ -92,11 +92,10 @@ function emitFindRecord(asm: Assembler<RuleTag>, missing: Label): void {
   const found = asm.label('record');
   asm.load('u64', R1, R10, COOKIE).jump('==', R1, 0, missing);
   asm
-    .mov(R8, R1)
-    .and(R8, RECORD_SLOTS - 1)
-    .lsh(R8, RECORD_SHIFT)
-    .add(R8, RECORDS_OFFSET);
-  asm.castToKernel(R8, R8);
+    .mov(R2, R1)
+    .and(R2, RECORD_SLOTS - 1)
+    .lsh(R2, RECORD_SHIFT);
+  asm.loadArena(R8, 'arena', RECORDS_OFFSET).add(R8, R2).castToKernel(R8, R8);
   for (let probe = 0; probe < RECORD_PROBES; probe++) {
     if (probe > 0) asm.add(R8, RECORD_SIZE);
     asm.load('u64', R2, R8, Record.cookie).jump('==', R1, R2, found);
@@ -138,12 +137,9 @@ function emitFlight(asm: Assembler<RuleTag>, hook: HookEmitter, role: FlightRole
   asm.lsh(R2, ROOT_SHIFT).jump('!=', R2, R5, chosen).mov(R7, R5);
 }
 
-/** `to` = pointer to the flight word of the packet whose identity is in `identity`. */
+/** `to` = pointer to the flight word of the packet whose identity is in `identity`, which is lost. */
 function emitFlightPointer(asm: Assembler<RuleTag>, to: Register, identity: Register): void {
   // Identities are multiples of 8, and so are the places of the words.
-  asm
-    .mov(to, identity)
-    .and(to, (FLIGHT_SLOTS - 1) * 8)
-    .add(to, FLIGHTS_OFFSET)
-    .castToKernel(to, to);
+  asm.and(identity, (FLIGHT_SLOTS - 1) * 8);
+  asm.loadArena(to, 'arena', FLIGHTS_OFFSET).add(to, identity).castToKernel(to, to);
 }

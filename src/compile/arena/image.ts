@@ -44,16 +44,16 @@ export interface Surroundings {
   readonly carried?: ReadonlyMap<number, { readonly packets: bigint; readonly bytes: bigint }>;
 }
 
-/** Bytes that a strategy wants in the extent; `build` is told the arena offset that they will lie at. */
+/** Bytes that a strategy wants in the extent; `build` is told the arena pointer to their first byte. */
 export interface TableImage {
   readonly size: number;
-  build(offset: number): Uint8Array;
+  build(pointer: number): Uint8Array;
 }
 
 export interface GenerationImage {
   /** Bytes of the extent. */
   readonly size: number;
-  /** The bytes for an extent whose first byte lies at arena offset `root`, a multiple of ROOT_ALIGNMENT. */
+  /** The bytes for an extent to whose first byte `root` points, a multiple of ROOT_ALIGNMENT. */
   build(root: number): Uint8Array;
 }
 

@@ -2,9 +2,8 @@
  * The arena: the memory that programs, user space and the netstack share. Written up in docs/arena.md.
  *
  * One arena belongs to one policy (a name), whatever the number of namespaces and hooks it is enforced at. All numbers
- * are little endian. Every pointer in it is an *arena offset*: 32 bits from the arena's first byte. The kernel maps an
- * arena at a user address that is a multiple of 4 GiB, so an offset is also the low half of the user address, which is
- * all that `addr_space_cast` looks at: programs cast offsets directly, and the same bytes work at any base.
+ * are little endian. Every pointer in it is the low half (32 bits) of a user address, which is all that
+ * `addr_space_cast` looks at. Where an arena is mapped at a multiple of 4 GiB that is the offset from its first byte.
  */
 
 /** "SLUA", first word of an arena. */
@@ -13,9 +12,6 @@ export const ARENA_MAGIC = 0x41554c53;
 export const GENERATION_MAGIC = 0x47554c53;
 /** Changes whenever a program built for the old layout could misread the new one. */
 export const ARENA_VERSION = 1;
-
-/** What an arena is mapped at a multiple of, so that offsets are the low half of user addresses. */
-export const ARENA_ALIGNMENT = 0x1_0000_0000n;
 
 /** Header at offset 0. */
 export const ArenaHeader = {
@@ -162,7 +158,7 @@ export function alignUp(value: number, alignment: number): number {
   return Math.ceil(value / alignment) * alignment;
 }
 
-/** Offset of a namespace's home record. Cookies are handed out in runs, so that neighbours do not collide. */
+/** Offset of a namespace's home record from the arena's first byte. Cookies are handed out in runs, so that neighbours do not collide. */
 export function recordHome(cookie: bigint): number {
   return RECORDS_OFFSET + Number(BigInt.asUintN(64, cookie) % BigInt(RECORD_SLOTS)) * RECORD_SIZE;
 }

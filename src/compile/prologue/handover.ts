@@ -22,7 +22,12 @@ export function emitIdentityBits(asm: Assembler<RuleTag>, register: Register): v
 /** r3 = pointer to this CPU's hand-over word, r0 = the CPU. Uses r0..r5. */
 export function emitHandoverPointer(asm: Assembler<RuleTag>): void {
   asm.call('bpf_get_smp_processor_id');
-  asm.mov(R3, R0).lsh(R3, STRIDE_SHIFT).add(R3, HANDOVER_OFFSET).castToKernel(R3, R3);
+  asm
+    .mov(R2, R0)
+    .lsh(R2, STRIDE_SHIFT)
+    .loadArena(R3, 'arena', HANDOVER_OFFSET)
+    .add(R3, R2)
+    .castToKernel(R3, R3);
 }
 
 /** `word |= root / ROOT_ALIGNMENT`; `root` is lost. */
