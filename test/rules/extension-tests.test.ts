@@ -58,6 +58,9 @@ interface Known {
   readonly compared: number;
 }
 
+/** Refused for what the machine lacks, an nfacct object and a set, and not for their text. */
+const ENVIRONMENT = /--nfacct-name wrong|--match-set foo src,dst/;
+
 /** Names that the rule uses and that are not known here: such cases are counted, not compared. */
 const FOREIGN: ReadonlySet<string> = new Set(['UNKNOWN_MATCH', 'UNKNOWN_TARGET']);
 
