@@ -10,6 +10,7 @@ import type { Place, Reporter } from './report.ts';
 import { didYouMean } from './suggestion.ts';
 import type { TargetWords } from './target.ts';
 import { parseMaskedAddresses } from './text/address.ts';
+import { parseDevice } from './text/device.ts';
 import { byteLength } from './text/quote.ts';
 
 const NEGATABLE: ReadonlySet<BaseOptionKey> = new Set([
@@ -29,8 +30,6 @@ const OWN_WORD: ReadonlySet<BaseOptionKey> = new Set([
   'out-interface',
   'jump',
 ]);
-/** IFNAMSIZ less the terminator. */
-const MAXIMUM_DEVICE_NAME = 15;
 /** XT_EXTENSION_MAXNAMELEN less the terminator. */
 const MAXIMUM_TARGET_NAME = 28;
 /** IPv6 extension headers that never are the protocol of a packet. */
@@ -134,26 +133,16 @@ export class BaseOptions {
   }
 
   private setDevice(side: 'inDevice' | 'outDevice', value: Word, negate: boolean): void {
-    if (value.text === '') {
-      this.reporter.error('BAD_VALUE', 'a device name is empty', value);
-      return;
-    }
-    if (byteLength(value.text) > MAXIMUM_DEVICE_NAME) {
-      this.reporter.error(
-        'BAD_VALUE',
-        `device name "${value.text}" is longer than ${MAXIMUM_DEVICE_NAME} bytes`,
-        value,
-      );
+    let device: DeviceName;
+    try {
+      device = parseDevice(value.text, negate);
+    } catch (error) {
+      if (!(error instanceof OptionError)) throw error;
+      this.reporter.error('BAD_VALUE', error.message, value);
       return;
     }
     if (/[/ ]/.test(value.text))
       this.reporter.warning('BAD_VALUE', `no device can be named "${value.text}"`, value);
-    const wildcard = value.text.endsWith('+');
-    const device: DeviceName = {
-      name: wildcard ? value.text.slice(0, -1) : value.text,
-      wildcard,
-      negate,
-    };
     this.match[side] = device;
   }
 

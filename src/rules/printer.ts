@@ -4,6 +4,7 @@ import type { BaseMatch, Chain, Counters, DeviceName, MaskedAddress, Rule, Rules
 import { formatProtocol } from './names/protocols.ts';
 import { builtinChains } from './tables.ts';
 import { formatMaskedAddress } from './text/address.ts';
+import { formatDevice } from './text/device.ts';
 
 export interface PrintOptions {
   /** `[packets:bytes]` before each rule and the policies' real counters, as `iptables-save -c`. */
@@ -21,7 +22,7 @@ function printAddress(letter: string, match: MaskedAddress | undefined, family: 
 
 function printDevice(letter: string, device: DeviceName | undefined): string {
   if (device === undefined || (device.wildcard && device.name === '' && !device.negate)) return '';
-  return `${device.negate ? ' !' : ''} -${letter} ${device.name}${device.wildcard ? '+' : ''}`;
+  return `${device.negate ? ' !' : ''} -${letter} ${formatDevice(device)}`;
 }
 
 function printBase(base: BaseMatch, family: Family): string {

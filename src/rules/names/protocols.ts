@@ -15,7 +15,9 @@ export const Protocol = {
   ESP: 50,
   AH: 51,
   ICMPV6: 58,
+  IPCOMP: 108,
   SCTP: 132,
+  MOBILITY: 135,
   UDPLITE: 136,
 } as const;
 

@@ -23,7 +23,8 @@ function parseInetAton(text: string): Uint8Array | undefined {
     const number = /^[0-9]/.test(part) ? splitNumber(part) : undefined;
     const last = index === parts.length - 1;
     const width = last ? 4 - index : 1;
-    if (number === undefined || number.rest !== '' || number.value >= 1n << BigInt(8 * width)) return undefined;
+    if (number === undefined || number.rest !== '' || number.value >= 1n << BigInt(8 * width))
+      return undefined;
     for (let byte = 0; byte < width; byte++)
       bytes[index + byte] = Number((number.value >> BigInt(8 * (width - 1 - byte))) & 0xffn);
   }

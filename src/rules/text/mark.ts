@@ -14,8 +14,15 @@ export function parseMaskedMark(text: string): MaskedMark {
   const value = splitNumber(text);
   const written = value?.rest.startsWith('/') ? splitNumber(value.rest.slice(1)) : undefined;
   const rest = value?.rest === '' ? '' : written?.rest;
-  if (value === undefined || rest !== '' || value.value > 0xffff_ffffn || (written?.value ?? 0n) > 0xffff_ffffn)
-    throw new OptionError(`"${text}" is not a value or value/mask of 32 bits`, { hint: 'for example 0x1/0xff' });
+  if (
+    value === undefined ||
+    rest !== '' ||
+    value.value > 0xffff_ffffn ||
+    (written?.value ?? 0n) > 0xffff_ffffn
+  )
+    throw new OptionError(`"${text}" is not a value or value/mask of 32 bits`, {
+      hint: 'for example 0x1/0xff',
+    });
   return { value: Number(value.value), mask: written === undefined ? UINT32_MAX : Number(written.value) };
 }
 

@@ -1,0 +1,98 @@
+/** `-m cluster`: net/netfilter/xt_cluster.c. */
+import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
+import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
+import { requireAll, requireOne } from '../../text/requirement.ts';
+
+/** XT_CLUSTER_NODES_MAX */
+const MAXIMUM_NODES = 32;
+
+interface ClusterState {
+  totalNodes: number | undefined;
+  /** How the nodes of this host were given. */
+  by: 'node' | 'mask' | undefined;
+  /** Bit n - 1 for node n. */
+  nodeMask: number;
+  negate: boolean;
+  hashSeed: number | undefined;
+}
+
+function setNodes(state: ClusterState, by: 'node' | 'mask', nodeMask: number, negated: boolean): void {
+  if (state.by !== undefined)
+    throw new OptionError('only one of --cluster-local-node and --cluster-local-nodemask is possible', {
+      argument: -1,
+    });
+  state.by = by;
+  state.nodeMask = nodeMask;
+  state.negate = negated;
+}
+
+function hex8(value: number): string {
+  return `0x${value.toString(16).padStart(8, '0')}`;
+}
+
+export const cluster: MatchExtension = defineMatch<ClusterState>({
+  name: 'cluster',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Connections that a hash of their source assigns to this host of a cluster',
+  options: [
+    {
+      name: 'cluster-total-nodes',
+      arguments: 1,
+      syntax: 'number',
+      summary: 'How many hosts the cluster has',
+      apply(state, [value]) {
+        state.totalNodes = boundedNumber(value!, 1, MAXIMUM_NODES);
+      },
+    },
+    {
+      name: 'cluster-local-node',
+      arguments: 1,
+      negatable: true,
+      syntax: 'number',
+      summary: 'Which of them this host is, from 1',
+      apply(state, [value], negated) {
+        setNodes(state, 'node', (1 << (boundedNumber(value!, 1, MAXIMUM_NODES) - 1)) >>> 0, negated);
+      },
+    },
+    {
+      name: 'cluster-local-nodemask',
+      arguments: 1,
+      negatable: true,
+      syntax: 'mask',
+      summary: 'Which of them this host stands for, as bits',
+      apply(state, [value], negated) {
+        setNodes(state, 'mask', boundedNumber(value!, 1, MAXIMUM_NODES), negated);
+      },
+    },
+    {
+      name: 'cluster-hash-seed',
+      arguments: 1,
+      syntax: 'number',
+      summary: 'Seed of the hash, the same on all hosts',
+      apply(state, [value]) {
+        state.hashSeed = boundedNumber(value!, 0, UINT32_MAX);
+      },
+    },
+  ],
+  initial: () => ({
+    totalNodes: undefined,
+    by: undefined,
+    nodeMask: 0,
+    negate: false,
+    hashSeed: undefined,
+  }),
+  finish(state) {
+    requireAll('cluster', {
+      'cluster-total-nodes': state.totalNodes !== undefined,
+      'cluster-hash-seed': state.hashSeed !== undefined,
+    });
+    requireOne('cluster', {
+      'cluster-local-node': state.by === 'node',
+      'cluster-local-nodemask': state.by === 'mask',
+    });
+    if (state.nodeMask >= 2 ** state.totalNodes!)
+      throw new OptionError(`the cluster has only ${state.totalNodes} nodes`, { argument: -1 });
+  },
+  print: (state) =>
+    `${state.negate ? ' !' : ''} --cluster-local-nodemask ${hex8(state.nodeMask)} --cluster-total-nodes ${state.totalNodes} --cluster-hash-seed ${hex8(state.hashSeed!)}`,
+});

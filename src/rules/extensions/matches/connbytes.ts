@@ -1,0 +1,70 @@
+/** `-m connbytes`: net/netfilter/xt_connbytes.c. */
+import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import { numberRange64, UINT64_MAX } from '../../text/bounded.ts';
+import { requireAll } from '../../text/requirement.ts';
+
+const MODES = ['packets', 'bytes', 'avgpkt'] as const;
+const DIRECTIONS = ['original', 'reply', 'both'] as const;
+
+interface ConnbytesState {
+  /** Inclusive. */
+  range: { readonly from: bigint; readonly to: bigint } | undefined;
+  negate: boolean;
+  mode: (typeof MODES)[number] | undefined;
+  direction: (typeof DIRECTIONS)[number] | undefined;
+}
+
+function choice<K extends 'mode' | 'direction'>(
+  name: string,
+  key: K,
+  words: readonly NonNullable<ConnbytesState[K]>[],
+  summary: string,
+): OptionSpec<ConnbytesState> {
+  return {
+    name,
+    arguments: 1,
+    syntax: words.join('|'),
+    summary,
+    apply(state, [value]) {
+      const word = words.find((known) => known === value);
+      if (word === undefined)
+        throw new OptionError(`unknown word "${value}"`, { hint: `write ${words.join(', ')}` });
+      state[key] = word;
+    },
+  };
+}
+
+export const connbytes: MatchExtension = defineMatch<ConnbytesState>({
+  name: 'connbytes',
+  families: ['ipv4', 'ipv6'],
+  summary: 'How much a connection has transferred',
+  options: [
+    {
+      name: 'connbytes',
+      arguments: 1,
+      negatable: true,
+      syntax: 'from[:to]',
+      summary: 'How much, from and to',
+      apply(state, [value], negated) {
+        const [from, to = UINT64_MAX] = numberRange64(value!, UINT64_MAX);
+        if (to < from!) throw new OptionError(`the range ${value} is backwards`);
+        state.range = { from: from!, to };
+        state.negate = negated;
+      },
+    },
+    choice('connbytes-mode', 'mode', MODES, 'What is counted: packets, bytes, or bytes a packet on average'),
+    choice('connbytes-dir', 'direction', DIRECTIONS, 'Which direction is counted'),
+  ],
+  initial: () => ({ range: undefined, negate: false, mode: undefined, direction: undefined }),
+  finish(state) {
+    requireAll('connbytes', {
+      connbytes: state.range !== undefined,
+      'connbytes-mode': state.mode !== undefined,
+      'connbytes-dir': state.direction !== undefined,
+    });
+  },
+  print({ range, negate, mode, direction }) {
+    const to = range!.to === UINT64_MAX ? '' : `:${range!.to}`;
+    return `${negate ? ' !' : ''} --connbytes ${range!.from}${to} --connbytes-mode ${mode} --connbytes-dir ${direction}`;
+  },
+});

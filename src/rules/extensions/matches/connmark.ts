@@ -1,0 +1,33 @@
+/** `-m connmark`: net/netfilter/xt_connmark.c connmark_mt, revision 1. */
+import { defineMatch, type MatchExtension } from '../../extension.ts';
+import { formatMaskedMark, type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
+import { requireAll } from '../../text/requirement.ts';
+
+interface ConnmarkState {
+  mark?: MaskedMark;
+  negate: boolean;
+}
+
+export const connmark: MatchExtension = defineMatch<ConnmarkState>({
+  name: 'connmark',
+  families: ['ipv4', 'ipv6'],
+  summary: 'The mark of the connection',
+  options: [
+    {
+      name: 'mark',
+      arguments: 1,
+      negatable: true,
+      syntax: 'value[/mask]',
+      summary: 'The mark, of which only the bits of the mask count',
+      apply(state, [value], negated) {
+        state.mark = parseMaskedMark(value!);
+        state.negate = negated;
+      },
+    },
+  ],
+  initial: () => ({ negate: false }),
+  finish(state) {
+    requireAll('connmark', { mark: state.mark !== undefined });
+  },
+  print: (state) => `${state.negate ? ' !' : ''} --mark ${formatMaskedMark(state.mark!)}`,
+});

@@ -1,0 +1,280 @@
+/** `-m hashlimit`: net/netfilter/xt_hashlimit.c, revision 3. */
+import { addressLength } from '../../../net/index.ts';
+import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
+import { parsePrefixLength } from '../../text/host.ts';
+import { checkProcName } from '../../text/proc-name.ts';
+import { requireAll, requireOne } from '../../text/requirement.ts';
+import { cutToBytes } from '../../text/utf8.ts';
+import {
+  BYTE_EXPIRE_BURST_SEC,
+  BYTE_EXPIRE_SEC,
+  burstInCosts,
+  costFitsKernel,
+  formatByteRate,
+  formatRate,
+  parseBurst,
+  parseRate,
+  type Rate,
+  rateFitsKernel,
+} from '../hashlimit-rate.ts';
+
+/** In the order of printing: XT_HASHLIMIT_HASH_SIP, SPT, DIP, DPT. */
+const KEYS = ['srcip', 'srcport', 'dstip', 'dstport'] as const;
+
+const DEFAULT_BURST = 5n;
+const MAXIMUM_BURST = 1_000_000n;
+const DEFAULT_GC_INTERVAL_MS = 1000;
+/** NAME_MAX - 1 of struct xt_hashlimit_mtinfo3. */
+const NAME_BYTES = 254;
+/** HASHLIMIT_MAX_SIZE: larger tables become so large. */
+const MAXIMUM_TABLE = 1_048_576;
+
+type RateOption = 'hashlimit-upto' | 'hashlimit-above';
+
+interface HashlimitState {
+  readonly given: Set<RateOption>;
+  /** Matches what goes beyond the rate, else what keeps to it. */
+  above: boolean;
+  rate: Rate | undefined;
+  /** Packets; for rates in bytes first bytes, then, once the rule is complete, costs; 0 for the default there. */
+  burst: bigint | undefined;
+  readonly keys: Set<(typeof KEYS)[number]>;
+  sourceBits: number;
+  destinationBits: number;
+  name: string | undefined;
+  /** 0: chosen by the kernel. */
+  size: number;
+  maximum: number;
+  gcIntervalMs: number;
+  expireMs: number | undefined;
+  rateMatch: boolean;
+  /** 0: not given. */
+  rateIntervalSec: number;
+}
+
+function rateOption(
+  name: RateOption,
+  summary: string,
+  aliases: readonly string[] = [],
+): OptionSpec<HashlimitState> {
+  return {
+    name,
+    aliases,
+    arguments: 1,
+    negatable: true,
+    syntax: 'n[/second|/minute|/hour|/day] or n[k|m]b/s',
+    summary,
+    apply(state, [value], negated) {
+      state.rate = parseRate(value!);
+      state.given.add(name);
+      // XT_HASHLIMIT_INVERT is set, never cleared.
+      if ((name === 'hashlimit-above') !== negated) state.above = true;
+    },
+  };
+}
+
+function numberOption(
+  name: string,
+  syntax: string,
+  summary: string,
+  set: (state: HashlimitState, value: number) => void,
+): OptionSpec<HashlimitState> {
+  return {
+    name,
+    arguments: 1,
+    syntax,
+    summary,
+    apply(state, [value]) {
+      set(state, boundedNumber(value!, 0, UINT32_MAX));
+    },
+  };
+}
+
+/** Rates by the second of a match on the rate alone: the interval takes the place of the unit. */
+function settleRateMatch(state: HashlimitState, rate: Rate): void {
+  if (rate.unit === 'packets') rate.cost /= BigInt(rate.seconds);
+  if (state.rateIntervalSec === 0) state.rateIntervalSec = rate.unit === 'bytes' ? 1 : rate.seconds;
+}
+
+function settleBurst(state: HashlimitState, rate: Rate): void {
+  if (rate.unit === 'packets') {
+    state.burst ??= DEFAULT_BURST;
+    if (state.burst > MAXIMUM_BURST)
+      throw new OptionError(`a burst has 1 to ${MAXIMUM_BURST} packets`, { argument: -1 });
+    return;
+  }
+  if (state.burst !== undefined) {
+    state.burst = burstInCosts(state.burst, rate.cost);
+    state.expireMs ??= BYTE_EXPIRE_BURST_SEC * 1000;
+  }
+  state.burst ??= 0n;
+}
+
+function printTail(state: HashlimitState, allBits: number): string {
+  let text = '';
+  if (state.sourceBits !== allBits) text += ` --hashlimit-srcmask ${state.sourceBits}`;
+  if (state.destinationBits !== allBits) text += ` --hashlimit-dstmask ${state.destinationBits}`;
+  if (!state.rateMatch) return text;
+  text += ' --hashlimit-rate-match';
+  return state.rateIntervalSec === 1 ? text : `${text} --hashlimit-rate-interval ${state.rateIntervalSec}`;
+}
+
+export const hashlimit: MatchExtension = defineMatch<HashlimitState>({
+  name: 'hashlimit',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Rate of packets or bytes, for each host, network or port on its own',
+  options: [
+    rateOption('hashlimit-upto', 'Matches while the rate is kept', ['hashlimit']),
+    rateOption('hashlimit-above', 'Matches what goes beyond the rate'),
+    {
+      name: 'hashlimit-burst',
+      arguments: 1,
+      syntax: 'n[k|m][b]',
+      summary: 'How much may come at once; 5 packets when not given',
+      apply(state, [value]) {
+        state.burst = parseBurst(value!, MAXIMUM_BURST);
+      },
+    },
+    {
+      name: 'hashlimit-mode',
+      arguments: 1,
+      syntax: 'srcip|srcport|dstip|dstport[,…]',
+      summary: 'What has a rate of its own; one rate for all when not given',
+      apply(state, [value]) {
+        for (const word of value!.split(/[,|]/)) {
+          const key = KEYS.find((known) => known === word);
+          if (key !== undefined) state.keys.add(key);
+          else if (word !== '')
+            throw new OptionError(`"${word}" cannot have a rate of its own`, {
+              hint: `write some of ${KEYS.join(', ')}`,
+            });
+        }
+      },
+    },
+    {
+      name: 'hashlimit-srcmask',
+      arguments: 1,
+      syntax: 'prefix length',
+      summary: 'Source addresses count together under this prefix',
+      apply(state, [value], _negated, { family }) {
+        state.sourceBits = parsePrefixLength(value!, family);
+      },
+    },
+    {
+      name: 'hashlimit-dstmask',
+      arguments: 1,
+      syntax: 'prefix length',
+      summary: 'Destination addresses count together under this prefix',
+      apply(state, [value], _negated, { family }) {
+        state.destinationBits = parsePrefixLength(value!, family);
+      },
+    },
+    {
+      name: 'hashlimit-name',
+      arguments: 1,
+      syntax: 'name',
+      summary: 'The table of rates; rules with the same name share it',
+      apply(state, [value]) {
+        if (value === '') throw new OptionError('the name is empty');
+        state.name = cutToBytes(value!, NAME_BYTES);
+      },
+    },
+    numberOption('hashlimit-htable-size', 'buckets', 'Buckets of the table', (state, value) => {
+      state.size = Math.min(value, MAXIMUM_TABLE);
+    }),
+    numberOption('hashlimit-htable-max', 'entries', 'Most entries of the table', (state, value) => {
+      state.maximum = Math.min(value, MAXIMUM_TABLE);
+    }),
+    numberOption(
+      'hashlimit-htable-gcinterval',
+      'ms',
+      'How often old entries are looked for',
+      (state, value) => {
+        state.gcIntervalMs = value;
+      },
+    ),
+    numberOption('hashlimit-htable-expire', 'ms', 'How long an idle entry is kept', (state, value) => {
+      state.expireMs = value;
+    }),
+    {
+      name: 'hashlimit-rate-match',
+      arguments: 0,
+      summary: 'Matches on the rate as measured, without limiting it',
+      apply(state) {
+        state.rateMatch = true;
+      },
+    },
+    {
+      name: 'hashlimit-rate-interval',
+      arguments: 1,
+      syntax: 'seconds',
+      summary: 'How long the rate is measured (with --hashlimit-rate-match)',
+      apply(state, [value]) {
+        state.rateIntervalSec = boundedNumber(value!, 1, 0x7fff_ffff);
+      },
+    },
+  ],
+  initial: ({ family }) => ({
+    given: new Set(),
+    above: false,
+    rate: undefined,
+    burst: undefined,
+    keys: new Set(),
+    sourceBits: addressLength(family) * 8,
+    destinationBits: addressLength(family) * 8,
+    name: undefined,
+    size: 0,
+    maximum: 0,
+    gcIntervalMs: DEFAULT_GC_INTERVAL_MS,
+    expireMs: undefined,
+    rateMatch: false,
+    rateIntervalSec: 0,
+  }),
+  finish(state) {
+    requireOne('hashlimit', {
+      'hashlimit-upto': state.given.has('hashlimit-upto'),
+      'hashlimit-above': state.given.has('hashlimit-above'),
+    });
+    requireAll('hashlimit', { 'hashlimit-name': state.name !== undefined });
+    const rate = state.rate!;
+    settleBurst(state, rate);
+    state.expireMs ??= (rate.unit === 'bytes' ? BYTE_EXPIRE_SEC : rate.seconds) * 1000;
+    if (state.rateMatch) settleRateMatch(state, rate);
+  },
+  admit(state) {
+    const refuse = (message: string): never => {
+      throw new OptionError(message, { argument: -1 });
+    };
+    if (state.gcIntervalMs === 0) refuse('--hashlimit-htable-gcinterval is at least 1');
+    if (state.expireMs === 0) refuse('--hashlimit-htable-expire is at least 1');
+    if (state.sourceBits < 0 || state.destinationBits < 0) refuse('the mask is not contiguous');
+    checkProcName(state.name!);
+    const { unit, cost } = state.rate!;
+    if (state.rateMatch ? !rateFitsKernel(cost) : !costFitsKernel(unit, cost, state.burst!))
+      refuse('the kernel cannot count this rate and burst');
+  },
+  print(state, { family }) {
+    const rate = state.rate!;
+    let text = ` --hashlimit-${state.above ? 'above' : 'upto'}`;
+    let usualExpireMs: number;
+    if (rate.unit === 'bytes') {
+      const { rateText, burstText } = formatByteRate(rate.cost, state.burst!);
+      text += ` ${rateText}${burstText === undefined ? '' : ` --hashlimit-burst ${burstText}`}`;
+      usualExpireMs = (burstText === undefined ? BYTE_EXPIRE_SEC : BYTE_EXPIRE_BURST_SEC) * 1000;
+    } else {
+      const { rateText, seconds } = formatRate(rate.cost);
+      text += ` ${rateText} --hashlimit-burst ${state.burst}`;
+      usualExpireMs = seconds * 1000;
+    }
+    const keys = KEYS.filter((key) => state.keys.has(key));
+    if (keys.length > 0) text += ` --hashlimit-mode ${keys.join(',')}`;
+    text += ` --hashlimit-name ${state.name}`;
+    if (state.size !== 0) text += ` --hashlimit-htable-size ${state.size}`;
+    if (state.maximum !== 0) text += ` --hashlimit-htable-max ${state.maximum}`;
+    if (state.gcIntervalMs !== DEFAULT_GC_INTERVAL_MS)
+      text += ` --hashlimit-htable-gcinterval ${state.gcIntervalMs}`;
+    if (state.expireMs !== usualExpireMs) text += ` --hashlimit-htable-expire ${state.expireMs}`;
+    return text + printTail(state, addressLength(family) * 8);
+  },
+});

@@ -1,0 +1,102 @@
+/** `-m owner`: net/netfilter/xt_owner.c, revision 1. */
+import { Hook } from '../../../ir/index.ts';
+import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import { splitNumber } from '../../text/number.ts';
+import { requireAny } from '../../text/requirement.ts';
+
+/** Inclusive; (uid_t)-1 and (gid_t)-1 name nobody. */
+interface IdRange {
+  readonly from: number;
+  readonly to: number;
+  readonly negate: boolean;
+}
+
+const LAST_ID = 0xffff_fffe;
+
+interface OwnerState {
+  uid?: IdRange;
+  gid?: IdRange;
+  socketExists?: { readonly negate: boolean };
+  supplementaryGroups: boolean;
+}
+
+/** @throws {OptionError} */
+function parseIds(text: string, what: 'user' | 'group'): { from: number; to: number } {
+  // The one name that is the same number everywhere.
+  if (text === 'root') return { from: 0, to: 0 };
+  const from = splitNumber(text);
+  const to = from?.rest.startsWith('-') ? splitNumber(from.rest.slice(1)) : from;
+  const rest = from?.rest.startsWith('-') ? to?.rest : from?.rest;
+  if (from === undefined || to === undefined || rest !== '' || from.value > LAST_ID || to.value > LAST_ID)
+    throw new OptionError(`"${text}" is not a ${what} number or range`, {
+      hint: `write the number: names are known only to the host (id ${what === 'user' ? '-u' : '-g'} NAME)`,
+    });
+  return { from: Number(from.value), to: Number(to.value) };
+}
+
+function idOption(name: string, what: 'user' | 'group', key: 'uid' | 'gid'): OptionSpec<OwnerState> {
+  return {
+    name,
+    arguments: 1,
+    negatable: true,
+    syntax: 'id[-id]',
+    summary: `The ${what} of the process that made the socket, or a range`,
+    apply(state, [value], negate) {
+      state[key] = { ...parseIds(value!, what), negate };
+    },
+  };
+}
+
+function formatIds(option: string, range: IdRange | undefined): string {
+  if (range === undefined) return '';
+  const ids = range.from === range.to ? `${range.from}` : `${range.from}-${range.to}`;
+  return `${range.negate ? ' !' : ''} --${option} ${ids}`;
+}
+
+export const owner: MatchExtension = defineMatch<OwnerState>({
+  name: 'owner',
+  families: ['ipv4', 'ipv6'],
+  summary: 'User and group of the socket that a packet of this host comes from',
+  where: { hooks: [Hook.LOCAL_OUT, Hook.POST_ROUTING] },
+  options: [
+    idOption('uid-owner', 'user', 'uid'),
+    idOption('gid-owner', 'group', 'gid'),
+    {
+      name: 'socket-exists',
+      arguments: 0,
+      negatable: true,
+      summary: 'The packet comes from a socket',
+      apply(state, _values, negate) {
+        state.socketExists = { negate };
+      },
+    },
+    {
+      name: 'suppl-groups',
+      arguments: 0,
+      summary: 'Supplementary groups count too (after --gid-owner)',
+      apply(state) {
+        if (state.gid === undefined)
+          throw new OptionError('--suppl-groups stands after --gid-owner', { argument: -1 });
+        state.supplementaryGroups = true;
+      },
+    },
+  ],
+  initial: () => ({ supplementaryGroups: false }),
+  finish(state) {
+    requireAny('owner', {
+      'uid-owner': state.uid !== undefined,
+      'gid-owner': state.gid !== undefined,
+      'socket-exists': state.socketExists !== undefined,
+    });
+  },
+  admit({ uid, gid }) {
+    if ((uid && uid.from > uid.to) || (gid && gid.from > gid.to))
+      throw new OptionError('the range of ids is backwards', { argument: -1 });
+  },
+  print(state) {
+    let text = '';
+    if (state.socketExists) text += `${state.socketExists.negate ? ' !' : ''} --socket-exists`;
+    text += formatIds('uid-owner', state.uid) + formatIds('gid-owner', state.gid);
+    return state.supplementaryGroups ? `${text} --suppl-groups` : text;
+  },
+});

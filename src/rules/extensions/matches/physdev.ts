@@ -1,0 +1,85 @@
+/** `-m physdev`: net/netfilter/xt_physdev.c. */
+import { Hook } from '../../../ir/index.ts';
+import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import type { DeviceName } from '../../model.ts';
+import { formatDevice, parseDevice } from '../../text/device.ts';
+import { requireAny } from '../../text/requirement.ts';
+
+interface Flag {
+  readonly negate: boolean;
+}
+
+interface PhysdevState {
+  isIn?: Flag;
+  in?: DeviceName;
+  isOut?: Flag;
+  out?: DeviceName;
+  isBridged?: Flag;
+}
+
+function device(name: string, key: 'in' | 'out', summary: string): OptionSpec<PhysdevState> {
+  return {
+    name,
+    arguments: 1,
+    negatable: true,
+    syntax: 'name[+]',
+    summary,
+    apply(state, [value], negated) {
+      state[key] = parseDevice(value!, negated);
+    },
+  };
+}
+
+function flag(name: string, key: 'isIn' | 'isOut' | 'isBridged', summary: string): OptionSpec<PhysdevState> {
+  return {
+    name,
+    arguments: 0,
+    negatable: true,
+    summary,
+    apply(state, _values, negate) {
+      state[key] = { negate };
+    },
+  };
+}
+
+function print(option: string, given: Flag | DeviceName | undefined): string {
+  if (given === undefined) return '';
+  return `${given.negate ? ' !' : ''} --physdev-${option}${'name' in given ? ` ${formatDevice(given)}` : ''}`;
+}
+
+export const physdev: MatchExtension = defineMatch<PhysdevState>({
+  name: 'physdev',
+  families: ['ipv4', 'ipv6'],
+  summary: 'The bridge ports a packet came in and goes out by',
+  options: [
+    device('physdev-in', 'in', 'The port it came in by'),
+    device('physdev-out', 'out', 'The port it goes out by'),
+    flag('physdev-is-in', 'isIn', 'It came in by a bridge'),
+    flag('physdev-is-out', 'isOut', 'It goes out by a bridge'),
+    flag('physdev-is-bridged', 'isBridged', 'It is bridged, not routed'),
+  ],
+  initial: () => ({}),
+  finish(state) {
+    requireAny('physdev', {
+      'physdev-in': state.in !== undefined,
+      'physdev-out': state.out !== undefined,
+      'physdev-is-in': state.isIn !== undefined,
+      'physdev-is-out': state.isOut !== undefined,
+      'physdev-is-bridged': state.isBridged !== undefined,
+    });
+  },
+  admit(state, { hooks }) {
+    const bridged = state.isBridged !== undefined && !state.isBridged.negate;
+    if ((state.out || state.isOut) && !bridged && hooks.includes(Hook.LOCAL_OUT))
+      throw new OptionError('in OUTPUT the outgoing port of a packet is not known yet', {
+        hint: 'add --physdev-is-bridged, or move the rule to POSTROUTING or FORWARD',
+        argument: -1,
+      });
+  },
+  print: (state) =>
+    print('is-in', state.isIn) +
+    print('in', state.in) +
+    print('is-out', state.isOut) +
+    print('out', state.out) +
+    print('is-bridged', state.isBridged),
+});

@@ -1,0 +1,37 @@
+/** `-m realm`: net/netfilter/xt_realm.c. */
+import { Hook } from '../../../ir/index.ts';
+import { defineMatch, type MatchExtension } from '../../extension.ts';
+import { formatGroup, parseGroup } from '../../text/group.ts';
+import type { MaskedMark } from '../../text/mark.ts';
+import { requireAll } from '../../text/requirement.ts';
+
+/** The name of realm 0 in iproute2's file. */
+const UNKNOWN_REALM = 'cosmos';
+
+interface RealmState {
+  realm: MaskedMark | undefined;
+  negate: boolean;
+}
+
+export const realm: MatchExtension = defineMatch<RealmState>({
+  name: 'realm',
+  families: ['ipv4'],
+  summary: 'The realm of the route',
+  where: { hooks: [Hook.LOCAL_IN, Hook.FORWARD, Hook.LOCAL_OUT, Hook.POST_ROUTING] },
+  options: [
+    {
+      name: 'realm',
+      arguments: 1,
+      negatable: true,
+      syntax: 'value[/mask]',
+      summary: 'The realm, of which only the bits of the mask count',
+      apply(state, [value], negated) {
+        state.realm = parseGroup(value!, UNKNOWN_REALM);
+        state.negate = negated;
+      },
+    },
+  ],
+  initial: () => ({ realm: undefined, negate: false }),
+  finish: (state) => requireAll('realm', { realm: state.realm !== undefined }),
+  print: (state) => `${state.negate ? ' !' : ''} --realm ${formatGroup(state.realm!, UNKNOWN_REALM)}`,
+});

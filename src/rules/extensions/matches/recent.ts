@@ -1,0 +1,158 @@
+/** `-m recent`: net/netfilter/xt_recent.c recent_mt, revision 1. */
+import { addressLength, formatAddressBytes, maskOfLength } from '../../../net/index.ts';
+import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
+import { parseHostAddress } from '../../text/host.ts';
+import { checkProcName } from '../../text/proc-name.ts';
+import { allowOne, requireOne, requireWith } from '../../text/requirement.ts';
+import { cutToBytes } from '../../text/utf8.ts';
+
+/** In the order of XT_RECENT_*, which is the order of printing. */
+const ACTIONS = ['set', 'rcheck', 'update', 'remove'] as const;
+
+/** XT_RECENT_NAME_LEN, its final zero byte taken off. */
+const NAME_BYTES = 199;
+/** XT_RECENT_MAX_NSTAMPS - 1: from here on the kernel refuses a hit count. */
+const HIT_COUNT_END = 65_535;
+
+interface RecentState {
+  readonly actions: Set<(typeof ACTIONS)[number]>;
+  negate: boolean;
+  /** 0: no time limit. */
+  seconds: number;
+  reap: boolean;
+  /** 0: no minimum. */
+  hitCount: number;
+  rttl: boolean;
+  name: string;
+  mask: Uint8Array;
+  side: 'source' | 'destination';
+}
+
+function action(name: (typeof ACTIONS)[number], summary: string): OptionSpec<RecentState> {
+  return {
+    name,
+    arguments: 0,
+    negatable: true,
+    summary,
+    apply(state, _values, negated) {
+      state.actions.add(name);
+      state.negate ||= negated;
+    },
+  };
+}
+
+export const recent: MatchExtension = defineMatch<RecentState>({
+  name: 'recent',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Addresses seen before, in named lists',
+  options: [
+    action('set', 'Adds the address to the list, or refreshes it; matches always'),
+    action('rcheck', 'Matches an address of the list'),
+    action('update', 'As --rcheck, and refreshes the time it was last seen'),
+    action('remove', 'Matches an address of the list and takes it off'),
+    {
+      name: 'seconds',
+      arguments: 1,
+      syntax: 'seconds',
+      summary: 'Only addresses seen within so many seconds',
+      apply(state, [value]) {
+        state.seconds = boundedNumber(value!, 1, UINT32_MAX);
+      },
+    },
+    {
+      name: 'reap',
+      arguments: 0,
+      summary: 'Forgets older entries (with --seconds)',
+      apply(state) {
+        state.reap = true;
+      },
+    },
+    {
+      name: 'hitcount',
+      arguments: 1,
+      syntax: 'hits',
+      summary: 'Only addresses seen at least so often',
+      apply(state, [value]) {
+        state.hitCount = boundedNumber(value!, 0, UINT32_MAX);
+      },
+    },
+    {
+      name: 'rttl',
+      arguments: 0,
+      summary: 'Only when the TTL is that of the packet that set the entry',
+      apply(state) {
+        state.rttl = true;
+      },
+    },
+    {
+      name: 'name',
+      arguments: 1,
+      syntax: 'name',
+      summary: 'The list, DEFAULT when not given',
+      apply(state, [value]) {
+        state.name = cutToBytes(value!, NAME_BYTES);
+      },
+    },
+    {
+      name: 'rsource',
+      arguments: 0,
+      summary: 'Keeps source addresses (default)',
+      apply(state) {
+        state.side = 'source';
+      },
+    },
+    {
+      name: 'rdest',
+      arguments: 0,
+      summary: 'Keeps destination addresses',
+      apply(state) {
+        state.side = 'destination';
+      },
+    },
+    {
+      name: 'mask',
+      arguments: 1,
+      syntax: 'netmask',
+      summary: 'The part of the address that counts',
+      apply(state, [value], _negated, { family }) {
+        state.mask = parseHostAddress(value!, family);
+      },
+    },
+  ],
+  initial: ({ family }) => ({
+    actions: new Set(),
+    negate: false,
+    seconds: 0,
+    reap: false,
+    hitCount: 0,
+    rttl: false,
+    name: 'DEFAULT',
+    mask: maskOfLength(family, addressLength(family) * 8),
+    side: 'source',
+  }),
+  finish(state) {
+    const given = Object.fromEntries(ACTIONS.map((name) => [name, state.actions.has(name)]));
+    requireOne('recent', given);
+    requireWith('reap', state.reap, 'seconds', state.seconds > 0);
+    allowOne({ rttl: state.rttl, set: state.actions.has('set') });
+    allowOne({ rttl: state.rttl, remove: state.actions.has('remove') });
+  },
+  admit(state) {
+    if (state.actions.has('set') && (state.seconds > 0 || state.hitCount > 0))
+      throw new OptionError('--set takes neither --seconds nor --hitcount', { argument: -1 });
+    if (state.hitCount >= HIT_COUNT_END)
+      throw new OptionError(`a hit count is less than ${HIT_COUNT_END}`, { argument: -1 });
+    checkProcName(state.name);
+  },
+  print(state) {
+    let text = state.negate ? ' !' : '';
+    for (const name of ACTIONS) if (state.actions.has(name)) text += ` --${name}`;
+    if (state.seconds > 0) text += ` --seconds ${state.seconds}`;
+    if (state.reap) text += ' --reap';
+    if (state.hitCount > 0) text += ` --hitcount ${state.hitCount}`;
+    if (state.rttl) text += ' --rttl';
+    text += ` --name ${state.name} --mask ${formatAddressBytes(state.mask)}`;
+    return `${text} ${state.side === 'source' ? '--rsource' : '--rdest'}`;
+  },
+});

@@ -1,0 +1,117 @@
+/** `-m set`: net/netfilter/xt_set.c, revision 4. Whether the set exists is for the host to say. */
+import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import { boundedNumber64 } from '../../text/bounded.ts';
+import { requireAll } from '../../text/requirement.ts';
+import { formatSetReference, parseSetReference, type SetReference } from '../../text/set-reference.ts';
+
+interface CounterCondition {
+  readonly compare: 'eq' | 'ne' | 'lt' | 'gt';
+  readonly value: bigint;
+}
+
+interface SetState {
+  set: SetReference | undefined;
+  negate: boolean;
+  returnNoMatch: boolean;
+  keepCounters: boolean;
+  keepSubcounters: boolean;
+  packets: CounterCondition | undefined;
+  bytes: CounterCondition | undefined;
+}
+
+function counter(
+  key: 'packets' | 'bytes',
+  compare: 'eq' | 'lt' | 'gt',
+  summary: string,
+): OptionSpec<SetState> {
+  return {
+    name: `${key}-${compare}`,
+    arguments: 1,
+    negatable: compare === 'eq',
+    syntax: 'number',
+    summary,
+    apply(state, [value], negated) {
+      if (state[key] !== undefined)
+        throw new OptionError(`only one of --${key}-eq, --${key}-lt and --${key}-gt is possible`, {
+          argument: -1,
+        });
+      state[key] = { compare: negated ? 'ne' : compare, value: boundedNumber64(value!) };
+    },
+  };
+}
+
+/** An option that is the default, and says something only with "!" before it. */
+function kept(name: string, key: 'keepCounters' | 'keepSubcounters', summary: string): OptionSpec<SetState> {
+  return {
+    name,
+    arguments: 0,
+    negatable: true,
+    summary,
+    apply(state, _values, negated) {
+      if (negated) state[key] = true;
+    },
+  };
+}
+
+function printCounter(name: string, condition: CounterCondition | undefined): string {
+  if (condition === undefined) return '';
+  const { compare, value } = condition;
+  return compare === 'ne' ? ` ! --${name}-eq ${value}` : ` --${name}-${compare} ${value}`;
+}
+
+export const set: MatchExtension = defineMatch<SetState>({
+  name: 'set',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Addresses and ports that are in an IP set',
+  options: [
+    {
+      name: 'match-set',
+      aliases: ['set'],
+      arguments: 2,
+      negatable: true,
+      syntax: 'name src|dst[,…]',
+      summary: 'The set, and the side of the packet for each of its dimensions',
+      apply(state, [name, directions], negated) {
+        state.set = parseSetReference(name!, directions!);
+        state.negate = negated;
+      },
+    },
+    {
+      name: 'return-nomatch',
+      arguments: 0,
+      summary: 'An entry marked nomatch counts as a match',
+      apply(state) {
+        state.returnNoMatch = true;
+      },
+    },
+    kept('update-counters', 'keepCounters', 'With "!": the counters of the entry stay as they are'),
+    kept(
+      'update-subcounters',
+      'keepSubcounters',
+      'With "!": as --update-counters, in the members of a list of sets',
+    ),
+    counter('packets', 'eq', 'The packet counter of the entry equals the number'),
+    counter('packets', 'lt', 'The packet counter of the entry is less than the number'),
+    counter('packets', 'gt', 'The packet counter of the entry is greater than the number'),
+    counter('bytes', 'eq', 'The byte counter of the entry equals the number'),
+    counter('bytes', 'lt', 'The byte counter of the entry is less than the number'),
+    counter('bytes', 'gt', 'The byte counter of the entry is greater than the number'),
+  ],
+  initial: () => ({
+    set: undefined,
+    negate: false,
+    returnNoMatch: false,
+    keepCounters: false,
+    keepSubcounters: false,
+    packets: undefined,
+    bytes: undefined,
+  }),
+  finish: (state) => requireAll('set', { 'match-set': state.set !== undefined }),
+  print(state) {
+    let text = `${state.negate ? ' !' : ''} --match-set ${formatSetReference(state.set!)}`;
+    if (state.returnNoMatch) text += ' --return-nomatch';
+    if (state.keepCounters) text += ' ! --update-counters';
+    if (state.keepSubcounters) text += ' ! --update-subcounters';
+    return text + printCounter('packets', state.packets) + printCounter('bytes', state.bytes);
+  },
+});

@@ -1,0 +1,140 @@
+/** `-m string`: net/netfilter/xt_string.c, revision 1. */
+import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
+import { boundedNumber } from '../../text/bounded.ts';
+import { parseHexString } from '../../text/hex-string.ts';
+import { allowOne, requireAll, requireAny } from '../../text/requirement.ts';
+import { cutToBytes, utf8Bytes } from '../../text/utf8.ts';
+
+/** XT_STRING_MAX_PATTERN_SIZE */
+const PATTERN_BYTES = 128;
+/** XT_STRING_MAX_ALGO_NAME_SIZE, its final zero byte taken off. */
+const ALGORITHM_BYTES = 15;
+/** What lib/ts_*.c of the kernel offers to xt_string: fsm patterns have a form of their own. */
+const ALGORITHMS = ['bm', 'kmp'];
+
+interface StringState {
+  text: boolean;
+  hex: boolean;
+  pattern: Uint8Array;
+  negate: boolean;
+  algorithm: string | undefined;
+  ignoreCase: boolean;
+  /** Offsets from the network header where a match may begin. */
+  from: number;
+  to: number;
+}
+
+function printable(byte: number): boolean {
+  return byte >= 0x20 && byte < 0x7f;
+}
+
+/** As text where that can be read back, else between bars in hexadecimal. */
+function formatPattern(pattern: Uint8Array): string {
+  if (pattern.every(printable) && pattern.at(-1) !== 0x5c) {
+    const text = String.fromCharCode(...pattern);
+    return ` --string "${text.replace(/["\\]/g, '\\$&')}"`;
+  }
+  return ` --hex-string "|${Array.from(pattern, (byte) => byte.toString(16).padStart(2, '0')).join('')}|"`;
+}
+
+export const string: MatchExtension = defineMatch<StringState>({
+  name: 'string',
+  families: ['ipv4', 'ipv6'],
+  summary: 'A string in the packet',
+  options: [
+    {
+      name: 'from',
+      arguments: 1,
+      syntax: 'offset',
+      summary: 'Where the search begins (default 0)',
+      apply(state, [value]) {
+        state.from = boundedNumber(value!, 0, 0xffff);
+      },
+    },
+    {
+      name: 'to',
+      arguments: 1,
+      syntax: 'offset',
+      summary: 'Where the search ends (default 65535)',
+      apply(state, [value]) {
+        state.to = boundedNumber(value!, 0, 0xffff);
+      },
+    },
+    {
+      name: 'algo',
+      arguments: 1,
+      syntax: 'bm|kmp',
+      summary: 'Boyer-Moore or Knuth-Morris-Pratt',
+      apply(state, [value]) {
+        state.algorithm = cutToBytes(value!, ALGORITHM_BYTES);
+      },
+    },
+    {
+      name: 'string',
+      arguments: 1,
+      negatable: true,
+      syntax: 'text',
+      summary: 'The string itself',
+      apply(state, [value], negated) {
+        state.text = true;
+        state.pattern = utf8Bytes(value!);
+        if (state.pattern.length > PATTERN_BYTES)
+          throw new OptionError(`the string has ${state.pattern.length} bytes, at most ${PATTERN_BYTES} fit`);
+        state.negate ||= negated;
+      },
+    },
+    {
+      name: 'hex-string',
+      arguments: 1,
+      negatable: true,
+      syntax: '"text|hex bytes|text"',
+      summary: 'The string, with bytes in hexadecimal between bars',
+      apply(state, [value], negated) {
+        state.hex = true;
+        state.pattern = parseHexString(value!, PATTERN_BYTES);
+        state.negate ||= negated;
+      },
+    },
+    {
+      name: 'icase',
+      arguments: 0,
+      summary: 'Ignores the case of ASCII letters',
+      apply(state) {
+        state.ignoreCase = true;
+      },
+    },
+  ],
+  initial: () => ({
+    text: false,
+    hex: false,
+    pattern: new Uint8Array(0),
+    negate: false,
+    algorithm: undefined,
+    ignoreCase: false,
+    from: 0,
+    to: 0xffff,
+  }),
+  finish(state) {
+    requireAny('string', { string: state.text, 'hex-string': state.hex });
+    requireAll('string', { algo: state.algorithm !== undefined });
+    allowOne({ string: state.text, 'hex-string': state.hex });
+  },
+  admit(state) {
+    if (!ALGORITHMS.includes(state.algorithm!))
+      throw new OptionError(`unknown search algorithm "${state.algorithm}"`, {
+        hint: 'write --algo bm or --algo kmp',
+        argument: -1,
+      });
+    if (state.pattern.length === 0) throw new OptionError('the string is empty', { argument: -1 });
+    if (state.from > state.to)
+      throw new OptionError(`the search begins at ${state.from}, after its end ${state.to}`, {
+        argument: -1,
+      });
+  },
+  print(state) {
+    let text = `${state.negate ? ' !' : ''}${formatPattern(state.pattern)} --algo ${state.algorithm}`;
+    if (state.from !== 0) text += ` --from ${state.from}`;
+    if (state.to !== 0xffff) text += ` --to ${state.to}`;
+    return state.ignoreCase ? `${text} --icase` : text;
+  },
+});

@@ -1,0 +1,81 @@
+/** The body of `dst` and `hbh`: net/ipv6/netfilter/ip6t_hbh.c, struct ip6t_opts. */
+import { defineMatch, type MatchExtension, OptionError } from '../extension.ts';
+import { boundedNumber, UINT32_MAX } from '../text/bounded.ts';
+import { parseUnsigned } from '../text/number.ts';
+
+/** IP6T_OPTS_OPTSNR */
+const MAXIMUM_OPTIONS = 16;
+/** In struct ip6t_opts this length stands for any. */
+const ANY_LENGTH = 0xff;
+
+interface HeaderOption {
+  readonly type: number;
+  /** Bytes of data, 255 for any number. */
+  readonly length: number;
+}
+
+interface OptionHeaderState {
+  length: { readonly value: number; readonly negate: boolean } | undefined;
+  options: readonly HeaderOption[];
+}
+
+/** Larger numbers lose their upper bits, as in iptables. */
+function parseByte(text: string): number {
+  const value = parseUnsigned(text, 0, Number.MAX_SAFE_INTEGER);
+  if (value === undefined) throw new OptionError(`"${text}" is not a number`);
+  return value % 256;
+}
+
+function parseHeaderOptions(text: string): HeaderOption[] {
+  const words = text.split(',');
+  if (words.length > MAXIMUM_OPTIONS)
+    throw new OptionError(`at most ${MAXIMUM_OPTIONS} options fit in one rule`);
+  return words.map((word, index) => {
+    const colon = word.indexOf(':');
+    const type = parseByte(colon < 0 ? word : word.slice(0, colon));
+    if (colon < 0) return { type, length: ANY_LENGTH };
+    if (index === MAXIMUM_OPTIONS - 1)
+      throw new OptionError(`option ${MAXIMUM_OPTIONS} can stand without a length only`);
+    if (type === 0) throw new OptionError('Pad1 (type 0) has no length');
+    return { type, length: parseByte(word.slice(colon + 1)) };
+  });
+}
+
+/** The match for one of the two headers: its name is the beginning of its options. */
+export function defineOptionHeader(name: 'dst' | 'hbh', header: string): MatchExtension {
+  return defineMatch<OptionHeaderState>({
+    name,
+    families: ['ipv6'],
+    summary: `Length and options of the ${header} header`,
+    options: [
+      {
+        name: `${name}-len`,
+        arguments: 1,
+        negatable: true,
+        syntax: 'length',
+        summary: 'Length of the header in bytes',
+        apply(state, [value], negate) {
+          state.length = { value: boundedNumber(value!, 0, UINT32_MAX), negate };
+        },
+      },
+      {
+        name: `${name}-opts`,
+        arguments: 1,
+        syntax: 'type[:length][,…]',
+        summary: 'The first options of the header, in order, with the length of their data',
+        apply(state, [value]) {
+          state.options = parseHeaderOptions(value!);
+        },
+      },
+    ],
+    initial: () => ({ length: undefined, options: [] }),
+    print({ length, options }) {
+      const words = options.map((one) =>
+        one.length === ANY_LENGTH ? `${one.type}` : `${one.type}:${one.length}`,
+      );
+      const lengthText =
+        length === undefined ? '' : `${length.negate ? ' !' : ''} --${name}-len ${length.value}`;
+      return words.length === 0 ? lengthText : `${lengthText} --${name}-opts ${words.join(',')}`;
+    },
+  });
+}
