@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Family } from '../../src/net/index.ts';
 import { formatDiagnostic, parseRuleset, printRuleset } from '../../src/rules/index.ts';
-import { withoutComments } from '../support/iptables.ts';
 import { canonicalFiles, readCanonical, readRuleset, rulesetPaths } from '../support/corpus.ts';
+import { withoutComments } from '../support/iptables.ts';
 import { sharedDataExists } from '../support/shared-data.ts';
 
 /** The printed form; the diagnostics instead, when there is an error. */

@@ -9,8 +9,8 @@ import {
   type Rule,
   type Ruleset,
 } from '../../src/rules/index.ts';
-import { randomRule, tableWith } from '../support/random-rules.ts';
 import { readRuleset, rulesetPaths } from '../support/corpus.ts';
+import { randomRule, tableWith } from '../support/random-rules.ts';
 
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6'];
 const SOAK = process.env.SLUICE_SOAK === '1' ? 100 : 1;

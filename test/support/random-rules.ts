@@ -53,8 +53,8 @@ function option(name: string, value: fc.Arbitrary<string>, negatable = true): fc
 function someOf(options: readonly fc.Arbitrary<string>[], minLength = 0): fc.Arbitrary<string> {
   return fc
     .shuffledSubarray([...options], { minLength })
-    .chain((chosen) => (chosen.length === 0 ? fc.constant('') : fc.tuple(...chosen)))
-    .map((words) => (typeof words === 'string' ? words : words.join(' ')));
+    .chain((chosen): fc.Arbitrary<string[]> => fc.tuple(...chosen))
+    .map((words) => words.join(' '));
 }
 
 const ports = [option('sport', portRange), option('destination-port', portRange)];
