@@ -135,13 +135,8 @@ function aims(ruleset: GeneratedRuleset): fc.Arbitrary<readonly Aim[]> {
   );
 }
 
-export interface PacketOptions {
-  /** Fragments that conntrack would have to put together are left out for stateful rulesets. */
-  readonly fragments: boolean;
-}
-
 /** Packets for a ruleset. */
-export function packetsFor(ruleset: GeneratedRuleset, options: PacketOptions): fc.Arbitrary<Shape> {
+export function packetsFor(ruleset: GeneratedRuleset): fc.Arbitrary<Shape> {
   const cut = fc.oneof({ weight: 9, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.nat(48) });
   const fragmentAim = fc.oneof(
     { weight: 9, arbitrary: fc.constant<Aim>({}) },
@@ -151,11 +146,6 @@ export function packetsFor(ruleset: GeneratedRuleset, options: PacketOptions): f
     .tuple(anyShape(ruleset.family), aims(ruleset), fragmentAim, cut)
     .map(([shape, chosen, fragment, cutAt]) => {
       const aimed = [...chosen, fragment].reduce<Shape>(aimAt, shape);
-      const { fragment: own, ...whole } = aimed;
-      return {
-        ...whole,
-        ...(options.fragments && own !== undefined ? { fragment: own } : {}),
-        ...(cutAt === null ? {} : { cutAt }),
-      };
+      return cutAt === null ? aimed : { ...aimed, cutAt };
     });
 }
