@@ -2,7 +2,7 @@
 import { type HelperName, helperId } from '../../isa/index.ts';
 import type { HelperFunction } from './arguments.ts';
 import { GENERAL_HELPERS } from './general.ts';
-import { KFUNC_TABLE } from './kfuncs.ts';
+import { DYNPTR_HELPERS, KFUNC_TABLE } from './kfuncs.ts';
 import { MAP_HELPERS } from './map.ts';
 import { PACKET_HELPERS } from './packet.ts';
 import { SOCKET_HELPERS } from './socket.ts';
@@ -12,7 +12,7 @@ export type { HelperFunction } from './arguments.ts';
 /** By helper number. */
 export const HELPER_FUNCTIONS: readonly (HelperFunction | undefined)[] = (() => {
   const functions: (HelperFunction | undefined)[] = [];
-  for (const table of [MAP_HELPERS, GENERAL_HELPERS, PACKET_HELPERS, SOCKET_HELPERS]) {
+  for (const table of [MAP_HELPERS, GENERAL_HELPERS, PACKET_HELPERS, SOCKET_HELPERS, DYNPTR_HELPERS]) {
     for (const [name, helper] of Object.entries(table)) functions[helperId(name as HelperName)] = helper;
   }
   return functions;

@@ -61,6 +61,21 @@ function slice(write: boolean): HelperFunction {
   };
 }
 
+/** bpf_dynptr_read(dst, len, src, offset, flags) copies `len` bytes, or none at all. */
+const read: HelperFunction = (m) => {
+  const bytes = u32(m, 2);
+  const to = pointer(m, 1, bytes, 'write');
+  const from = dynptr(m, 3);
+  const offset = u32(m, 4);
+  if (from === undefined || u64(m, 5) !== 0n) return -EINVAL;
+  if (offset + bytes > from.size) return -E2BIG;
+  m.memory.u8.copyWithin(to, from.data + offset, from.data + offset + bytes);
+  return 0;
+};
+
+/** Helpers, not kernel functions, that take dynptrs. */
+export const DYNPTR_HELPERS: Readonly<Record<string, HelperFunction>> = { bpf_dynptr_read: read };
+
 const adjust: HelperFunction = (m) => {
   const from = dynptr(m, 1);
   const start = u32(m, 2);
