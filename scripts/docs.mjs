@@ -1,11 +1,11 @@
 /** `npm run docs`: writes the reference pages that are made from code. With --check: fails when they differ. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { build, installPackages, root } from './setup.mjs';
+import { installPackages, root } from './setup.mjs';
 
 installPackages();
-build();
-const { referencePages } = await import('../dist/cli/reference.js');
+await import('./typescript.mjs');
+const { referencePages } = await import('../src/cli/reference.ts');
 let stale = 0;
 for (const [name, text] of Object.entries(await referencePages())) {
   const path = join(root, 'docs', 'reference', name);

@@ -39,6 +39,7 @@ const ORACLES = {
   ipset: 'ipset',
   ip: 'iproute2',
   bpftool: 'bpftool',
+  tshark: 'tshark',
 };
 
 const onPath = (tool) =>
