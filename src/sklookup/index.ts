@@ -1,4 +1,9 @@
-/** Socket bindings: which traffic goes to which label's sockets. */
+/** Socket bindings: which traffic goes to which label's sockets, as text, as tables and as an sk_lookup program. */
 export * from './binding.ts';
+export * from './layout.ts';
 export * from './plan.ts';
 export * from './precedence.ts';
+export * from './program/index.ts';
+export * from './spread.ts';
+export { buildImage, type ImageNames, type ImageOptions } from './table/image.ts';
+export { addressKeys } from './table/prefix-tree.ts';

@@ -119,3 +119,39 @@ export function readSkBuffContext(context: Uint8Array): Required<SkBuffFields> {
   const { mark, priority, ingressIfindex, ifindex } = decodeStruct(skBuff, context);
   return { mark, priority, ingressIfindex, ifindex };
 }
+
+/** struct bpf_sk_lookup as a test run takes it and gives it back. */
+const skLookup = {
+  size: 72,
+  fields: {
+    cookie: [0, 'u64'],
+    family: [8, 'u32'],
+    protocol: [12, 'u32'],
+    remotePort: [36, 'u16be'],
+    localPort: [60, 'u32'],
+  },
+} as const;
+
+/** A look-up to be tried. Addresses 4 or 16 bytes in network order, both alike; a test run knows no ingress device. */
+export interface SkLookupFields {
+  readonly protocol: number;
+  readonly remoteAddress: Uint8Array;
+  readonly remotePort: number;
+  readonly localAddress: Uint8Array;
+  readonly localPort: number;
+}
+
+/** Context of an sk_lookup test run. */
+export function skLookupContext(fields: SkLookupFields): Uint8Array {
+  const six = fields.localAddress.length === 16;
+  const { protocol, remotePort, localPort } = fields;
+  const context = encodeStruct(skLookup, { family: six ? 10 : 2, protocol, remotePort, localPort });
+  context.set(fields.remoteAddress, six ? 20 : 16);
+  context.set(fields.localAddress, six ? 44 : 40);
+  return context;
+}
+
+/** Cookie of the socket that the programs selected; 0n for none. */
+export function selectedSocketCookie(context: Uint8Array): bigint {
+  return decodeStruct(skLookup, context).cookie;
+}

@@ -1,0 +1,222 @@
+/**
+ * The socket arena: what the sk_lookup program, user space and the netstack share. Written up in docs/sklookup.md.
+ *
+ * All numbers are little endian. A *pointer* is the low half of a user address: in the kernel, where arenas lie at
+ * multiples of 4 GiB, the offset in the arena; in a virtual machine the address in its memory.
+ */
+
+/** "SLUS", first word of the arena. */
+export const SOCKET_ARENA_MAGIC = 0x53554c53;
+/** "SLSG", first word of a generation. */
+export const BINDING_SET_MAGIC = 0x47534c53;
+/** Changes whenever a program built for the old layout could misread the new one. */
+export const SOCKET_LAYOUT_VERSION = 1;
+
+/** Header at offset 0. */
+export const SocketArena = {
+  magic: 0,
+  version: 4,
+  /** u32 pointer to the generation that answers; 0: none, all pass. Storing it swaps the whole set of bindings. */
+  root: 8,
+  /** u32 inode of the network namespace */
+  netnsInode: 12,
+  /** u64 cookie of the network namespace */
+  netnsCookie: 16,
+  /** char[64] what the namespace was called when it was loaded */
+  netnsName: 24,
+} as const;
+
+/** Destinations: a label's sockets of one protocol and family, 128 bytes each. */
+export const DESTINATIONS_OFFSET = 0x1000;
+export const MAX_DESTINATIONS = 4096;
+export const DESTINATION_SIZE = 128;
+export const Destination = {
+  /** u32 pointer to the members, 0 for none. With `flags` one aligned u64: storing it changes both at once. */
+  members: 0,
+  /** u32 of {@link DestinationFlag} */
+  flags: 4,
+  /** u8 IPPROTO_TCP or IPPROTO_UDP; 0: this place is free */
+  protocol: 8,
+  /** u8 AF_INET or AF_INET6: the family of the packets */
+  family: 9,
+  /** char[64] the label, ended by NUL */
+  label: 16,
+} as const;
+export const DestinationFlag = {
+  /** Without a live socket the packet goes on to the ordinary look-up; otherwise it is dropped. */
+  PASS_WHEN_EMPTY: 1,
+  /** UDP flows stay with the socket that they met first. */
+  KEEP_FLOWS: 2,
+} as const;
+
+/** Slots of the socket map, 8 bytes each: u32 epoch (changes when the slot gets another socket), u32 destination + 1. */
+export const SLOTS_OFFSET: number = DESTINATIONS_OFFSET + MAX_DESTINATIONS * DESTINATION_SIZE;
+export const MAX_SLOTS = 16_384;
+export const SLOT_SIZE = 8;
+
+/** Members of a destination: two blocks each, used in turn. */
+export const MEMBERS_OFFSET: number = SLOTS_OFFSET + MAX_SLOTS * SLOT_SIZE;
+export const MAX_MEMBERS = 64;
+/** Places of the table that spreads flows over several members; a prime. */
+export const SPREAD_PLACES = 4093;
+export const Members = {
+  /** u32 places in the table: 0 (no active member), 1, or {@link SPREAD_PLACES} */
+  places: 0,
+  /** u32 members, draining ones included */
+  count: 4,
+  /** The members, {@link Member} each. */
+  list: 16,
+  /** u16 slot for each place */
+  table: 0x810,
+} as const;
+export const MEMBER_SIZE = 32;
+export const Member = {
+  /** u32 */
+  slot: 0,
+  /** u32 0: draining */
+  weight: 4,
+  /** u16 local port when it was registered, host order */
+  port: 8,
+  /** u16 AF_INET or AF_INET6 */
+  family: 10,
+  /** u8[16] local address when it was registered */
+  address: 16,
+} as const;
+export const MEMBERS_SIZE = 0x3000;
+
+/** Generations lie from here on, each one contiguous extent at a multiple of 4,096. */
+export const GENERATIONS_OFFSET: number = alignUp(MEMBERS_OFFSET + 2 * MAX_DESTINATIONS * MEMBERS_SIZE, 4096);
+
+/** A generation's header. */
+export const BindingSet = {
+  magic: 0,
+  version: 4,
+  /** u64 counts up */
+  number: 8,
+  /** u32 size of the extent */
+  size: 16,
+  /** u32 bindings in it */
+  bindings: 20,
+  /** u32[4] first records: TCP over IPv4, UDP over IPv4, TCP over IPv6, UDP over IPv6; 0: nothing bound */
+  roots: 24,
+  /** u32 pointer to the set's text (the bindings file that says it), and its bytes */
+  text: 40,
+  textBytes: 44,
+} as const;
+export const BINDING_SET_HEADER = 64;
+
+/** Kinds and conditions of a record, in its first word. */
+export const RecordFlag = {
+  /** Continues with what a search tree gives; else the record is a binding. */
+  SEARCH: 1,
+  SOURCE: 2,
+  DEVICE: 4,
+  REMOTE_PORT: 8,
+} as const;
+/** A binding. Without SOURCE, DEVICE and REMOTE_PORT it ends after 32 bytes, else after 64. */
+export const BindingRecord = {
+  flags: 0,
+  /** u32 pointer to the record to go on with when this one does not match; 0: nothing more */
+  next: 4,
+  /** u16 first and last port */
+  portMin: 8,
+  portMax: 10,
+  /** u32 index of the destination */
+  destination: 12,
+  /** u32 place of the binding in the set's text, counted from 0 */
+  number: 16,
+  ifindex: 20,
+  remotePort: 24,
+  /** u64 value and mask of the source's upper and lower half, as {@link KEY} says them */
+  sourceHigh: 32,
+  maskHigh: 40,
+  sourceLow: 48,
+  maskLow: 56,
+} as const;
+export const SMALL_RECORD = 32;
+export const RECORD = 64;
+
+/** A search: the interval that a key lies in names the next record. */
+export const SearchRecord = {
+  flags: 0,
+  /** u32 byte offset of the key among the packet's keys, see {@link KEY} */
+  key: 4,
+  levels: 8,
+  /** u32 pointer to the values: u32 pointers to records, 0 for nothing */
+  values: 12,
+  /** u32 pointers to the levels of the tree, the topmost first */
+  level: 16,
+} as const;
+/** Separators of one tree node: u64 each; 1.. of them are the last key of the interval before. */
+export const FANOUT = 16;
+export const NODE_SIZE: number = FANOUT * 8;
+export const MAX_LEVELS = 7;
+
+/** The keys of a packet, u64 each in this order. Addresses: IPv4 as a number, IPv6 in halves; ports in host order. */
+export const KEY = {
+  localHigh: 0,
+  localLow: 8,
+  remoteHigh: 16,
+  remoteLow: 24,
+  localPort: 32,
+  remotePort: 40,
+  ifindex: 48,
+} as const;
+export type KeyName = keyof typeof KEY;
+export const KEY_BYTES = 56;
+
+/** Counters of a destination (and, at index 0 of the map, of all look-ups): u64 each; destination i is at i + 1. */
+export const Metric = {
+  /** A binding chose this destination. At index 0: the program ran for TCP or UDP. */
+  lookups: 0,
+  assigned: 8,
+  /** No live socket. At index 0: no binding. */
+  misses: 16,
+  /** Of `assigned`, those that a kept flow decided. */
+  keptFlows: 24,
+  /** The socket is of another protocol, or family. */
+  wrongProtocol: 32,
+  wrongFamily: 40,
+  /** The socket no longer listens, or has been connected. */
+  wrongState: 48,
+  /** Another program had chosen a socket before; its choice stands. */
+  taken: 56,
+  otherError: 64,
+} as const;
+export type MetricName = keyof typeof Metric;
+export const METRIC_BYTES = 72;
+
+/** A kept UDP flow. */
+export const FlowKey = {
+  remote: 0,
+  local: 16,
+  /** u16 each, host order */
+  remotePort: 32,
+  localPort: 34,
+  destination: 36,
+} as const;
+export const FLOW_KEY_BYTES = 40;
+export const FlowValue = {
+  slot: 0,
+  epoch: 4,
+  /** u64 bpf_ktime_get_ns of the last datagram */
+  seenNs: 8,
+} as const;
+export const FLOW_VALUE_BYTES = 16;
+/** A flow that has been silent for so long is a new one (as conntrack's udp_timeout_stream). */
+export const FLOW_IDLE_NS = 120_000_000_000;
+
+/** Names by which the program refers to its objects. */
+export const SOCKET_ARENA = 'arena';
+export const SOCKETS_MAP = 'sockets';
+export const METRICS_MAP = 'metrics';
+export const FLOWS_MAP = 'flows';
+
+export function alignUp(value: number, to: number): number {
+  return Math.ceil(value / to) * to;
+}
+
+/** Position of a table's first record in {@link BindingSet.roots}. */
+export function rootIndex(protocol: 'tcp' | 'udp', family: 'ipv4' | 'ipv6'): number {
+  return (protocol === 'udp' ? 1 : 0) + (family === 'ipv6' ? 2 : 0);
+}

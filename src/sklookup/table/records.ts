@@ -1,0 +1,187 @@
+/**
+ * Bindings of one destination prefix as records: short lists are walked, long ones are searched, by port, by source,
+ * by device and by remote port, in the order of precedence.
+ */
+import { compareAddressBytes, formatPrefix, networkOf } from '../../net/index.ts';
+import type { Binding } from '../binding.ts';
+import { BindingRecord, RECORD, RecordFlag, SMALL_RECORD } from '../layout.ts';
+import { compareSpecificity } from '../precedence.ts';
+import { groupBy } from './group.ts';
+import { addressKeys, prefixMasks, writePrefixSearch } from './prefix-tree.ts';
+import { IntervalList, writeSearch } from './tree.ts';
+import type { ImageWriter } from './writer.ts';
+
+/** A binding with the numbers that the program wants instead of names. */
+export interface NumberedBinding {
+  readonly binding: Binding;
+  readonly number: number;
+  readonly destination: number;
+  /** 0 for any */
+  readonly ifindex: number;
+}
+
+/** Lists up to this are walked: a search reads two cache lines for each of its levels. */
+const WALKED = 6;
+
+/** Writes bindings of one destination prefix. @param next record to go on with when none matches */
+export function writeBindings(
+  writer: ImageWriter,
+  bindings: readonly NumberedBinding[],
+  next: number,
+): number {
+  const sorted = bySpecificity(bindings);
+  return sorted.length <= WALKED ? writeList(writer, sorted, next) : writePortSearch(writer, sorted, next);
+}
+
+function bySpecificity(bindings: readonly NumberedBinding[]): readonly NumberedBinding[] {
+  if (bindings.length === 1) return bindings;
+  return bindings.toSorted((a, b) => compareSpecificity(a.binding, b.binding));
+}
+
+/** True when it takes every packet that gets to it. */
+function isUnconditional({ binding }: NumberedBinding): boolean {
+  return binding.source === undefined && binding.device === undefined && binding.remotePort === undefined;
+}
+
+function writeList(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
+  let record = next;
+  for (let index = sorted.length - 1; index >= 0; index--)
+    record = writeRecord(writer, sorted[index]!, record);
+  return record;
+}
+
+function writeRecord(writer: ImageWriter, entry: NumberedBinding, next: number): number {
+  const { binding, number, destination, ifindex } = entry;
+  const plain = isUnconditional(entry);
+  const at = plain ? writer.reserve(SMALL_RECORD, SMALL_RECORD) : writer.reserve(RECORD, RECORD);
+  let flags = 0;
+  if (binding.source !== undefined) {
+    flags |= RecordFlag.SOURCE;
+    const value = addressKeys(binding.source.address.bytes);
+    const mask = prefixMasks(binding.source);
+    writer.setU64(at + BindingRecord.sourceHigh, value.high & mask.high);
+    writer.setU64(at + BindingRecord.maskHigh, mask.high);
+    writer.setU64(at + BindingRecord.sourceLow, value.low & mask.low);
+    writer.setU64(at + BindingRecord.maskLow, mask.low);
+  }
+  if (binding.device !== undefined) {
+    flags |= RecordFlag.DEVICE;
+    writer.setU32(at + BindingRecord.ifindex, ifindex);
+  }
+  if (binding.remotePort !== undefined) {
+    flags |= RecordFlag.REMOTE_PORT;
+    writer.setU32(at + BindingRecord.remotePort, binding.remotePort);
+  }
+  writer.setU32(at + BindingRecord.flags, flags);
+  writer.setU32(at + BindingRecord.next, next);
+  writer.setU16(at + BindingRecord.portMin, binding.ports.min);
+  writer.setU16(at + BindingRecord.portMax, binding.ports.max);
+  writer.setU32(at + BindingRecord.destination, destination);
+  writer.setU32(at + BindingRecord.number, number);
+  return writer.pointer(at);
+}
+
+/** Exact ports first, each going on with the ranges over it. */
+function writePortSearch(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
+  const isExact = ({ binding }: NumberedBinding): boolean => binding.ports.min === binding.ports.max;
+  const exact = groupBy(sorted.filter(isExact), ({ binding }) => binding.ports.min);
+  const ranges = sorted.filter((entry) => !isExact(entry));
+  const wide = rangeIntervals(writer, ranges, next);
+  const intervals = new IntervalList(next);
+  const boundaries = [...wide.starts.map(Number), ...[...exact.keys()].flatMap((port) => [port, port + 1])];
+  let at = 0;
+  for (const port of [...new Set(boundaries)].sort((a, b) => a - b)) {
+    if (port > 0xffff) break;
+    while (at + 1 < wide.starts.length && wide.starts[at + 1]! <= BigInt(port)) at++;
+    const under = wide.records[at]!;
+    const own = exact.get(port);
+    intervals.add(BigInt(port), own === undefined ? under : writeSameWidth(writer, own, under));
+  }
+  return writeSearch(writer, 'localPort', intervals);
+}
+
+/** The ranges as they lie over each other: for each stretch of ports the list that holds there. */
+function rangeIntervals(writer: ImageWriter, ranges: readonly NumberedBinding[], next: number): IntervalList {
+  const intervals = new IntervalList(next);
+  const begins = groupBy(ranges, ({ binding }) => binding.ports.min);
+  const ends = groupBy(ranges, ({ binding }) => binding.ports.max + 1);
+  const active = new Set<NumberedBinding>();
+  for (const port of [...new Set([...begins.keys(), ...ends.keys()])].sort((a, b) => a - b)) {
+    for (const entry of ends.get(port) ?? []) active.delete(entry);
+    for (const entry of begins.get(port) ?? []) active.add(entry);
+    if (port <= 0xffff) intervals.add(BigInt(port), writeWidths(writer, [...active], next));
+  }
+  return intervals;
+}
+
+/** A list over one stretch of ports, narrower ranges first; what a binding without conditions hides is left out. */
+function writeWidths(writer: ImageWriter, entries: readonly NumberedBinding[], next: number): number {
+  const sorted = bySpecificity(entries);
+  const hiding = sorted.findIndex(isUnconditional);
+  const seen = hiding < 0 ? sorted : sorted.slice(0, hiding + 1);
+  if (seen.length <= WALKED) return writeList(writer, seen, next);
+  const widths = [...groupBy(seen, ({ binding }) => binding.ports.max - binding.ports.min).values()];
+  return widths.reduceRight((record, group) => writeSameWidth(writer, group, record), next);
+}
+
+/** Bindings that differ from the source on. */
+function writeSameWidth(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
+  if (sorted.length <= WALKED) return writeList(writer, sorted, next);
+  const anywhere = sorted.filter(({ binding }) => binding.source === undefined);
+  const tail = writeSameSource(writer, anywhere, next);
+  const groups = groupBy(
+    sorted.filter(({ binding }) => binding.source !== undefined),
+    ({ binding }) => formatPrefix(networkOf(binding.source!)),
+  );
+  if (groups.size === 0) return tail;
+  const entries = [...groups.values()]
+    .map((group) => ({
+      prefix: networkOf(group[0]!.binding.source!),
+      write: (after: number) => writeSameSource(writer, group, after),
+    }))
+    .sort(
+      (a, b) =>
+        compareAddressBytes(a.prefix.address.bytes, b.prefix.address.bytes) ||
+        a.prefix.length - b.prefix.length,
+    );
+  return writePrefixSearch(writer, 'remote', entries, tail);
+}
+
+/** Bindings that differ in device and remote port only: a device before none, then a remote port before none. */
+function writeSameSource(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
+  if (sorted.length <= WALKED) return writeList(writer, sorted, next);
+  const tail = writeSameDevice(
+    writer,
+    sorted.filter(({ ifindex }) => ifindex === 0),
+    next,
+  );
+  const intervals = new IntervalList(tail);
+  const devices = groupBy(
+    sorted.filter(({ ifindex }) => ifindex !== 0),
+    ({ ifindex }) => ifindex,
+  );
+  for (const [ifindex, group] of [...devices].sort(([a], [b]) => a - b)) {
+    intervals.add(BigInt(ifindex), writeSameDevice(writer, group, tail));
+    intervals.add(BigInt(ifindex + 1), tail);
+  }
+  return writeSearch(writer, 'ifindex', intervals);
+}
+
+function writeSameDevice(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
+  if (sorted.length <= WALKED) return writeList(writer, sorted, next);
+  const tail = writeList(
+    writer,
+    sorted.filter(({ binding }) => binding.remotePort === undefined),
+    next,
+  );
+  const intervals = new IntervalList(tail);
+  const byPort = groupBy(
+    sorted.filter(({ binding }) => binding.remotePort !== undefined),
+    ({ binding }) => binding.remotePort!,
+  );
+  for (const [port, group] of [...byPort].sort(([a], [b]) => a - b)) {
+    intervals.add(BigInt(port), writeList(writer, group, tail));
+    intervals.add(BigInt(port + 1), tail);
+  }
+  return writeSearch(writer, 'remotePort', intervals);
+}
