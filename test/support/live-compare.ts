@@ -1,6 +1,12 @@
 /** Sends packets to the kernel and to the evaluator, and compares every counter after each of them. */
 import { Conntrack } from '../../src/netstack/conntrack/index.ts';
-import { createHost, type EvaluationHost, evaluatePacket, parseRuleset } from '../../src/rules/index.ts';
+import {
+  createHost,
+  type EvaluationHost,
+  evaluatePacket,
+  parseRuleset,
+  type Reassembler,
+} from '../../src/rules/index.ts';
 import type { GeneratedRuleset } from './generate/rulesets.ts';
 import type { Shape } from './generate/shape.ts';
 import { worldRouting } from './generate/world.ts';

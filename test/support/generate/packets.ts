@@ -135,8 +135,16 @@ function aims(ruleset: GeneratedRuleset): fc.Arbitrary<readonly Aim[]> {
   );
 }
 
+export interface PacketOptions {
+  /** False leaves fragments out, for engines without reassembly. */
+  readonly fragments?: boolean;
+}
+
 /** Packets for a ruleset. */
-export function packetsFor(ruleset: GeneratedRuleset): fc.Arbitrary<Shape> {
+export function packetsFor(
+  ruleset: GeneratedRuleset,
+  { fragments: mayBeCut = true }: PacketOptions = {},
+): fc.Arbitrary<Shape> {
   const cut = fc.oneof({ weight: 9, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.nat(48) });
   const fragmentAim = fc.oneof(
     { weight: 9, arbitrary: fc.constant<Aim>({}) },
@@ -146,6 +154,8 @@ export function packetsFor(ruleset: GeneratedRuleset): fc.Arbitrary<Shape> {
     .tuple(anyShape(ruleset.family), aims(ruleset), fragmentAim, cut)
     .map(([shape, chosen, fragment, cutAt]) => {
       const aimed = [...chosen, fragment].reduce<Shape>(aimAt, shape);
-      return cutAt === null ? aimed : { ...aimed, cutAt };
+      const { fragment: own, ...whole } = aimed;
+      const shaped: Shape = mayBeCut && own !== undefined ? { ...whole, fragment: own } : whole;
+      return cutAt === null ? shaped : { ...shaped, cutAt };
     });
 }
