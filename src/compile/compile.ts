@@ -1,6 +1,6 @@
 /** From rulesets to programs: lowers, refuses what cannot be done, plans, and writes code. Needs no kernel. */
 
-import type { IrTable } from '../ir/index.ts';
+import type { IrRule, IrTable, Predicate } from '../ir/index.ts';
 import { Assembler, R0 } from '../isa/index.ts';
 import type { Family } from '../net/index.ts';
 import type { Ruleset, Span, TableName } from '../rules/index.ts';
@@ -22,12 +22,14 @@ import { StateWords } from './emit/state.ts';
 import { CompileError, type Refusal } from './error.ts';
 import { hookEmitter } from './hooks/index.ts';
 import { type LoweredTable, lowerTable } from './lower/table.ts';
+import { dependsOnHistory, type Replacement, replaceRules, weakenRule } from './partial.ts';
 import { type PlacedTable, type ProgramPlan, planPrograms } from './plan.ts';
 import type { CompiledProgram, MapDescription, RuleTag } from './program.ts';
 import { emitTakeOver } from './prologue/handover.ts';
 import { emitSection, type FragmentStrategy, type GenerationParts } from './section.ts';
 import { planCalls } from './strategies/inline/calls.ts';
-import { type HookName, hooksFor, obstacles } from './support.ts';
+import type { ChainRun } from './strategies/inline/chain.ts';
+import { type HookName, hooksFor, obstacles, predicateObstacles } from './support.ts';
 
 /** Rules that one program of the strategy `inline` takes, all its chains together. */
 export const MAX_INLINE_RULES = 4096;
@@ -41,6 +43,11 @@ export interface CompileOptions {
   readonly fragments?: FragmentStrategy;
   /** CONFIG_HZ of the machine that will run it; default 250. */
   readonly hz?: number;
+  /**
+   * Replace rules that cannot be compiled by what is at least as strict (see partial.ts) instead of refusing the ruleset.
+   * Chains that are too long and the nat table are refused all the same.
+   */
+  readonly allowPartial?: boolean;
   /** Mark operations that the policy's action chain knows already. */
   readonly marks?: readonly MarkOperation[];
 }
@@ -58,6 +65,8 @@ export interface CompiledPolicy {
   /** What the action chain must do, where any program hands actions on. */
   readonly marks: readonly MarkOperation[];
   readonly rejects: Readonly<Record<Family, readonly number[]>>;
+  /** Rules that were replaced, why, and by what; to be shown loudly. Empty unless `allowPartial`. */
+  readonly weakened: readonly (Refusal & { readonly became: Replacement })[];
   /** Things to tell the user: families that pass unfiltered, and the like. */
   readonly notices: readonly string[];
 }
@@ -88,8 +97,57 @@ export function compilePolicy(rulesets: readonly Ruleset[], options: CompileOpti
   const plans = planPrograms(tables, options.hooks);
   const spans = new Map(lowered.map((table) => [`${table.ir.family} ${table.ir.table}`, table.spans]));
   refusals.push(...refuseAtHooks(plans, (table) => spans.get(`${table.family} ${table.table}`)));
-  if (refusals.length > 0) throw new CompileError(withoutRepeats(refusals));
-  return writePolicy(tables, counters, plans, options);
+  const all = withoutRepeats(refusals);
+  const final = options.allowPartial === true ? all.filter(isFinal) : all;
+  if (final.length > 0) throw new CompileError(final);
+  if (all.length === 0) return writePolicy(tables, counters, plans, options);
+  const { plans: partial, became } = weakenPlans(plans, lowered);
+  const policy = writePolicy(tables, counters, partial, options);
+  const weakened = all.map((refusal) => ({
+    ...refusal,
+    became: became.get(`${refusal.table} ${refusal.chain} ${refusal.rule}`) ?? 'drop',
+  }));
+  return { ...policy, weakened };
+}
+
+/** Refusals that no replacement of rules helps. */
+function isFinal({ code, table }: Refusal): boolean {
+  return code === 'TOO_LONG' || table === 'nat';
+}
+
+/** The plans with every rule replaced that its attach point cannot run, or whose answer would depend on such rules. */
+function weakenPlans(
+  plans: readonly ProgramPlan[],
+  lowered: readonly LoweredTable[],
+): { plans: ProgramPlan[]; became: Map<string, Replacement> } {
+  const became = new Map<string, Replacement>();
+  const weakenRun = (run: ChainRun, point: AttachPoint): ChainRun => {
+    const source = lowered.find(({ ir }) => ir === run.table)!;
+    const { family, table } = run.table;
+    const unread = new Set(source.refusals.map(({ chain, rule }) => `${chain} ${rule}`));
+    const replace = (rule: IrRule): IrRule => {
+      const place = `${rule.source.chain} ${rule.source.rule}`;
+      const incomplete = unread.has(place) || obstacles(rule, point, family).length > 0;
+      if (!incomplete && !dependsOnHistory(rule)) return rule;
+      const keep = (predicate: Predicate): boolean =>
+        predicateObstacles(predicate, point, family).length === 0;
+      const stand = weakenRule(rule, keep, !source.unknownTargets.has(place));
+      const key = `${table} ${place}`;
+      if (became.get(key) !== 'drop') became.set(key, stand.became);
+      return stand.rule;
+    };
+    return { ...run, table: replaceRules(run.table, replace) };
+  };
+  const weakened = plans.map(({ point, sections }) => ({
+    point,
+    sections: sections.map(({ family, before, local, forward }) => ({
+      family,
+      before: before.map((run) => weakenRun(run, point)),
+      local: local.map((run) => weakenRun(run, point)),
+      ...(forward === undefined ? {} : { forward: forward.map((run) => weakenRun(run, point)) }),
+    })),
+  }));
+  return { plans: weakened, became };
 }
 
 /** Writes the programs of lowered, checked tables. */
@@ -123,6 +181,7 @@ export function writePolicy(
     logs: logs.list,
     marks,
     rejects: { ipv4: [...rejects.ipv4].sort(), ipv6: [...rejects.ipv6].sort() },
+    weakened: [],
     notices: noticesOf(tables),
   };
 }

@@ -58,7 +58,12 @@ export function hooksFor(rule: IrRule, family: Family): readonly HookName[] {
   return points.filter((point) => obstacles(rule, point, family).length === 0).map(hookName);
 }
 
-function predicateObstacles(predicate: Predicate, point: AttachPoint, family: Family): readonly Obstacle[] {
+/** As {@link obstacles}, of one condition. */
+export function predicateObstacles(
+  predicate: Predicate,
+  point: AttachPoint,
+  family: Family,
+): readonly Obstacle[] {
   switch (predicate.kind) {
     case 'all':
     case 'any':

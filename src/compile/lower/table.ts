@@ -7,8 +7,10 @@ import { lowerBase } from './base.ts';
 
 export interface LoweredTable {
   readonly ir: IrTable;
-  /** Rules that could not be lowered. The IR has them not; with any, it must not be compiled as it is. */
+  /** What could not be lowered: the IR leaves out those conditions, so with any it must not be compiled as it is. */
   readonly refusals: readonly Refusal[];
+  /** Rules with a target that nothing here gives a meaning: "chain rule". */
+  readonly unknownTargets: ReadonlySet<string>;
   /** Where each rule stands in the text, by chain: for refusals of later passes. */
   readonly spans: ReadonlyMap<string, readonly Span[]>;
 }
@@ -17,6 +19,7 @@ export function lowerTable(table: Table, family: Family): LoweredTable {
   const refusals: Refusal[] = [];
   const chains = new Map<string, IrChain>();
   const spans = new Map<string, Span[]>();
+  const unknownTargets = new Set<string>();
   let counters = 0;
   for (const chain of table.chains) {
     const rules: IrRule[] = [];
@@ -24,6 +27,7 @@ export function lowerTable(table: Table, family: Family): LoweredTable {
       const lowering = new RuleLowering(table, chain, rule, index + 1, family);
       rules.push(lowering.lower(counters));
       refusals.push(...lowering.refusals);
+      if (lowering.unknownTarget) unknownTargets.add(`${chain.name} ${index + 1}`);
       counters += 1;
     }
     spans.set(
@@ -38,11 +42,12 @@ export function lowerTable(table: Table, family: Family): LoweredTable {
       counters += 1;
     }
   }
-  return { ir: { family, table: table.name, chains, counters }, refusals, spans };
+  return { ir: { family, table: table.name, chains, counters }, refusals, unknownTargets, spans };
 }
 
 class RuleLowering {
   readonly refusals: Refusal[] = [];
+  unknownTarget = false;
   readonly #table: Table;
   readonly #chain: Chain;
   readonly #rule: Rule;
@@ -84,6 +89,7 @@ class RuleLowering {
       case 'verdict':
         if (target.verdict === 'QUEUE') {
           this.#refuse(target.span, 'target QUEUE', 'no program may hand a packet to user space');
+          this.unknownTarget = true;
           return { kind: 'drop' };
         }
         return { kind: ({ ACCEPT: 'accept', DROP: 'drop', RETURN: 'return' } as const)[target.verdict] };
@@ -95,6 +101,7 @@ class RuleLowering {
             `target ${target.name}`,
             'this target is read and printed, but nothing can run it yet',
           );
+          this.unknownTarget = true;
           return { kind: 'drop' };
         }
         return semantics.lower(target.state, this.#context());

@@ -1,0 +1,65 @@
+/**
+ * `--allow-partial`: what takes the place of a rule that cannot be compiled, so that nothing is accepted that the whole
+ * ruleset would drop.
+ *
+ * The conditions that can be compiled are kept, the others left out: the rule then matches at least the packets that it
+ * should. Stateful conditions (limit, statistic) are left out too, and in all rules that decide anything: as soon as one rule
+ * is replaced, other packets than before get to them, and they would answer otherwise.
+ *
+ * - ACCEPT and rules that only look (LOG, no target) become "count and go on": the packets meet the rules behind, which may
+ *   accept or drop them; what those accept, the whole ruleset would have accepted here or there. Conditions are still
+ *   asked, for their hotdrops.
+ * - Anything else (DROP, REJECT, RETURN, a jump, MARK, an unknown target) becomes DROP: skipping a chain, a RETURN or a mark
+ *   could lead past a drop.
+ */
+import type { Action, IrChain, IrRule, IrTable, Predicate } from '../ir/index.ts';
+
+/** What became of a rule. */
+export type Replacement = 'drop' | 'continue';
+
+export interface WeakenedRule {
+  readonly rule: IrRule;
+  readonly became: Replacement;
+}
+
+/** The rule's stand-in. `keep` says which conditions can be compiled; `known` is false for a target without meaning here. */
+export function weakenRule(
+  rule: IrRule,
+  keep: (predicate: Predicate) => boolean,
+  known: boolean,
+): WeakenedRule {
+  const predicates = rule.predicates.filter((predicate) => keep(predicate) && !isStateful(predicate));
+  const became: Replacement = known && isHarmless(rule.action) ? 'continue' : 'drop';
+  return { rule: { ...rule, predicates, action: { kind: became } }, became };
+}
+
+/** The table with rules replaced where `replace` gives another; counters and numbers stay. */
+export function replaceRules(table: IrTable, replace: (rule: IrRule) => IrRule): IrTable {
+  const chains = new Map<string, IrChain>();
+  for (const [name, chain] of table.chains) chains.set(name, { ...chain, rules: chain.rules.map(replace) });
+  return { ...table, chains };
+}
+
+function isHarmless(action: Action): boolean {
+  return action.kind === 'accept' || action.kind === 'continue' || action.kind === 'log';
+}
+
+/** True for rules that must be replaced when any other is: their answer depends on which packets were asked about before. */
+export function dependsOnHistory(rule: IrRule): boolean {
+  return rule.action.kind !== 'continue' && rule.action.kind !== 'log' && rule.predicates.some(isStateful);
+}
+
+function isStateful(predicate: Predicate): boolean {
+  switch (predicate.kind) {
+    case 'limit':
+    case 'statistic':
+      return true;
+    case 'all':
+    case 'any':
+      return predicate.of.some(isStateful);
+    case 'not':
+      return isStateful(predicate.of);
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * Layout of the classifier's tables, what `Generation.tables` points to. Little endian; pointers are arena offsets.
+ *
+ * Header -> entry (attach point and family) -> lists of chains -> chain: its rules, and how to find those that fit.
+ *
+ * A *vector* names a set of a chain's rules, as bits in three levels; words without a bit are left out at every level, so
+ * the place of what is there is the rank of its bit in the level above:
+ *
+ * - vector: u64 blocks that are there, then a u32 pointer to each
+ * - block of 4,096 rules: u64 words that are there, then the u64 words
+ *
+ * A *trie* turns an address into a vector. A cell is 0 (the empty vector), a vector's pointer, or, with its low bit set,
+ * a node's pointer. The root is an array of 2^rootBits cells; a node takes six more bits: u64 of the places where a new
+ * run of equal cells begins (bit 0 always), then a u32 cell for each run.
+ *
+ * A *service* turns numbers (ports, protocol, state, ...) into a vector: for each of its fields a class by a page table,
+ * and the classes folded into one number by a table for each field after the first.
+ */
+
+/** "SLUC", first word of the tables. */
+export const TABLES_MAGIC = 0x43554c53;
+export const TABLES_VERSION = 1;
+
+export const TablesHeader = {
+  magic: 0,
+  version: 4,
+  /** u8[64]: place of a word's only bit, by its product with {@link DE_BRUIJN} shifted right by 58 */
+  bitPlaces: 64,
+  /** u32[128]: {@link Entry} by attach point place * 2 + (ipv6 ? 1 : 0); 0: no chains */
+  entries: 128,
+} as const;
+export const ENTRY_LISTS = 128;
+export const TABLES_HEADER_SIZE: number = TablesHeader.entries + ENTRY_LISTS * 4;
+
+export const DE_BRUIJN = 0x03f79d71b4cb0a89n;
+
+/** What one attach point runs for one family. */
+export const Entry = {
+  /** u32 {@link Need} bits */
+  needs: 0,
+  /** u32 lists of chains, each ended by 0 */
+  before: 4,
+  local: 8,
+  forward: 12,
+  /** u8[256]: by protocol, the least transport bytes with which no rule's header is cut short */
+  headerBytes: 16,
+} as const;
+export const ENTRY_SIZE = 272;
+
+/** Facts that cost something to find, and that not every ruleset asks for. */
+export const Need = {
+  devices: 1,
+  mac: 2,
+  connection: 4,
+  mark: 8,
+  tcpFlags: 16,
+  /** The routing decision: chains for packets to other hosts. */
+  route: 32,
+} as const;
+
+export const ChainKind = { linear: 0, vectors: 1 } as const;
+
+/** Services that a chain can have: more than one when their product would be too large. */
+export const CHAIN_SERVICES = 2;
+
+export const Chain = {
+  /** u32 {@link ChainKind} */
+  kind: 0,
+  /** u32 rules in the chain */
+  count: 4,
+  /** u32 their records */
+  rules: 8,
+  /** u32 {@link PolicyVerdict}, and byte offset of the policy's counter */
+  policy: 12,
+  policyCounter: 16,
+  /** u32 tries, 0 where no rule asks for the address; root bits */
+  source: 20,
+  sourceBits: 24,
+  destination: 28,
+  destinationBits: 32,
+  /** u32[CHAIN_SERVICES] services, 0 where there is none */
+  services: 36,
+} as const;
+export const CHAIN_SIZE = 64;
+
+export const PolicyVerdict = { none: 0, accept: 1, drop: 2 } as const;
+
+/** A service: u32 number of fields, u32 vectors by class, then the fields. */
+export const Service = { fields: 0, vectors: 4, first: 8 } as const;
+
+/** How one field of a service becomes a class, and the class a part of the service's. */
+export const ServiceField = {
+  /** u32 place of the fact */
+  fact: 0,
+  /** u32 page table: u32 pointers by value >> 8, to pages of 256 u16 classes */
+  pages: 4,
+  /** u32 the largest value that has a page; those above are all in the class of this one */
+  maximum: 8,
+  /** u32 values that stand for the field in a packet whose headers are not what rules take for granted; 0: none does */
+  laterFragment: 12,
+  odd: 16,
+  /** u32 classes of this field, and u32[] of folded classes by folded * classes + class; 0 in the first field */
+  classes: 20,
+  fold: 24,
+} as const;
+export const SERVICE_FIELD_SIZE = 28;
+
+/** A rule's record. */
+export const RuleRecord = {
+  /** u32 byte offset of the counter among a CPU's */
+  counter: 0,
+  /** u32 {@link RuleAction} */
+  action: 4,
+  /** u32 conditions to ask at the rule's turn when the vectors named it; 0: none */
+  rest: 8,
+  /** u32 all its conditions, for linear chains and odd packets */
+  all: 12,
+  /** u32 by action. jump, goto: chain; jump: also the own chain. reject: 1 + enum; log: point; mark: value, mask, bit */
+  a: 16,
+  b: 20,
+  c: 24,
+} as const;
+export const RULE_RECORD_SHIFT = 5;
+export const RULE_RECORD_SIZE: number = 1 << RULE_RECORD_SHIFT;
+
+export const RuleAction = {
+  continue: 0,
+  accept: 1,
+  drop: 2,
+  return: 3,
+  jump: 4,
+  goto: 5,
+  reject: 6,
+  log: 7,
+  mark: 8,
+} as const;
+
+/** Jumps that can be under way in a packet's walk. */
+export const MAX_DEPTH = 16;
+/** Rules that a chain can have: bits of three levels. */
+export const MAX_CHAIN_RULES: number = 64 * 64 * 64;
+
+/**
+ * A condition: a node with two ways out. Ways are nodes, or one of {@link Way}. All numbers u32; what follows the two
+ * ways depends on the operation.
+ */
+export const Node = { operation: 0, yes: 4, no: 8, a: 12, b: 16, c: 20, d: 24 } as const;
+
+export const Way = { fails: 0, holds: 1, hotdrop: 2 } as const;
+
+export const Operation = {
+  /** fact a, masked by b, in one of c ranges that follow (min, max) */
+  ranges: 1,
+  /** as `ranges`, of the header field number a; see headers.ts */
+  headerField: 2,
+  /** the word of fact a, masked by b, equals c */
+  word: 3,
+  /** four words from fact a on: masks, then values */
+  words: 4,
+  /** b words of fact a, network order, from a minimum on: minima, then maxima, host order */
+  addressRange: 5,
+  /** TCP option a */
+  tcpOption: 6,
+  /** address type: variant a, types b */
+  addressType: 7,
+  /** extension header: variant a */
+  extensionHeader: 8,
+  /** token bucket in the state word at byte offset a: cost b, cap c */
+  limit: 9,
+  /** random draw below a */
+  random: 10,
+  /** every a-th packet by the state word at byte offset b */
+  nth: 11,
+} as const;
