@@ -41,6 +41,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/vm/run.ts')).vmRun,
   },
   {
+    name: 'reassemble',
+    group: 'Packets',
+    summary: 'put the fragments of a capture together as Linux does',
+    load: async () => (await import('./commands/reassemble.ts')).reassemble,
+  },
+  {
     name: 'doctor',
     group: 'This machine',
     summary: 'what this kernel and these privileges allow, and the way out where they do not',

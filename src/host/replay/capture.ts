@@ -36,8 +36,7 @@ export async function* replayPackets(
     const timestampNs = captured.timestampNs ?? startNs ?? 0n;
     const firstNs = startNs ?? timestampNs;
     startNs = firstNs;
-    // What lies beyond the snap length was on the wire: rules see a packet of its full length.
-    const whole = data.length < originalLength ? extended(data, originalLength) : data;
+    const whole = wholeFrame(data, originalLength);
     loadFrame(frame, whole, linkType);
     const family: Family | undefined =
       frame.ip.family === 4 ? 'ipv4' : frame.ip.family === 6 ? 'ipv6' : undefined;
@@ -65,8 +64,10 @@ export async function* replayPackets(
 /** Longest frame that is filled up: an IP packet of 64 KiB and a link header. */
 const MAXIMUM_FRAME = 65_535 + 256;
 
-function extended(data: Uint8Array, length: number): Uint8Array {
-  const whole = new Uint8Array(Math.min(length, MAXIMUM_FRAME));
+/** The frame as long as it was on the wire: what lies beyond the snap length is zero. The same object when nothing is missing. */
+export function wholeFrame(data: Uint8Array, originalLength: number): Uint8Array {
+  if (data.length >= originalLength) return data;
+  const whole = new Uint8Array(Math.min(originalLength, MAXIMUM_FRAME));
   whole.set(data.subarray(0, whole.length));
   return whole;
 }
