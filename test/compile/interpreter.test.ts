@@ -14,7 +14,7 @@ import { packetsFor } from '../support/generate/packets.ts';
 import { generatedRuleset } from '../support/generate/rulesets.ts';
 import { buildPacket } from '../support/generate/shape.ts';
 import { worldRouting } from '../support/generate/world.ts';
-import { MachinePolicy } from '../support/machine-policy.ts';
+import { MACHINE_HZ, MachinePolicy } from '../support/machine-policy.ts';
 
 const RULESETS = process.env.SLUICE_SOAK === '1' ? 2000 : 60;
 const PACKETS = 40;
@@ -65,7 +65,7 @@ describe('evaluator = interpreter', () => {
         expect(diagnostics.filter(({ severity }) => severity === 'error')).toEqual([]);
         const ruleset = onlyTable(whole, group);
         if (!ruleset.tables[0]?.chains.some(({ name }) => name === HOOK_CHAINS[hook])) return;
-        const policy = compilePolicy([ruleset], { hooks: ['netfilter'] });
+        const policy = compilePolicy([ruleset], { hooks: ['netfilter'], hz: MACHINE_HZ });
         const place = entryIndex({ flavour: 'netfilter', family, group, hook });
         const clock = { ms: 1_000_000 };
         const host = createHost({

@@ -28,6 +28,8 @@ import {
 } from '../../src/vm/index.ts';
 
 const COOKIE = 4711n;
+/** Jiffies a second of the user-space machine: compile for it. */
+export const MACHINE_HZ = 1000;
 /** bytes of `struct net_device` names */
 const NAME_BYTES = 16;
 const ARPHRD_ETHER = 1;
