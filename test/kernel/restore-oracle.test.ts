@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Family } from '../../src/net/index.ts';
 import { COMMIT_CODES, parseRuleset } from '../../src/rules/index.ts';
-import { iptablesMissing, restore } from '../support/iptables.ts';
 import { readRuleset, rulesetPaths } from '../support/corpus.ts';
+import { iptablesMissing, restore } from '../support/iptables.ts';
 import { sharedDataExists } from '../support/shared-data.ts';
 
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6'];
@@ -13,7 +13,7 @@ const missing = iptablesMissing ?? (sharedDataExists('rulesets') ? undefined : '
  * What depends on the machine, not on the text: sets that would have to exist, and kernel modules that do not
  * (the tool says so and goes on, the kernel refuses at COMMIT).
  */
-const ENVIRONMENT = /^Set .* doesn't exist|Warning: Extension .* not supported, missing kernel module/m;
+const ENVIRONMENT = /Set \S+ doesn't exist|Warning: Extension .* not supported, missing kernel module/m;
 
 /** First line of the table that is committed at `commit`: the kernel's refusals belong to any line from there. */
 function tableStart(lines: readonly string[], commit: number): number {
