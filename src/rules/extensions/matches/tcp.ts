@@ -9,6 +9,7 @@ import {
   OptionError,
   type RuleContext,
 } from '../../extension.ts';
+import type { MatchUse } from '../../model.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { didYouMean } from '../../suggestion.ts';
 import { parseUnsigned } from '../../text/number.ts';
@@ -187,3 +188,10 @@ export const tcp: MatchExtension = defineMatch<TcpState>({
     },
   },
 });
+
+/** find_syn_match (net/netfilter/xt_TCPMSS.c): the use is of tcp and asks for SYN. */
+export function matchesSyn(use: MatchUse): boolean {
+  if (use.extension !== tcp) return false;
+  const state = use.state as TcpState;
+  return (state.flagValue & SYN) !== 0 && !state.flagsNegated;
+}

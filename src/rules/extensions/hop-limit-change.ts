@@ -1,0 +1,47 @@
+/** The body of `TTL` and `HL`: net/netfilter/xt_HL.c. */
+import type { Family } from '../../net/index.ts';
+import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../extension.ts';
+import { boundedNumber } from '../text/bounded.ts';
+
+interface HopLimitChange {
+  change: { readonly operation: 'set' | 'inc' | 'dec'; readonly value: number } | undefined;
+}
+
+/** The target for one family; its options begin with `prefix`. */
+export function defineHopLimitChange(
+  name: 'TTL' | 'HL',
+  prefix: 'ttl' | 'hl',
+  family: Family,
+  field: string,
+): TargetExtension {
+  const option = (operation: 'set' | 'inc' | 'dec', summary: string): OptionSpec<HopLimitChange> => ({
+    name: `${prefix}-${operation}`,
+    arguments: 1,
+    syntax: 'number',
+    summary,
+    apply(state, [value]) {
+      if (state.change !== undefined)
+        throw new OptionError(`only one of the options of ${name} is possible`, { argument: -1 });
+      state.change = { operation, value: boundedNumber(value!, operation === 'set' ? 0 : 1, 255) };
+    },
+  });
+  return defineTarget<HopLimitChange>({
+    name,
+    families: [family],
+    summary: `Changes the ${field} and goes on`,
+    where: { tables: ['mangle'] },
+    options: [
+      option('set', `Sets the ${field} to the number`),
+      option('dec', `Lowers the ${field} by the number`),
+      option('inc', `Raises the ${field} by the number`),
+    ],
+    initial: () => ({ change: undefined }),
+    finish(state) {
+      if (state.change === undefined)
+        throw new OptionError('an option is missing', {
+          hint: `one of --${prefix}-set, --${prefix}-dec, --${prefix}-inc`,
+        });
+    },
+    print: ({ change }) => ` --${prefix}-${change!.operation} ${change!.value}`,
+  });
+}

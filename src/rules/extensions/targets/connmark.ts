@@ -1,0 +1,159 @@
+/** `-j CONNMARK`: net/netfilter/xt_connmark.c connmark_tg, revision 2. */
+import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
+import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
+import { type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
+import { hex } from '../../text/number.ts';
+import { allowOne } from '../../text/requirement.ts';
+
+type Operation = 'set' | 'save' | 'restore';
+
+interface ConnmarkState {
+  operation: Operation | undefined;
+  value: number;
+  /** Of the mark of the connection, and of the packet. */
+  connectionMask: number;
+  packetMask: number;
+  /** Options that set masks. */
+  readonly masks: Set<'ctmask' | 'nfmask' | 'mask'>;
+  shiftBits: number;
+  shiftRight: boolean;
+}
+
+/** The most that iptables reads; the kernel takes one less. */
+const MAXIMUM_SHIFT = 32;
+
+function bits(text: string): number {
+  return boundedNumber(text, 0, UINT32_MAX);
+}
+
+function begin(state: ConnmarkState, operation: Operation): void {
+  if (state.operation !== undefined)
+    throw new OptionError('only one operation is possible', {
+      hint: 'one of --set-mark, --set-xmark, --and-mark, --or-mark, --xor-mark, --save-mark, --restore-mark',
+      argument: -1,
+    });
+  state.operation = operation;
+}
+
+function change(
+  name: string,
+  syntax: string,
+  summary: string,
+  parse: (text: string) => MaskedMark,
+): OptionSpec<ConnmarkState> {
+  return {
+    name,
+    arguments: 1,
+    syntax,
+    summary,
+    apply(state, [value]) {
+      const mark = parse(value!);
+      begin(state, 'set');
+      state.value = mark.value;
+      state.connectionMask = mark.mask;
+    },
+  };
+}
+
+function copy(name: string, operation: Operation, summary: string): OptionSpec<ConnmarkState> {
+  return {
+    name,
+    arguments: 0,
+    summary,
+    apply(state) {
+      begin(state, operation);
+    },
+  };
+}
+
+function shift(name: string, right: boolean, summary: string): OptionSpec<ConnmarkState> {
+  return {
+    name,
+    arguments: 1,
+    syntax: 'bits',
+    summary,
+    apply(state, [value]) {
+      state.shiftBits = boundedNumber(value!, 0, MAXIMUM_SHIFT);
+      state.shiftRight = right;
+    },
+  };
+}
+
+function mask(name: 'ctmask' | 'nfmask' | 'mask', summary: string): OptionSpec<ConnmarkState> {
+  return {
+    name,
+    arguments: 1,
+    syntax: 'bits',
+    summary,
+    apply(state, [value]) {
+      const written = bits(value!);
+      state.masks.add(name);
+      if (name !== 'nfmask') state.connectionMask = written;
+      if (name !== 'ctmask') state.packetMask = written;
+    },
+  };
+}
+
+export const connmark: TargetExtension = defineTarget<ConnmarkState>({
+  name: 'CONNMARK',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Changes the mark of the connection, or copies marks between packet and connection, and goes on',
+  options: [
+    change('set-xmark', 'value[/mask]', 'Clears the bits of the mask, then XORs the value', parseMaskedMark),
+    change(
+      'set-mark',
+      'value[/mask]',
+      'Clears the bits of mask and value, then sets those of the value',
+      (text) => {
+        const mark = parseMaskedMark(text);
+        return { value: mark.value, mask: (mark.value | mark.mask) >>> 0 };
+      },
+    ),
+    change('and-mark', 'bits', 'ANDs the mark with the bits', (text) => ({
+      value: 0,
+      mask: ~bits(text) >>> 0,
+    })),
+    change('or-mark', 'bits', 'ORs the mark with the bits', (text) => ({
+      value: bits(text),
+      mask: bits(text),
+    })),
+    change('xor-mark', 'bits', 'XORs the mark with the bits', (text) => ({ value: bits(text), mask: 0 })),
+    copy('save-mark', 'save', 'The connection gets the mark of the packet'),
+    copy('restore-mark', 'restore', 'The packet gets the mark of the connection'),
+    shift('left-shift-mark', false, 'Shifts the mark to the left before it is stored'),
+    shift('right-shift-mark', true, 'Shifts the mark to the right before it is stored'),
+    mask('ctmask', 'Bits of the mark of the connection that take part'),
+    mask('nfmask', 'Bits of the mark of the packet that take part'),
+    mask('mask', 'Bits of both marks that take part'),
+  ],
+  initial: () => ({
+    operation: undefined,
+    value: 0,
+    connectionMask: UINT32_MAX,
+    packetMask: UINT32_MAX,
+    masks: new Set(),
+    shiftBits: 0,
+    shiftRight: false,
+  }),
+  finish({ operation, masks }) {
+    if (operation === undefined)
+      throw new OptionError('an operation is missing', {
+        hint: 'one of --set-mark, --set-xmark, --and-mark, --or-mark, --xor-mark, --save-mark, --restore-mark',
+      });
+    allowOne({ ctmask: masks.has('ctmask'), mask: masks.has('mask') });
+    allowOne({ nfmask: masks.has('nfmask'), mask: masks.has('mask') });
+  },
+  admit({ shiftBits }) {
+    if (shiftBits === MAXIMUM_SHIFT)
+      throw new OptionError(`marks are shifted by less than ${MAXIMUM_SHIFT} bits`, { argument: -1 });
+  },
+  print(state) {
+    let text =
+      state.operation === 'set'
+        ? ` --set-xmark ${hex(state.value)}/${hex(state.connectionMask)}`
+        : ` --${state.operation}-mark --nfmask ${hex(state.packetMask)} --ctmask ${hex(state.connectionMask)}`;
+    if (state.shiftBits !== 0)
+      text += ` --${state.shiftRight ? 'right' : 'left'}-shift-mark ${state.shiftBits}`;
+    return text;
+  },
+});

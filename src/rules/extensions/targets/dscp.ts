@@ -1,0 +1,48 @@
+/** `-j DSCP`: net/netfilter/xt_DSCP.c dscp_tg. */
+import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
+import { formatDscp, parseDscp, parseDscpClass } from '../../text/dscp.ts';
+
+interface DscpState {
+  codepoint: number | undefined;
+}
+
+function option(
+  name: string,
+  syntax: string,
+  summary: string,
+  parse: (text: string) => number,
+): OptionSpec<DscpState> {
+  return {
+    name,
+    arguments: 1,
+    syntax,
+    summary,
+    apply(state, [value]) {
+      if (state.codepoint !== undefined)
+        throw new OptionError('only one of --set-dscp and --set-dscp-class is possible', { argument: -1 });
+      state.codepoint = parse(value!);
+    },
+  };
+}
+
+export const dscp: TargetExtension = defineTarget<DscpState>({
+  name: 'DSCP',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Sets the DiffServ codepoint and goes on',
+  where: { tables: ['mangle'] },
+  options: [
+    option('set-dscp', 'value', 'The codepoint, 0 to 63', parseDscp),
+    option(
+      'set-dscp-class',
+      'class',
+      'The codepoint of a class: BE, EF, AF11 to AF43, CS0 to CS7',
+      parseDscpClass,
+    ),
+  ],
+  initial: () => ({ codepoint: undefined }),
+  finish(state) {
+    if (state.codepoint === undefined)
+      throw new OptionError('an option is missing', { hint: '--set-dscp or --set-dscp-class' });
+  },
+  print: (state) => ` --set-dscp ${formatDscp(state.codepoint!)}`,
+});

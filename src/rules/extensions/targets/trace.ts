@@ -1,0 +1,12 @@
+/** `-j TRACE`: net/netfilter/xt_TRACE.c. */
+import { defineTarget, type TargetExtension } from '../../extension.ts';
+
+export const trace: TargetExtension = defineTarget<Record<string, never>>({
+  name: 'TRACE',
+  families: ['ipv4', 'ipv6'],
+  summary: 'Logs every rule that the packet matches from here on',
+  where: { tables: ['raw'] },
+  options: [],
+  initial: () => ({}),
+  print: () => '',
+});
