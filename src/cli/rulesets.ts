@@ -27,6 +27,10 @@ export const RULE_FILES: readonly CommandOption[] = [
     completes: 'file',
     summary: 'IPv6 rules, as ip6tables-save prints them',
   },
+  {
+    long: 'old-negation',
+    summary: 'take "!" after an option too, as iptables before 1.4.3 did, with a warning',
+  },
 ];
 export const RULE_FILE_ARGUMENT: CommandArgument = {
   name: 'FILE',
@@ -61,7 +65,10 @@ export async function readRuleFiles(
   const files: RuleFile[] = [];
   for (const [file, family] of named) {
     const text = new TextDecoder('utf-8').decode(await readInput(file, environment));
-    const options = family === undefined ? {} : { family };
+    const options = {
+      acceptOldNegation: invocation.flag('old-negation'),
+      ...(family === undefined ? {} : { family }),
+    };
     const name = file === '-' ? '<stdin>' : file;
     files.push({ file, name, text, ...parseRuleset(text, { file: name, ...options }) });
   }
