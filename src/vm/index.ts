@@ -39,6 +39,7 @@ export {
 export { ObjectMap } from './maps/object-map.ts';
 export { QueueMap } from './maps/queue.ts';
 export { RingBufferMap } from './maps/ring-buffer.ts';
+export { SocketMap } from './maps/socket-map.ts';
 export { LinearMemory, type Region } from './memory.ts';
 export * from './packet.ts';
 export * from './program.ts';

@@ -10,6 +10,7 @@ import { BPF_F_NO_PREALLOC, type MapHost, type MapSpec, UnkeyedMap, type VmMap }
 import { ObjectMap } from './object-map.ts';
 import { QueueMap } from './queue.ts';
 import { RingBufferMap } from './ring-buffer.ts';
+import { SocketMap } from './socket-map.ts';
 
 /** Map of maps. */
 export type NestedMap = ObjectMap<VmMap>;
@@ -47,6 +48,10 @@ export function createMap(host: MapHost, spec: MapSpec, handle: number): VmMap {
       return new ArenaMap(host, spec, handle);
     case 'BPF_MAP_TYPE_PERF_EVENT_ARRAY':
       return new EventArrayMap(host, spec, handle);
+    case 'BPF_MAP_TYPE_SOCKMAP':
+    case 'BPF_MAP_TYPE_SOCKHASH':
+    case 'BPF_MAP_TYPE_REUSEPORT_SOCKARRAY':
+      return new SocketMap(host, spec, handle);
     case 'BPF_MAP_TYPE_PROG_ARRAY':
       return new ObjectMap<Program>(host, spec, handle, () => undefined);
     case 'BPF_MAP_TYPE_ARRAY_OF_MAPS':
@@ -86,6 +91,13 @@ function faultOf(spec: MapSpec): string | undefined {
     case 'BPF_MAP_TYPE_PROG_ARRAY':
     case 'BPF_MAP_TYPE_PERF_EVENT_ARRAY':
       return keySize === 4 && valueSize === 4 ? undefined : 'keys and values have 4 bytes';
+    case 'BPF_MAP_TYPE_SOCKMAP':
+    case 'BPF_MAP_TYPE_REUSEPORT_SOCKARRAY':
+      return keySize === 4 && (valueSize === 4 || valueSize === 8)
+        ? undefined
+        : 'keys have 4 bytes, values 4 or 8';
+    case 'BPF_MAP_TYPE_SOCKHASH':
+      return keySize > 0 && (valueSize === 4 || valueSize === 8) ? undefined : 'values have 4 or 8 bytes';
     case 'BPF_MAP_TYPE_ARRAY_OF_MAPS':
     case 'BPF_MAP_TYPE_HASH_OF_MAPS':
       if (spec.inner === undefined) return 'a map of maps needs the shape of the inner maps';
