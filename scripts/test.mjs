@@ -30,6 +30,18 @@ const count = (name, status) => {
   process.stdout.write(`${status === 0 ? 'ok' : 'FAILED'}: ${name}\n`);
 };
 
+/** The tests that hold the parsers of rules and captures, and the coverage that they must have. */
+const PARSER_COVERAGE = [
+  ['run', '--project', 'pure', '--reporter=dot'],
+  ['src/rules', 'src/wire/capture', 'test/rules/canonical.test.ts', 'test/rules/roundtrip.test.ts'],
+  ['--coverage.enabled', '--coverage.reporter=text-summary', '--coverage.thresholds.branches=90'],
+  [
+    '--coverage.include=src/rules/*.ts',
+    '--coverage.include=src/rules/text/*.ts',
+    '--coverage.include=src/wire/capture/*.ts',
+  ],
+].flat();
+
 try {
   build();
   count('compile', 0);
@@ -43,6 +55,7 @@ if (failed === 0) {
     count('style (biome)', node('@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'));
     count('types of tests', node('typescript/bin/tsc', '-p', 'test/tsconfig.json'));
   }
+  if (whole) count('branch coverage of the parsers', node('vitest/vitest.mjs', ...PARSER_COVERAGE));
   mkdirSync(join(root, 'dist'), { recursive: true });
   const report = join(root, 'dist', 'test-report.json');
   rmSync(report, { force: true });
