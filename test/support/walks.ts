@@ -13,6 +13,7 @@ import {
   type PacketOutcome,
   parseRuleset,
   type Reassembler,
+  type Rule,
   type Ruleset,
   UnsupportedReachedError,
   unsupportedRules,
@@ -93,6 +94,40 @@ function prefixOf(text: string): Prefix {
   return prefix;
 }
 
+/** A packet met a rule whose outcome the record does not tell: it draws lots, or its memory is not that of the kernel. */
+class UnknowableError extends Error {
+  constructor(reason: string) {
+    super(`a recorded walk cannot tell: ${reason}`);
+    this.name = 'UnknowableError';
+  }
+}
+
+/** The same rules; those in `stale` that have a memory throw {@link UnknowableError} when a packet comes to it. */
+function watchMemories(ruleset: Ruleset, stale: ReadonlySet<string>): Ruleset {
+  const watch = (rule: Rule, name: string): Rule => ({
+    ...rule,
+    matches: rule.matches.map((use) => {
+      const { semantics } = use.extension;
+      if (semantics?.memory === undefined) return use;
+      const evaluate: typeof semantics.evaluate = (...given) => {
+        if (stale.has(name)) throw new UnknowableError(`the memory of ${name}`);
+        return semantics.evaluate(...given);
+      };
+      return { ...use, extension: { ...use.extension, semantics: { ...semantics, evaluate } } };
+    }),
+  });
+  return {
+    ...ruleset,
+    tables: ruleset.tables.map((table) => ({
+      ...table,
+      chains: table.chains.map((chain) => ({
+        ...chain,
+        rules: chain.rules.map((rule, index) => watch(rule, `${table.name} ${chain.name} ${index + 1}`)),
+      })),
+    })),
+  };
+}
+
 /** A host as the recording namespace was set up. `clock.nowMs` is moved by the replay. */
 export function walkHost(
   ruleset: Ruleset,
@@ -120,7 +155,7 @@ export function walkHost(
     }),
     nowMs,
     random32: () => {
-      throw new Error('a recorded walk cannot replay chance');
+      throw new UnknowableError('what chance decided');
     },
     ...(needsConntrack(ruleset) ? { conntrack: new Conntrack({ clock: { nowMs } }) } : {}),
     ...(options.reassembler === undefined ? {} : { reassembler: options.reassembler }),
@@ -144,30 +179,35 @@ export function replayWalk(
   unsupported: 'refuse' | 'when-reached',
 ): ReplayedPacket[] {
   const clock = { nowMs: 0 };
-  const host = walkHost(ruleset, walk.env, clock, { unsupported });
   const touched = new Set<string>();
+  const stale = new Set<string>();
+  const host = walkHost(watchMemories(ruleset, stale), walk.env, clock, { unsupported });
   return walk.packets.map((packet, index) => {
     clock.nowMs = packet.t * 1000;
     const expected = recordedTrace(packet);
     const bytes = Uint8Array.from(Buffer.from(packet.hex, 'hex'));
     const undecided = { index, packet, expected, actual: undefined, outcome: undefined };
     if (flowsOf(bytes).some((flow) => touched.has(flow))) {
-      touch(touched, packet);
+      leave(packet, touched, stale);
       return undecided;
     }
     try {
       const outcome = evaluatePacket(host, { bytes, inDevice: packet.in });
       return { index, packet, expected, actual: outcomeTrace(outcome), outcome };
     } catch (error) {
-      if (!(error instanceof UnsupportedReachedError)) throw error;
-      touch(touched, packet);
+      if (!(error instanceof UnsupportedReachedError || error instanceof UnknowableError)) throw error;
+      leave(packet, touched, stale);
       return undecided;
     }
   });
 }
 
-/** What conntrack knows of this packet's connection, translated or not, is unknown from here on. */
-function touch(touched: Set<string>, packet: RecordedPacket): void {
+/**
+ * Passes over a packet that cannot be decided: from here on it is unknown what conntrack knows of its connection,
+ * translated or not, and what the rules it hit remember.
+ */
+function leave(packet: RecordedPacket, touched: Set<string>, stale: Set<string>): void {
+  for (const [table, chain, number] of packet.matched) stale.add(`${table} ${chain} ${number}`);
   for (const hex of [packet.hex, ...packet.out.map(([, sent]) => sent)]) {
     for (const flow of flowsOf(Uint8Array.from(Buffer.from(hex, 'hex')))) touched.add(flow);
   }
