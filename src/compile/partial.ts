@@ -9,6 +9,7 @@
  * - ACCEPT and rules that only look (LOG, no target) become "count and go on": the packets meet the rules behind, which may
  *   accept or drop them; what those accept, the whole ruleset would have accepted here or there. Conditions are still
  *   asked, for their hotdrops.
+ *   A condition that is left out and could itself drop a packet (hotdrop) makes the rule DROP as well.
  * - Anything else (DROP, REJECT, RETURN, a jump, MARK, an unknown target) becomes DROP: skipping a chain, a RETURN or a mark
  *   could lead past a drop.
  */
@@ -28,8 +29,11 @@ export function weakenRule(
   keep: (predicate: Predicate) => boolean,
   known: boolean,
 ): WeakenedRule {
-  const predicates = rule.predicates.filter((predicate) => keep(predicate) && !isStateful(predicate));
-  const became: Replacement = known && isHarmless(rule.action) ? 'continue' : 'drop';
+  // Conditions behind one that could have dropped the packet were not asked about then.
+  const dropping = rule.predicates.findIndex((predicate) => !keep(predicate) && canHotdrop(predicate));
+  const asked = dropping < 0 ? rule.predicates : rule.predicates.slice(0, dropping);
+  const predicates = asked.filter((predicate) => keep(predicate) && !isStateful(predicate));
+  const became: Replacement = known && isHarmless(rule.action) && dropping < 0 ? 'continue' : 'drop';
   return { rule: { ...rule, predicates, action: { kind: became } }, became };
 }
 
@@ -59,6 +63,26 @@ function isStateful(predicate: Predicate): boolean {
       return predicate.of.some(isStateful);
     case 'not':
       return isStateful(predicate.of);
+    default:
+      return false;
+  }
+}
+
+/** The sources of hotdrop: see the head of src/ir/predicate.ts. An IPv6 protocol is one, too. */
+function canHotdrop(predicate: Predicate): boolean {
+  switch (predicate.kind) {
+    case 'transport':
+    case 'tcp-option':
+    case 'sctp-chunks':
+    case 'extension-header':
+      return true;
+    case 'scalar':
+      return predicate.field === 'ip.protocol';
+    case 'all':
+    case 'any':
+      return predicate.of.some(canHotdrop);
+    case 'not':
+      return canHotdrop(predicate.of);
     default:
       return false;
   }

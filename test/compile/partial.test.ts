@@ -24,7 +24,7 @@ const HEAD = '*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT 
 describe('partial compilation', () => {
   test('is off unless asked for, and lists every rule otherwise', () => {
     const rules = ruleset(
-      `${HEAD}-A INPUT -p sctp -m sctp --chunk-types only SHUTDOWN -j ACCEPT\n-A INPUT -m addrtype --src-type PROHIBIT -j DROP\n-A INPUT -p sctp -m sctp --chunk-types any DATA -j other\nCOMMIT\n`,
+      `${HEAD}-A INPUT -p sctp -m sctp --chunk-types only SHUTDOWN -j ACCEPT\n-A INPUT -m addrtype --src-type PROHIBIT -j DROP\n-A INPUT -p sctp -m sctp --chunk-types any DATA -j other\n-A INPUT -m addrtype --dst-type THROW -j ACCEPT\nCOMMIT\n`,
     );
     const refused = (): unknown => compilePolicy([rules], { hooks: ['netfilter'] });
     expect(refused).toThrow(CompileError);
@@ -36,32 +36,40 @@ describe('partial compilation', () => {
         'INPUT 1',
         'INPUT 2',
         'INPUT 3',
+        'INPUT 4',
       ]);
       expect(refusals.every(({ span }) => span?.file === 'partial')).toBe(true);
     }
     const policy = compilePolicy([rules], { hooks: ['netfilter'], allowPartial: true });
     expect(policy.weakened.map(({ rule, became }) => [rule, became])).toEqual([
-      [1, 'continue'],
+      [1, 'drop'],
       [2, 'drop'],
       [3, 'drop'],
+      [4, 'continue'],
     ]);
   });
 
   test('accepts nothing that the whole ruleset drops', () => {
     let weakened = 0;
-    const cases = generatedRuleset({ family: 'ipv4', maximumRules: 8 }).chain((generated) =>
-      fc.record({
-        generated: fc.constant(generated),
-        packets: fc.array(packetsFor(generated, { fragments: true }).map(buildPacket), {
-          minLength: 30,
-          maxLength: 30,
+    const cases = generatedRuleset({ family: 'ipv4', maximumRules: 8 })
+      // The machine's table of addresses knows no devices here.
+      .filter(({ text }) => !text.includes('--limit-iface'))
+      .chain((generated) =>
+        fc.record({
+          generated: fc.constant(generated),
+          packets: fc.array(packetsFor(generated, { fragments: true }).map(buildPacket), {
+            minLength: 30,
+            maxLength: 30,
+          }),
         }),
-      }),
-    );
+      );
     fc.assert(
       fc.property(cases, ({ generated, packets }) => {
         // Conditions that nothing compiles, in any rule.
-        const text = generated.text.replace(/-m comment --comment ("(\\.|[^"])*"|\S+)/g, '-m addrtype --src-type PROHIBIT');
+        const text = generated.text.replace(
+          /-m comment --comment ("(\\.|[^"])*"|\S+)/g,
+          '-m addrtype --src-type PROHIBIT',
+        );
         const rules = onlyTable(ruleset(text), 'filter');
         const policy = compilePolicy([rules], { hooks: ['netfilter'], allowPartial: true });
         weakened += policy.weakened.length;

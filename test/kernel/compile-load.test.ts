@@ -1,6 +1,6 @@
 /** Compiled programs pass the kernel's verifier at every hook, and say what the rules say. */
 import { expect, test } from 'vitest';
-import { compilePolicy, entryIndex, HOOK_NAMES, SYSTEM_COUNTERS } from '../../src/compile/index.ts';
+import { compilePolicy, entryIndex, HOOK_NAMES } from '../../src/compile/index.ts';
 import { netfilterContext } from '../../src/kernel/index.ts';
 import { parseRuleset } from '../../src/rules/index.ts';
 import { describeKernel } from '../support/kernel.ts';
