@@ -16,7 +16,9 @@ import { buildPacket } from '../support/generate/shape.ts';
 import { worldRouting } from '../support/generate/world.ts';
 import { MACHINE_HZ, MachinePolicy } from '../support/machine-policy.ts';
 
-const RULESETS = process.env.SLUICE_SOAK === '1' ? 2000 : 60;
+const SOAK = process.env.SLUICE_SOAK === '1';
+const TIMEOUT_MS = SOAK ? 600_000 : 60_000;
+const RULESETS = SOAK ? 2000 : 60;
 const PACKETS = 40;
 const REFUSED =
   /--chunk-types|--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
@@ -58,49 +60,53 @@ function xorshift(seed: number): () => number {
 
 describe('evaluator = interpreter', () => {
   for (const family of ['ipv4', 'ipv6'] as const) {
-    test(`generated rulesets, ${family}`, () => {
-      let compared = 0;
-      const property = fc.property(cases(family), ({ generated, group, hook, packets }) => {
-        const { ruleset: whole, diagnostics } = parseRuleset(generated.text, { file: 'generated', family });
-        expect(diagnostics.filter(({ severity }) => severity === 'error')).toEqual([]);
-        const ruleset = onlyTable(whole, group);
-        if (!ruleset.tables[0]?.chains.some(({ name }) => name === HOOK_CHAINS[hook])) return;
-        const policy = compilePolicy([ruleset], { hooks: ['netfilter'], hz: MACHINE_HZ });
-        const place = entryIndex({ flavour: 'netfilter', family, group, hook });
-        const clock = { ms: 1_000_000 };
-        const host = createHost({
-          ruleset,
-          routing: worldRouting(family),
-          nowMs: () => clock.ms,
-          random32: xorshift(7),
+    test(
+      `generated rulesets, ${family}`,
+      () => {
+        let compared = 0;
+        const property = fc.property(cases(family), ({ generated, group, hook, packets }) => {
+          const { ruleset: whole, diagnostics } = parseRuleset(generated.text, { file: 'generated', family });
+          expect(diagnostics.filter(({ severity }) => severity === 'error')).toEqual([]);
+          const ruleset = onlyTable(whole, group);
+          if (!ruleset.tables[0]?.chains.some(({ name }) => name === HOOK_CHAINS[hook])) return;
+          const policy = compilePolicy([ruleset], { hooks: ['netfilter'], hz: MACHINE_HZ });
+          const place = entryIndex({ flavour: 'netfilter', family, group, hook });
+          const clock = { ms: 1_000_000 };
+          const host = createHost({
+            ruleset,
+            routing: worldRouting(family),
+            nowMs: () => clock.ms,
+            random32: xorshift(7),
+          });
+          const machine = new MachinePolicy(policy, {
+            clock,
+            random: xorshift(7),
+            surroundings: { addresses: worldAddressTypes(family) },
+          });
+          for (const { bytes, inDevice, outDevice, mark, packetType, waitMs } of packets) {
+            clock.ms += waitMs;
+            const input = {
+              bytes,
+              hook,
+              inDevice: hook === 3 || hook === 4 ? '' : inDevice,
+              outDevice: hook < 2 ? '' : outDevice,
+              mark,
+              packetType,
+            };
+            const expected = judge(host, ruleset, input);
+            if (expected === undefined) continue;
+            const verdict = machine.run(place, { ...input, family });
+            if (verdict === undefined) return;
+            const packet = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+            expect({ packet, verdict }).toEqual({ packet, verdict: expected.verdict });
+            compared += 1;
+          }
+          expect(programCounts(policy, (index) => machine.counter(index))).toEqual(evaluatorCounts(host));
         });
-        const machine = new MachinePolicy(policy, {
-          clock,
-          random: xorshift(7),
-          surroundings: { addresses: worldAddressTypes(family) },
-        });
-        for (const { bytes, inDevice, outDevice, mark, packetType, waitMs } of packets) {
-          clock.ms += waitMs;
-          const input = {
-            bytes,
-            hook,
-            inDevice: hook === 3 || hook === 4 ? '' : inDevice,
-            outDevice: hook < 2 ? '' : outDevice,
-            mark,
-            packetType,
-          };
-          const expected = judge(host, ruleset, input);
-          if (expected === undefined) continue;
-          const verdict = machine.run(place, { ...input, family });
-          if (verdict === undefined) return;
-          const packet = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-          expect({ packet, verdict }).toEqual({ packet, verdict: expected.verdict });
-          compared += 1;
-        }
-        expect(programCounts(policy, (index) => machine.counter(index))).toEqual(evaluatorCounts(host));
-      });
-      fc.assert(property, { numRuns: RULESETS, endOnFailure: true });
-      expect(compared).toBeGreaterThan(RULESETS * 5);
-    });
+        fc.assert(property, { numRuns: RULESETS, endOnFailure: true });
+        expect(compared).toBeGreaterThan(RULESETS * 5);
+      },
+      TIMEOUT_MS,
+    );
   }
 });
