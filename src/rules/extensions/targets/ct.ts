@@ -1,5 +1,7 @@
 /** `-j CT`: net/netfilter/xt_CT.c, revision 2. Whether helper and timeout policy exist is for the host to say. */
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
+import { CONNTRACK_HELPERS } from '../../names/conntrack-helpers.ts';
+import { formatProtocol } from '../../names/protocols.ts';
 import { didYouMean } from '../../suggestion.ts';
 import { parseUnsigned } from '../../text/number.ts';
 import { cutToBytes } from '../../text/utf8.ts';
@@ -159,11 +161,20 @@ export const ct: TargetExtension = defineTarget<CtState>({
     zoneOriginal: false,
     zoneReply: false,
   }),
-  admit({ noTrack, helper, timeout }, { protocol }) {
+  admit({ noTrack, helper, timeout }, { family, protocol }) {
     if (noTrack || (helper === '' && timeout === '')) return;
     if (protocol === undefined || protocol.negate)
       throw new OptionError('--helper and --timeout need the protocol', {
         hint: 'add -p tcp or -p udp to the rule',
+        argument: -1,
+      });
+    const known = CONNTRACK_HELPERS.get(helper);
+    if (known === undefined) return;
+    if (!known.families.includes(family))
+      throw new OptionError(`helper ${helper} is for IPv4 only`, { argument: -1 });
+    if (!known.protocols.includes(protocol.number))
+      throw new OptionError(`helper ${helper} is not for ${formatProtocol(protocol.number)}`, {
+        hint: `write -p ${known.protocols.map(formatProtocol).join(' or ')}`,
         argument: -1,
       });
   },
