@@ -18,4 +18,5 @@ export * from './pin/index.ts';
 export * from './process/index.ts';
 export * from './program/index.ts';
 export * from './seccomp/index.ts';
+export * from './socket/index.ts';
 export * from './sys/index.ts';

@@ -1,4 +1,5 @@
 export { execve } from './execve.ts';
+export { waitForGracePeriod } from './grace.ts';
 export { lock, tryLock } from './lock.ts';
 export { createMemfd } from './memfd.ts';
 export { openPidfd, readProcessMemory, takeFd, writeProcessMemory } from './pidfd.ts';

@@ -1,0 +1,378 @@
+/**
+ * Socket steering in one network namespace: load, bindings, sockets, unload. All state is in pins; a process comes,
+ * changes something under the namespace's lock, and goes.
+ */
+import { mkdirSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type Fd, findDevice, isErrno, queryPrograms, withNetns } from '../../kernel/index.ts';
+import type { Family } from '../../net/index.ts';
+import {
+  type Binding,
+  type BindingFile,
+  type BindingPlan,
+  type DestinationState,
+  formatBinding,
+  formatBindingFile,
+  labelOptions,
+  type MemberState,
+  type Protocol,
+  parseBindings,
+  planBindings,
+  trafficKey,
+} from '../../sklookup/index.ts';
+import { SocketHostError } from './error.ts';
+import { inspectSocket, type SteerableSocket, socketName } from './inspect.ts';
+import { type LabelMetrics, readMetrics } from './metrics.ts';
+import { SocketObjects } from './objects.ts';
+import { collectGarbage, openSocketNetns, pinDirectory, type SocketNetns, withSocketLock } from './place.ts';
+
+const HEAVIEST = 1000;
+
+export interface RegisterOptions {
+  readonly label: string;
+  /** Share of new flows among the label's sockets, 1 to 1000; default 1. */
+  readonly weight?: number;
+}
+
+/** Which of a label's sockets are meant; what is left out matches all. */
+export interface SocketFilter {
+  readonly label: string;
+  readonly protocol?: Protocol;
+  readonly family?: Family;
+  /** Local address and port when it was registered. */
+  readonly address?: Uint8Array;
+  readonly port?: number;
+}
+
+/** One socket of a destination as status shows it. */
+export interface MemberStatus extends MemberState {
+  /** Unique since boot; `undefined`: the socket has been closed. */
+  readonly cookie: bigint | undefined;
+}
+
+export interface DestinationStatus extends Omit<DestinationState, 'members'> {
+  readonly members: readonly MemberStatus[];
+  readonly metrics: LabelMetrics;
+}
+
+export interface SteeringStatus {
+  readonly netns: { readonly name: string; readonly inode: number; readonly cookie: bigint };
+  /** sk_lookup programs of the namespace in the order in which they run. */
+  readonly programs: readonly { readonly id: number; readonly ours: boolean }[];
+  readonly generation: number;
+  readonly bindings: number;
+  readonly destinations: readonly DestinationStatus[];
+  /** Look-ups that no binding took. */
+  readonly unbound: number;
+}
+
+export class SocketSteering {
+  readonly #netns: SocketNetns;
+  readonly #directory: string;
+  readonly #objects: SocketObjects;
+
+  private constructor(netns: SocketNetns, directory: string, objects: SocketObjects) {
+    this.#netns = netns;
+    this.#directory = directory;
+    this.#objects = objects;
+  }
+
+  /**
+   * Loads the program into a namespace; `fresh` false: it was loaded already and nothing changed.
+   * @throws {KernelError} without privilege or a kernel that can
+   */
+  static async load(name?: string): Promise<{ readonly steering: SocketSteering; readonly fresh: boolean }> {
+    const netns = openSocketNetns(name);
+    try {
+      const directory = pinDirectory(netns.cookie);
+      return await withSocketLock(netns.cookie, () => {
+        collectGarbage();
+        const existing = SocketObjects.open(directory);
+        if (existing !== undefined) {
+          return { steering: new SocketSteering(netns, directory, existing), fresh: false };
+        }
+        mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
+        const objects = SocketObjects.create(netns, directory);
+        return { steering: new SocketSteering(netns, directory, objects), fresh: true };
+      });
+    } catch (error) {
+      netns.netns.close();
+      throw error;
+    }
+  }
+
+  /** @throws {SocketHostError} `HOST_SOCKETS_NOT_LOADED` */
+  static open(name?: string): SocketSteering {
+    const netns = openSocketNetns(name);
+    try {
+      const directory = pinDirectory(netns.cookie);
+      const objects = SocketObjects.open(directory);
+      if (objects !== undefined) return new SocketSteering(netns, directory, objects);
+      const where = name === undefined ? 'this network namespace' : `network namespace ${name}`;
+      throw new SocketHostError(
+        'HOST_SOCKETS_NOT_LOADED',
+        `${where} has no socket tables`,
+        'run: sluice socket load',
+      );
+    } catch (error) {
+      netns.netns.close();
+      throw error;
+    }
+  }
+
+  /** Detaches and forgets everything; false when nothing was loaded. */
+  static async unload(name?: string): Promise<boolean> {
+    const netns = openSocketNetns(name);
+    try {
+      const directory = pinDirectory(netns.cookie);
+      return await withSocketLock(netns.cookie, () => {
+        collectGarbage();
+        const link = SocketObjects.detach(directory);
+        rmSync(directory, { recursive: true, force: true });
+        return link;
+      });
+    } finally {
+      netns.netns.close();
+    }
+  }
+
+  /** Puts this build's program in place, maps and bindings kept. */
+  async upgrade(): Promise<{ readonly before: number; readonly after: number }> {
+    return await this.#locked(() => this.#objects.upgrade(this.#directory));
+  }
+
+  // Bindings.
+
+  bindings(): BindingFile {
+    return this.#objects.state.bindings();
+  }
+
+  /** What putting a file in force would change. */
+  plan(file: BindingFile): BindingPlan {
+    return planBindings(this.bindings().bindings, file.bindings);
+  }
+
+  /**
+   * Replaces the whole set by one store.
+   * @throws {BindingsError} for conflicts; {SocketHostError} `HOST_SOCKETS_DEVICE`; nothing has changed then
+   */
+  async apply(file: BindingFile): Promise<BindingPlan> {
+    return await this.#locked(() => {
+      const plan = this.plan(file);
+      this.#install(file);
+      return plan;
+    });
+  }
+
+  /** Adds a binding; one that means the same traffic gives way. Returns the one that did. */
+  async bind(binding: Binding): Promise<Binding | undefined> {
+    return await this.#locked(() => {
+      const before = this.bindings();
+      const key = trafficKey(binding);
+      const replaced = before.bindings.find((other) => trafficKey(other) === key);
+      const kept = before.bindings.filter((other) => other !== replaced);
+      this.#install(
+        parseBindings(formatBindingFile({ ...before, bindings: [...kept, binding] }), 'bindings'),
+      );
+      return replaced;
+    });
+  }
+
+  /** Removes a binding. @throws {SocketHostError} `HOST_SOCKETS_NO_BINDING`, saying whose the traffic is */
+  async unbind(binding: Binding): Promise<void> {
+    await this.#locked(() => {
+      const before = this.bindings();
+      const key = trafficKey(binding);
+      const found = before.bindings.find((other) => trafficKey(other) === key);
+      if (found?.label !== binding.label) {
+        throw new SocketHostError(
+          'HOST_SOCKETS_NO_BINDING',
+          found === undefined
+            ? `there is no binding ${formatBinding(binding)}`
+            : `this traffic is bound to ${found.label}, not to ${binding.label}`,
+          'see: sluice socket bindings',
+        );
+      }
+      this.#install({ ...before, bindings: before.bindings.filter((other) => other !== found) });
+    });
+  }
+
+  #install(file: BindingFile): void {
+    this.#objects.state.install(file, (device) => this.#ifindex(device));
+  }
+
+  #ifindex(device: string): number {
+    const found = withNetns(this.#netns.netns, () => findDevice(device));
+    if (found !== undefined) return found.index;
+    throw new SocketHostError(
+      'HOST_SOCKETS_DEVICE',
+      `there is no device ${device} in this network namespace`,
+      'see: ip link; bindings name devices that exist when they are put in force',
+    );
+  }
+
+  // Sockets.
+
+  /**
+   * Registers a socket for a label. With `spread reuseport` it takes the place of the one before, to which kept UDP flows
+   * still go; with `spread hash` it joins. The new socket is in place before the old one is out.
+   * @throws {SocketHostError} `HOST_SOCKET_…`
+   */
+  async register(fd: Fd, options: RegisterOptions): Promise<SteerableSocket> {
+    const socket = inspectSocket(fd, this.#netns.cookie);
+    return await this.#locked(() => {
+      for (const family of socket.families) this.#registerFor(fd, socket, family, options);
+      return socket;
+    });
+  }
+
+  #registerFor(
+    fd: Fd,
+    socket: SteerableSocket,
+    family: Family,
+    { label, weight = 1 }: RegisterOptions,
+  ): void {
+    const { state } = this.#objects;
+    const behaviour = labelOptions(this.bindings(), label);
+    const destination = state.destination(label, socket.protocol, family, behaviour);
+    const live = destination.members.filter((member) => this.#cookieOf(member.slot) !== undefined);
+    const again = live.find((member) => this.#cookieOf(member.slot) === socket.description.cookie);
+    const slot = again?.slot ?? this.#putSocket(fd, destination.index, socket);
+    const { address, port } = socket.description.local;
+    const added = { slot, weight: Math.min(HEAVIEST, weight), address, port };
+    const others = live.filter((member) => member !== again);
+    const kept =
+      behaviour.spread === 'hash'
+        ? others
+        : socket.protocol === 'udp' && behaviour.flows === 'keep'
+          ? others.map((member) => ({ ...member, weight: 0 }))
+          : [];
+    this.#setMembers(destination, [...kept, added]);
+  }
+
+  #putSocket(fd: Fd, destination: number, socket: SteerableSocket): number {
+    const { state, sockets } = this.#objects;
+    const slot = state.reserveSlot(destination);
+    const value = new Uint8Array(8);
+    new DataView(value.buffer).setUint32(0, fd.number, true);
+    try {
+      sockets.update(slot, value);
+      return slot;
+    } catch (cause) {
+      state.freeSlot(slot);
+      if (!isErrno(cause)) {
+        throw new SocketHostError(
+          'HOST_SOCKET_REFUSED',
+          `the kernel refuses ${socketName(socket.description)}: ${cause instanceof Error ? cause.message : ''}`,
+          'sockets that have a TLS or another upper layer cannot be registered',
+          { cause },
+        );
+      }
+      throw cause;
+    }
+  }
+
+  /** Stops sending new flows to sockets; UDP flows that are kept stay. Returns how many it were. */
+  async drain(filter: SocketFilter): Promise<number> {
+    return await this.#change(filter, (member) => ({ ...member, weight: 0 }));
+  }
+
+  /** Takes sockets out; the bindings stay. Returns how many it were. @throws {SocketHostError} `HOST_SOCKETS_NO_SOCKET` */
+  async unregister(filter: SocketFilter): Promise<number> {
+    return await this.#change(filter, () => undefined);
+  }
+
+  async #change(
+    filter: SocketFilter,
+    change: (member: MemberState) => MemberState | undefined,
+  ): Promise<number> {
+    return await this.#locked(() => {
+      let count = 0;
+      for (const destination of this.#objects.state.destinations()) {
+        const { label, protocol, family, members } = destination;
+        if (label !== filter.label || (filter.protocol ?? protocol) !== protocol) continue;
+        if ((filter.family ?? family) !== family) continue;
+        const after = members.map((member) => (isMeant(member, filter) ? change(member) : member));
+        const changed = after.filter((member, index) => member !== members[index]).length;
+        if (changed === 0) continue;
+        count += changed;
+        this.#setMembers(
+          destination,
+          after.filter((member) => member !== undefined),
+        );
+      }
+      if (count > 0) return count;
+      throw new SocketHostError(
+        'HOST_SOCKETS_NO_SOCKET',
+        `label ${filter.label} has no such socket`,
+        'see: sluice socket status',
+      );
+    });
+  }
+
+  /** Members whose socket has died, or that are no longer wanted, leave; their places are free afterwards. */
+  #setMembers(destination: DestinationState, members: readonly MemberState[]): void {
+    const { state, sockets } = this.#objects;
+    state.setMembers(destination.index, members);
+    for (const { slot } of destination.members) {
+      if (members.some((member) => member.slot === slot)) continue;
+      if (this.#cookieOf(slot) !== undefined) sockets.delete(slot);
+      state.freeSlot(slot);
+    }
+  }
+
+  /** Cookie of the socket in a slot; `undefined` when there is none. */
+  #cookieOf(slot: number): bigint | undefined {
+    const value = this.#objects.sockets.lookup(slot);
+    if (value === undefined) return undefined;
+    return new DataView(value.buffer, value.byteOffset).getBigUint64(0, true);
+  }
+
+  // Reading.
+
+  status(): SteeringStatus {
+    const { state, link, metrics } = this.#objects;
+    const own = link.describe().programId;
+    const { programs } = queryPrograms(this.#netns.netns.number, 'BPF_SK_LOOKUP');
+    const { name, inode, cookie } = this.#netns;
+    return {
+      netns: { name, inode, cookie },
+      programs: programs.map(({ programId }) => ({ id: programId, ours: programId === own })),
+      generation: state.generation,
+      bindings: state.bindingCount,
+      destinations: state.destinations().map((destination) => ({
+        ...destination,
+        members: destination.members.map((member) => ({ ...member, cookie: this.#cookieOf(member.slot) })),
+        metrics: readMetrics(metrics, destination.index + 1),
+      })),
+      unbound: readMetrics(metrics, 0).misses,
+    };
+  }
+
+  /** The kernel objects, for test runs. */
+  get objects(): SocketObjects {
+    return this.#objects;
+  }
+
+  get netns(): SocketNetns {
+    return this.#netns;
+  }
+
+  async #locked<T>(use: () => T): Promise<T> {
+    return await withSocketLock(this.#netns.cookie, use);
+  }
+
+  close(): void {
+    this.#objects.close();
+    this.#netns.netns.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function isMeant(member: MemberState, { address, port }: SocketFilter): boolean {
+  if (port !== undefined && port !== member.port) return false;
+  return address === undefined || address.join() === member.address.join();
+}

@@ -1,0 +1,2 @@
+export { describeSocket, type SocketDescription } from './describe.ts';
+export { MOST_DESCRIPTORS, SeqpacketListener, type SeqpacketMessage, SeqpacketSocket } from './seqpacket.ts';
