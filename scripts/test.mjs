@@ -33,7 +33,14 @@ const count = (name, status) => {
 /** The tests that hold the parsers of rules and captures, and the coverage that they must have. */
 const PARSER_COVERAGE = [
   ['run', '--project', 'pure', '--reporter=dot'],
-  ['src/rules', 'src/wire/capture', 'test/rules/canonical.test.ts', 'test/rules/roundtrip.test.ts'],
+  [
+    'src/rules',
+    'src/wire/capture',
+    'test/rules/canonical.test.ts',
+    'test/rules/roundtrip.test.ts',
+    'test/rules/extension-tests.test.ts',
+    'test/wire/fuzz.test.ts',
+  ],
   ['--coverage.enabled', '--coverage.reporter=text-summary', '--coverage.thresholds.branches=90'],
   [
     '--coverage.include=src/rules/*.ts',
