@@ -72,6 +72,12 @@ export class LiveFirewall {
     return { bytes, inDevice: shape.inDevice, ethernet, packetType: packetTypeOf(destination) };
   }
 
+  /** Sends a whole Ethernet frame in, as it is. */
+  injectFrame(inDevice: string, frame: Uint8Array): void {
+    const tap = this.#taps.get(inDevice)!;
+    tap.inject(frame.subarray(14), { destination: frame.subarray(0, 6), source: frame.subarray(6, 12) });
+  }
+
   /** Every counter of the loaded tables, sorted, without what the host's own answers move. */
   counters(): readonly CounterLine[] {
     return this.#tables

@@ -52,7 +52,9 @@ export class Tap {
     host.sysctl(`net/ipv6/conf/${name}/accept_dad`, 0);
     host.sysctl(`net/ipv6/conf/${name}/router_solicitations`, 0);
     // Without ARP every neighbour is known, so no question about one ever leaves or waits.
-    host.exec('ip', ['link', 'set', name, 'arp', 'off']);
+    // The address follows from the name, so that recorded frames can be sent again.
+    const address = `02:00:00:00:01:${(name.charCodeAt(name.length - 1) & 0xff).toString(16)}`;
+    host.exec('ip', ['link', 'set', name, 'arp', 'off', 'address', address]);
     host.configure(name, ...addresses);
     return new Tap(name, Uint8Array.from(host.device(name).mac), fd);
   }

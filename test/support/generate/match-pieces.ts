@@ -11,7 +11,7 @@ function range(maximum: number): fc.Arbitrary<readonly [number, number]> {
     .map(([a, b]) => [Math.min(a, b), Math.max(a, b)] as const);
 }
 
-const lengthPiece: fc.Arbitrary<Piece> = fc
+export const lengthPiece: fc.Arbitrary<Piece> = fc
   .tuple(
     negation,
     fc.oneof(
@@ -30,7 +30,7 @@ const lengthPiece: fc.Arbitrary<Piece> = fc
   });
 
 /** `ttl` for IPv4, `hl` for IPv6. */
-function hopsPiece(family: Family): fc.Arbitrary<Piece> {
+export function hopsPiece(family: Family): fc.Arbitrary<Piece> {
   const name = family === 'ipv4' ? 'ttl' : 'hl';
   return fc
     .tuple(fc.constantFrom('eq', 'lt', 'gt', 'not'), fc.integer({ min: 2, max: 255 }))
@@ -43,7 +43,7 @@ function hopsPiece(family: Family): fc.Arbitrary<Piece> {
     }));
 }
 
-const tosPiece: fc.Arbitrary<Piece> = fc
+export const tosPiece: fc.Arbitrary<Piece> = fc
   .tuple(negation, fc.nat(255), fc.constantFrom(0xff, 0x3f, 0xfc, 0x10, 0))
   .map(([not, value, mask]) => ({
     text: `-m tos ${not}--tos 0x${(value & mask).toString(16)}/0x${mask.toString(16)}`,
@@ -52,7 +52,7 @@ const tosPiece: fc.Arbitrary<Piece> = fc
     ),
   }));
 
-const dscpPiece: fc.Arbitrary<Piece> = fc.tuple(negation, fc.nat(63)).map(([not, value]) => ({
+export const dscpPiece: fc.Arbitrary<Piece> = fc.tuple(negation, fc.nat(63)).map(([not, value]) => ({
   text: `-m dscp ${not}--dscp 0x${value.toString(16)}`,
   aims: [value << 2, (value << 2) | 3, ((value + 1) & 63) << 2].map((tos) => ({ tos })),
 }));
@@ -63,15 +63,17 @@ const MACS = [
   Uint8Array.of(0xfe, 0xff, 1, 2, 3, 4),
 ];
 
-const macPiece: fc.Arbitrary<Piece> = fc.tuple(negation, fc.constantFrom(...MACS)).map(([not, mac]) => ({
-  text: `-m mac ${not}--mac-source ${[...mac].map((byte) => byte.toString(16).padStart(2, '0').toUpperCase()).join(':')}`,
-  aims: MACS.map((sourceMac) => ({ sourceMac })),
-}));
+export const macPiece: fc.Arbitrary<Piece> = fc
+  .tuple(negation, fc.constantFrom(...MACS))
+  .map(([not, mac]) => ({
+    text: `-m mac ${not}--mac-source ${[...mac].map((byte) => byte.toString(16).padStart(2, '0').toUpperCase()).join(':')}`,
+    aims: MACS.map((sourceMac) => ({ sourceMac })),
+  }));
 
 const BROADCAST_MAC = Uint8Array.of(255, 255, 255, 255, 255, 255);
 const MULTICAST_MAC = Uint8Array.of(0x01, 0, 0x5e, 0, 0, 1);
 
-const pkttypePiece: fc.Arbitrary<Piece> = fc
+export const pkttypePiece: fc.Arbitrary<Piece> = fc
   .tuple(negation, fc.constantFrom('unicast', 'broadcast', 'multicast'))
   .map(([not, type]) => ({
     text: `-m pkttype ${not}--pkt-type ${type}`,
@@ -79,14 +81,14 @@ const pkttypePiece: fc.Arbitrary<Piece> = fc
   }));
 
 /** Marks are set in mangle PREROUTING by rules of the generated rulesets. */
-const markPiece: fc.Arbitrary<Piece> = fc
+export const markPiece: fc.Arbitrary<Piece> = fc
   .tuple(negation, fc.constantFrom(0, 1, 2, 3, 0x10, 0xffffffff), fc.constantFrom(0xffffffff, 1, 0xf0, 0))
   .map(([not, value, mask]) => ({
     text: `-m mark ${not}--mark 0x${((value & mask) >>> 0).toString(16)}/0x${mask.toString(16)}`,
     aims: [],
   }));
 
-function iprangePiece(family: Family): fc.Arbitrary<Piece> {
+export function iprangePiece(family: Family): fc.Arbitrary<Piece> {
   const ordered = fc.tuple(address(family), address(family)).map(([a, b]) => {
     const less = Buffer.compare(a, b) <= 0;
     return less ? ([a, b] as const) : ([b, a] as const);
@@ -119,7 +121,8 @@ const ADDRESS_TYPES: Readonly<Record<Family, readonly string[]>> = {
   ipv6: ['UNICAST', 'LOCAL', 'MULTICAST', 'ANYCAST', 'UNSPEC'],
 };
 
-function addrtypePiece(family: Family, limit: boolean): fc.Arbitrary<Piece> {
+/** `limit`: the device that local and broadcast may be limited to, where the rule stands. */
+export function addrtypePiece(family: Family, limit: 'in' | 'out' | undefined): fc.Arbitrary<Piece> {
   const types = fc.uniqueArray(fc.constantFrom(...ADDRESS_TYPES[family]), { minLength: 1, maxLength: 3 });
   return fc
     .tuple(fc.constantFrom('src', 'dst', 'both'), negation, types, negation, types, fc.boolean())
@@ -127,7 +130,7 @@ function addrtypePiece(family: Family, limit: boolean): fc.Arbitrary<Piece> {
       const words: string[] = [];
       if (which !== 'dst') words.push(`${not}--src-type ${first.join(',')}`);
       if (which !== 'src') words.push(`${not2}--dst-type ${second.join(',')}`);
-      if (limit && limited) words.push('--limit-iface-in');
+      if (limit !== undefined && limited) words.push(`--limit-iface-${limit}`);
       return {
         text: `-m addrtype ${words.join(' ')}`,
         aims: INTERESTING[family].flatMap((own): Aim[] => [{ destination: own }]),
@@ -140,26 +143,26 @@ const limitPiece: fc.Arbitrary<Piece> = fc
   .tuple(fc.constantFrom('1/hour', '2/hour', '4/hour'), fc.integer({ min: 1, max: 6 }))
   .map(([rate, burst]) => ({ text: `-m limit --limit ${rate} --limit-burst ${burst}`, aims: [] }));
 
-const statisticPiece: fc.Arbitrary<Piece> = fc
+export const statisticPiece: fc.Arbitrary<Piece> = fc
   .tuple(negation, fc.integer({ min: 1, max: 4 }), fc.nat(3))
   .map(([not, every, packet]) => ({
     text: `-m statistic --mode nth ${not}--every ${every} --packet ${packet % every}`,
     aims: [],
   }));
 
-const certainPiece: fc.Arbitrary<Piece> = fc
+export const certainPiece: fc.Arbitrary<Piece> = fc
   .tuple(negation, fc.constantFrom('0', '1'))
   .map(([not, probability]) => ({
     text: `-m statistic --mode random ${not}--probability ${probability}`,
     aims: [],
   }));
 
-const commentPiece: fc.Arbitrary<Piece> = fc
+export const commentPiece: fc.Arbitrary<Piece> = fc
   .constantFrom('plain', '"two words"', '"quote \\" and \\\\ inside"')
   .map((text) => ({ text: `-m comment --comment ${text}`, aims: [] }));
 
 /** frag, IPv6: identification, reserved bits, first, more, last. */
-const fragPiece: fc.Arbitrary<Piece> = fc
+export const fragPiece: fc.Arbitrary<Piece> = fc
   .tuple(
     negation,
     range(0xffff),
@@ -200,7 +203,7 @@ export function generalPiece({ family, chain }: Standing): fc.Arbitrary<Piece> {
     pkttypePiece,
     markPiece,
     iprangePiece(family),
-    addrtypePiece(family, input),
+    addrtypePiece(family, input ? 'in' : undefined),
     limitPiece,
     statisticPiece,
     certainPiece,

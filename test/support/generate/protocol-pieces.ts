@@ -50,7 +50,7 @@ function portAims(side: 's' | 'd', [min, max]: readonly [number, number], transp
 }
 
 /** `--sport`, `--dport` or both, for one match name. */
-function portsPiece(name: string, transport: Transport): fc.Arbitrary<Piece> {
+export function portsPiece(name: string, transport: Transport): fc.Arbitrary<Piece> {
   return fc
     .tuple(fc.constantFrom('s', 'd', 'both'), negation, portRange, negation, portRange)
     .map(([which, not, first, not2, second]) => {
@@ -74,7 +74,7 @@ function flagBits(names: readonly string[]): number {
   return names.reduce((bits, name) => bits | (1 << TCP_FLAGS.indexOf(name as (typeof TCP_FLAGS)[number])), 0);
 }
 
-const tcpFlagsPiece: fc.Arbitrary<Piece> = fc
+export const tcpFlagsPiece: fc.Arbitrary<Piece> = fc
   .tuple(negation, fc.subarray([...TCP_FLAGS], { minLength: 1 }), fc.nat(63))
   .map(([not, mask, chosen]) => {
     const compare = mask.filter((_, index) => ((chosen >> index) & 1) === 1);
@@ -88,7 +88,7 @@ const tcpFlagsPiece: fc.Arbitrary<Piece> = fc
     };
   });
 
-const synPiece: fc.Arbitrary<Piece> = negation.map((not) => ({
+export const synPiece: fc.Arbitrary<Piece> = negation.map((not) => ({
   text: `-m tcp ${not}--syn`,
   aims: [0x02, 0x12, 0x10, 0x03, 0x06].map((tcpFlags): Aim => ({ transport: TCP, tcpFlags })),
 }));
@@ -105,7 +105,7 @@ function optionLists(kind: number): Uint8Array[] {
   ];
 }
 
-const tcpOptionPiece: fc.Arbitrary<Piece> = fc
+export const tcpOptionPiece: fc.Arbitrary<Piece> = fc
   .tuple(negation, fc.constantFrom(2, 3, 4, 5, 8, 19, 254, 255))
   .map(([not, kind]) => ({
     text: `-m tcp ${not}--tcp-option ${kind}`,
@@ -114,7 +114,7 @@ const tcpOptionPiece: fc.Arbitrary<Piece> = fc
     ),
   }));
 
-function multiportPiece(transport: Transport): fc.Arbitrary<Piece> {
+export function multiportPiece(transport: Transport): fc.Arbitrary<Piece> {
   const list = fc.array(portRange, { minLength: 1, maxLength: 5 });
   return fc
     .tuple(fc.constantFrom('sports', 'dports', 'ports'), negation, list)
@@ -131,7 +131,7 @@ function multiportPiece(transport: Transport): fc.Arbitrary<Piece> {
     });
 }
 
-function icmpPiece(family: Family): fc.Arbitrary<Piece> {
+export function icmpPiece(family: Family): fc.Arbitrary<Piece> {
   const [name, option] = family === 'ipv4' ? ['icmp', 'icmp-type'] : ['icmp6', 'icmpv6-type'];
   // 255 is "any" in IPv4.
   const type = fc.constantFrom(0, 1, 2, 3, 4, 5, 8, 11, 13, 18, 128, 129, 133, 135, 200);
@@ -140,9 +140,9 @@ function icmpPiece(family: Family): fc.Arbitrary<Piece> {
     .map(([not, value, code]) => ({
       text: `-m ${name} ${not}--${option} ${value}${code === null ? '' : `/${code}`}`,
       aims: [0, -1, 1].flatMap((step) =>
-        [code ?? 0, ((code ?? 0) + 1) & 255].map(
+        [(code ?? 0) - 1, code ?? 0, (code ?? 0) + 1].map(
           (own): Aim => ({
-            transport: { kind: 'icmp', type: (value + step) & 255, code: own, id: 7 },
+            transport: { kind: 'icmp', type: (value + step) & 255, code: own & 255, id: 7 },
           }),
         ),
       ),
@@ -164,14 +164,15 @@ function sctp(chunks: readonly { type: number; flags: number; length?: number }[
   return { transport: { ...SCTP, chunks: chunks.map((chunk) => ({ length: 16, ...chunk })) } as Transport };
 }
 
-const chunkPiece: fc.Arbitrary<Piece> = fc
+export const chunkPiece: fc.Arbitrary<Piece> = fc
   .tuple(
     negation,
     fc.constantFrom('any', 'all', 'only'),
     fc.uniqueArray(fc.constantFrom(...(Object.keys(CHUNKS) as ChunkName[])), { minLength: 1, maxLength: 3 }),
     fc.boolean(),
   )
-  .map(([not, mode, names, flagged]) => {
+  .map(([not, mode, chosen, flagged]) => {
+    const names = flagged ? [...new Set<ChunkName>(['DATA', ...chosen])] : chosen;
     const words = names.map((name) => (flagged && name === 'DATA' ? 'DATA:Be' : name));
     const types = names.map((name) => CHUNKS[name]);
     return {
@@ -194,12 +195,12 @@ const spiRange = fc
   .tuple(fc.nat(0xffffffff), fc.nat(300))
   .map(([min, more]) => [min, Math.min(0xffffffff, min + more)] as const);
 
-const espPiece: fc.Arbitrary<Piece> = fc.tuple(negation, spiRange).map(([not, [min, max]]) => ({
+export const espPiece: fc.Arbitrary<Piece> = fc.tuple(negation, spiRange).map(([not, [min, max]]) => ({
   text: `-m esp ${not}--espspi ${min}:${max}`,
   aims: boundaries(min, max, 0xffffffff).map((spi): Aim => ({ transport: { kind: 'esp', spi } })),
 }));
 
-const ahPiece: fc.Arbitrary<Piece> = fc.tuple(negation, spiRange).map(([not, [min, max]]) => ({
+export const ahPiece: fc.Arbitrary<Piece> = fc.tuple(negation, spiRange).map(([not, [min, max]]) => ({
   text: `-m ah ${not}--ahspi ${min}:${max}`,
   aims: boundaries(min, max, 0xffffffff).map(
     (spi): Aim => ({ transport: { kind: 'ah', spi, reserved: 0, words: 4 } }),

@@ -72,7 +72,8 @@ const directionPiece: fc.Arbitrary<Piece> = fc
   .constantFrom('ORIGINAL', 'REPLY')
   .map((direction) => ({ text: `-m conntrack --ctdir ${direction}`, aims: [] }));
 
-function connectionPiece(family: Family): fc.Arbitrary<Piece> {
+/** A condition on the packet's connection. */
+export function connectionPiece(family: Family): fc.Arbitrary<Piece> {
   const addresses = fc
     .tuple(
       negation,
