@@ -114,5 +114,5 @@ export const wideConstant: fc.Arbitrary<Instruction[]> = fc
 
 /** Runs of a property: more when a soak is asked for. */
 export function runs(base: number): number {
-  return process.env['SLUICE_SOAK'] === '1' ? base * 100 : base;
+  return process.env.SLUICE_SOAK === '1' ? base * 100 : base;
 }
