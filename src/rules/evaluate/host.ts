@@ -3,7 +3,8 @@
  * (NF_IP_PRI_* of uapi/linux/netfilter_ipv4.h; ip_rcv, ip_forward, ip_output and their IPv6 twins).
  *
  * NAT is transparent: nat tables are walked where the kernel walks them (the first packet of a connection), but a
- * rule that would translate has no semantics and is refused before anything runs.
+ * rule that would translate has no semantics and is refused before anything runs. Not modelled: MTUs (a forwarded packet
+ * that is too large meets no FORWARD rule in the kernel), and what the host itself answers.
  */
 import type { Family } from '../../net/index.ts';
 import type { Ruleset, TableName } from '../model.ts';
