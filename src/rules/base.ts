@@ -4,7 +4,7 @@ import { OptionError } from './extension.ts';
 import type { Word } from './lexer.ts';
 import type { LiveRuleContext } from './loaded.ts';
 import type { BaseMatch, Counters, DeviceName, MaskedAddress } from './model.ts';
-import { parseProtocol, protocolNames } from './names/protocols.ts';
+import { parseProtocol, protocolName, protocolNames } from './names/protocols.ts';
 import type { BaseOptionKey } from './options.ts';
 import type { Place, Reporter } from './report.ts';
 import { didYouMean } from './suggestion.ts';
@@ -130,6 +130,9 @@ export class BaseOptions {
     if (number === 0 && this.rule.family === 'ipv4') return;
     this.match.protocol = { number, negate };
     this.rule.protocol = this.match.protocol;
+    const written = value.text.toLowerCase();
+    const name = /^[0-9]/.test(written) ? protocolName(number) : written;
+    if (name !== undefined) this.rule.protocolMatch = name;
   }
 
   private setDevice(side: 'inDevice' | 'outDevice', value: Word, negate: boolean): void {

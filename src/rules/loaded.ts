@@ -10,7 +10,7 @@ import {
 } from './extension.ts';
 import type { Word } from './lexer.ts';
 import type { MatchUse, TableName } from './model.ts';
-import { formatProtocol, protocolName } from './names/protocols.ts';
+import { formatProtocol } from './names/protocols.ts';
 import { allExtensions, findMatch, findTarget, matchNames } from './registry.ts';
 import type { Place, Reporter } from './report.ts';
 import { didYouMean } from './suggestion.ts';
@@ -31,6 +31,8 @@ export interface LiveRuleContext extends RuleContext {
   table: TableName;
   chain: string;
   protocol?: { readonly number: number; readonly negate: boolean };
+  /** The match that an unknown option loads: the protocol by the name it was written with, a number by its name. */
+  protocolMatch?: string;
 }
 
 /** Option names of an extension to their index, made once an extension. */
@@ -90,11 +92,10 @@ export class LoadedExtensions {
    * Returns whether one was loaded.
    */
   loadProtocol(place: Place): boolean {
-    const protocol = this.context.protocol;
-    if (this.protocolTried || protocol === undefined) return false;
+    const name = this.context.protocolMatch;
+    if (this.protocolTried || name === undefined) return false;
     this.protocolTried = true;
-    const name = protocolName(protocol.number);
-    const extension = name === undefined ? undefined : findMatch(name, this.family);
+    const extension = findMatch(name, this.family);
     if (extension === undefined) return false;
     this.addMatch(extension, place);
     return true;

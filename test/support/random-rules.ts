@@ -2,24 +2,24 @@
 import * as fc from 'fast-check';
 import type { Family } from '../../src/net/index.ts';
 
-const number = (max: number, min = 0): fc.Arbitrary<string> =>
+export const number = (max: number, min = 0): fc.Arbitrary<string> =>
   fc.integer({ min, max }).chain((value) => fc.constantFrom(String(value), `0x${value.toString(16)}`));
 const port = fc.oneof(
   fc.integer({ min: 0, max: 65535 }).map(String),
   fc.constantFrom('sunrpc', 'domain', 'kerberos'),
 );
-const portRange = fc.oneof(
+export const portRange: fc.Arbitrary<string> = fc.oneof(
   port,
   fc.tuple(fc.nat(65535), fc.nat(65535)).map(([a, b]) => `${Math.min(a, b)}:${Math.max(a, b)}`),
   fc.nat(65535).map((value) => `${value}:`),
   fc.nat(65535).map((value) => `:${value}`),
 );
-const numberRange = (max: number): fc.Arbitrary<string> =>
+export const numberRange = (max: number): fc.Arbitrary<string> =>
   fc.oneof(
     number(max),
     fc.tuple(fc.nat(max), fc.nat(max)).map(([a, b]) => `${Math.min(a, b)}:${Math.max(a, b)}`),
   );
-const listOf = (names: readonly string[]): fc.Arbitrary<string> =>
+export const listOf = (names: readonly string[]): fc.Arbitrary<string> =>
   fc.uniqueArray(fc.constantFrom(...names), { minLength: 1, maxLength: 4 }).map((chosen) => chosen.join(','));
 
 const ipv4 = fc.array(fc.nat(255), { minLength: 4, maxLength: 4 }).map((bytes) => bytes.join('.'));
@@ -28,13 +28,13 @@ const ipv6 = fc
   .map((groups) => groups.map((group) => group.toString(16)).join(':'));
 const mask4 = fc.oneof(fc.nat(32).map(String), ipv4);
 const mask6 = fc.oneof(fc.nat(128).map(String), ipv6);
-const address = (family: Family): fc.Arbitrary<string> => (family === 'ipv4' ? ipv4 : ipv6);
-const maskedAddress = (family: Family): fc.Arbitrary<string> =>
+export const address = (family: Family): fc.Arbitrary<string> => (family === 'ipv4' ? ipv4 : ipv6);
+export const maskedAddress = (family: Family): fc.Arbitrary<string> =>
   fc.oneof(
     address(family),
     fc.tuple(address(family), family === 'ipv4' ? mask4 : mask6).map(([host, mask]) => `${host}/${mask}`),
   );
-const device = fc.stringMatching(/^[a-z][a-z0-9.]{0,8}\+?$/);
+export const device: fc.Arbitrary<string> = fc.stringMatching(/^[a-z][a-z0-9.]{0,8}\+?$/);
 
 /** Text in double quotes with what has to be escaped. */
 const quoted = (maxLength: number): fc.Arbitrary<string> =>
@@ -43,14 +43,14 @@ const quoted = (maxLength: number): fc.Arbitrary<string> =>
     .map((text) => `"${text.replace(/["\\]/g, '\\$&')}"`);
 
 /** An option and its arguments, negated at random where that is allowed. */
-function option(name: string, value: fc.Arbitrary<string>, negatable = true): fc.Arbitrary<string> {
+export function option(name: string, value: fc.Arbitrary<string>, negatable = true): fc.Arbitrary<string> {
   return fc
     .tuple(negatable ? fc.boolean() : fc.constant(false), value)
     .map(([negate, text]) => `${negate ? '! ' : ''}--${name} ${text}`);
 }
 
 /** Some of the options in any order. */
-function someOf(options: readonly fc.Arbitrary<string>[], minLength = 0): fc.Arbitrary<string> {
+export function someOf(options: readonly fc.Arbitrary<string>[], minLength = 0): fc.Arbitrary<string> {
   return fc
     .shuffledSubarray([...options], { minLength })
     .chain((chosen): fc.Arbitrary<string[]> => fc.tuple(...chosen))

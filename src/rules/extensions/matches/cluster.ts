@@ -61,7 +61,8 @@ export const cluster: MatchExtension = defineMatch<ClusterState>({
       syntax: 'mask',
       summary: 'Which of them this host stands for, as bits',
       apply(state, [value], negated) {
-        setNodes(state, 'mask', boundedNumber(value!, 1, MAXIMUM_NODES), negated);
+        // iptables reads no more than 32 here, and so not what iptables-save prints.
+        setNodes(state, 'mask', boundedNumber(value!, 1, UINT32_MAX), negated);
       },
     },
     {

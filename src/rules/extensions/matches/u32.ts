@@ -1,7 +1,9 @@
 /** `-m u32`: net/netfilter/xt_u32.c. */
-import { defineMatch, type MatchExtension } from '../../extension.ts';
+import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { formatU32Tests, parseU32Tests, type U32Test } from '../../text/u32-tests.ts';
+
+const MAXIMUM_SHIFT = 31;
 
 interface U32State {
   tests: readonly U32Test[] | undefined;
@@ -27,5 +29,13 @@ export const u32: MatchExtension = defineMatch<U32State>({
   ],
   initial: () => ({ tests: undefined, negate: false }),
   finish: (state) => requireAll('u32', { u32: state.tests !== undefined }),
+  admit({ tests }) {
+    for (const { steps } of tests!)
+      for (const { operator, operand } of steps)
+        if ((operator === '<<' || operator === '>>') && operand > MAXIMUM_SHIFT)
+          throw new OptionError(`numbers are shifted by at most ${MAXIMUM_SHIFT} bits, not by ${operand}`, {
+            argument: -1,
+          });
+  },
   print: (state) => `${state.negate ? ' !' : ''} --u32 "${formatU32Tests(state.tests!)}"`,
 });
