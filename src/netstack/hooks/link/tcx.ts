@@ -68,7 +68,8 @@ export class TcxLink {
   detach(): void {
     if (this.#list === undefined) return;
     this.#list.links = this.#list.links.filter((link) => link !== this);
-    this.#list.revision++;
+    // With its last program the kernel frees the list, and the next one starts anew (tcx_link_release).
+    this.#list.revision = this.#list.links.length === 0 ? 1n : this.#list.revision + 1n;
     this.#list = undefined;
   }
 }
