@@ -4,14 +4,26 @@
  * Rate limits and the choice of the source address belong to whoever sends.
  */
 import { addToSum, finishSum, internetChecksum } from '../wire/index.ts';
-import type { NetDevice } from './skb.ts';
+import { ETH_P_IP, type NetDevice, type SkBuff } from './skb.ts';
 
 export const ICMP_DEST_UNREACH = 3;
 export const ICMP_TIME_EXCEEDED = 11;
+export const ICMP_NET_UNREACH = 0;
+export const ICMP_HOST_UNREACH = 1;
+export const ICMP_PROT_UNREACH = 2;
+export const ICMP_PORT_UNREACH = 3;
 export const ICMP_FRAG_NEEDED = 4;
+export const ICMP_PKT_FILTERED = 13;
+export const ICMP_EXC_TTL = 0;
 export const ICMP_EXC_FRAGTIME = 1;
+export const ICMPV6_DEST_UNREACH = 1;
+export const ICMPV6_NOROUTE = 0;
+export const ICMPV6_ADM_PROHIBITED = 1;
+export const ICMPV6_NOT_NEIGHBOUR = 2;
+export const ICMPV6_PORT_UNREACH = 4;
 export const ICMPV6_PKT_TOOBIG = 2;
 export const ICMPV6_TIME_EXCEED = 3;
+export const ICMPV6_EXC_HOPLIMIT = 0;
 export const ICMPV6_EXC_FRAGTIME = 1;
 export const ICMPV6_PARAMPROB = 4;
 export const ICMPV6_HDR_FIELD = 0;
@@ -32,6 +44,22 @@ export interface IcmpError {
   readonly dev: NetDevice | undefined;
   /** PacketType of the packet. */
   readonly pktType: number;
+  /** What conntrack said of the packet: the error belongs to its connection. */
+  readonly nfct?: unknown;
+}
+
+/** A request to answer `skb` with an error. */
+export function icmpErrorAbout(skb: SkBuff, type: number, code: number, info = 0): IcmpError {
+  return {
+    family: skb.protocol === ETH_P_IP ? 'ipv4' : 'ipv6',
+    type,
+    code,
+    info,
+    packet: skb.data,
+    dev: skb.dev,
+    pktType: skb.pktType,
+    nfct: skb.nfct,
+  };
 }
 
 const IPPROTO_ICMP = 1;

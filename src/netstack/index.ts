@@ -8,5 +8,7 @@ export * from './hooks/index.ts';
 export * from './icmp-error.ts';
 export * from './input/index.ts';
 export * from './ipv6-header.ts';
+export * from './nat/index.ts';
 export * from './netns.ts';
+export * from './path/index.ts';
 export * from './skb.ts';

@@ -112,6 +112,9 @@ export class SkBuff {
   /** Device it came in by, when `dev` has changed since (skb_iif). */
   iif = 0;
 
+  /** Where routing sends it: the device it leaves by (skb_dst); `undefined` before routing and for what is delivered here. */
+  outDevice: NetDevice | undefined = undefined;
+
   /** The sending socket has IP_NODEFRAG. */
   socketNoDefrag = false;
   /** skb->_nfct: owned by conntrack, opaque here; `undefined` before conntrack has looked. */

@@ -20,6 +20,7 @@ export * from './gre.ts';
 export * from './icmp.ts';
 export * from './ipsec.ts';
 export * from './ipv4.ts';
+export * from './ipv4-options.ts';
 export * from './ipv6.ts';
 export * from './ipv6-extension.ts';
 export * from './ipv6-find-header.ts';

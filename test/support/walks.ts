@@ -3,10 +3,9 @@
  * walk is replayed in the evaluator with the same addresses, routes and times.
  */
 import { networkOf, type Prefix, parsePrefix } from '../../src/net/index.ts';
-import { Conntrack } from '../../src/netstack/conntrack/index.ts';
+import { Conntrack, createFib } from '../../src/netstack/index.ts';
 import {
   createHost,
-  createRouting,
   type EvaluationHost,
   evaluatePacket,
   needsConntrack,
@@ -140,7 +139,7 @@ export function walkHost(
   const nowMs = (): number => clock.nowMs;
   return createHost({
     ruleset,
-    routing: createRouting({
+    routing: createFib({
       family: ruleset.family,
       addresses: [
         ...env.ifaces.map(({ name, addr }) => ({ device: name, prefix: prefixOf(addr) })),

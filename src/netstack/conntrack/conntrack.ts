@@ -27,11 +27,17 @@ export interface ConntrackOptions {
   readonly settings?: Partial<ConntrackSettings>;
 }
 
+/** Told when connections enter the table, and when they leave it. */
+export interface ConntrackObserver {
+  confirmed(entry: Entry): void;
+  removed(entry: Entry): void;
+}
+
 /**
  * Connection tracking of one network namespace (net/netfilter/nf_conntrack_core.c): TCP with window tracking, UDP,
  * UDP-Lite, SCTP, ICMP and ICMPv6 with their errors, GRE, and everything else by addresses.
  *
- * Not here: expectations and helpers (so RELATED means ICMP errors only), and NAT.
+ * Not here: expectations and helpers (so RELATED means ICMP errors only). Address translation is `Nat`'s.
  *
  * A packet goes through {@link track} at PRE_ROUTING or LOCAL_OUT and through {@link confirm} when all hooks of
  * LOCAL_IN or POST_ROUTING have let it pass. A first packet that is dropped in between leaves no trace.
@@ -39,6 +45,7 @@ export interface ConntrackOptions {
 export class Conntrack {
   readonly settings: ConntrackSettings;
   readonly #clock: Clock;
+  #observer: ConntrackObserver | undefined;
   readonly #slots = new Map<string, Slot>();
   #entries = 0;
   #sweepAbove = 1024;
@@ -46,6 +53,11 @@ export class Conntrack {
   constructor(options: ConntrackOptions) {
     this.#clock = options.clock;
     this.settings = { ...DEFAULT_SETTINGS, ...options.settings };
+  }
+
+  /** One observer: address translation, which has an index of its own. */
+  observe(observer: ConntrackObserver): void {
+    this.#observer = observer;
   }
 
   /** Connections in the table, those past their time included until someone meets them. */
@@ -94,8 +106,27 @@ export class Conntrack {
     this.#slots.set(keys[0], { entry, direction: 'original' });
     this.#slots.set(keys[1], { entry, direction: 'reply' });
     this.#entries++;
+    this.#observer?.confirmed(entry);
     if (this.#entries > this.#sweepAbove) this.#sweep();
     return true;
+  }
+
+  /** nf_conntrack_tuple_taken(): whether a connection other than `ignored`, and unlike it, has this tuple. */
+  isTaken(tuple: Tuple, ignored: Entry): boolean {
+    const slot = this.#live(tupleKey(tuple, ignored.zone));
+    if (slot === undefined || slot.entry === ignored) return false;
+    return tupleKey(slot.entry.original, 0) !== tupleKey(ignored.original, 0);
+  }
+
+  /** nf_ct_kill(): the connection ends here. */
+  kill(entry: Entry): void {
+    this.#remove(entry);
+  }
+
+  /** nf_ct_attach(): what an answer of this host to a packet of a connection is to that connection. */
+  related({ connection, direction }: Tracking): Tracking | undefined {
+    if (connection === undefined) return undefined;
+    return this.#tracking('RELATED', direction === 'original' ? 'reply' : 'original', connection);
   }
 
   /** A packet that rules exempted before conntrack saw it (`-j CT --notrack`). */
@@ -113,8 +144,8 @@ export class Conntrack {
 
   /** Forgets everything (`conntrack -F`). */
   flush(): void {
-    this.#slots.clear();
-    this.#entries = 0;
+    for (const { entry, direction } of [...this.#slots.values()])
+      if (direction === 'original') this.#remove(entry);
   }
 
   #nowMs(): number {
@@ -218,6 +249,7 @@ export class Conntrack {
     if ((entry.status & IPS.CONFIRMED) === 0) return;
     for (const key of keysOf(entry)) this.#slots.delete(key);
     this.#entries--;
+    this.#observer?.removed(entry);
   }
 
   /** Removes what has ended; the next sweep comes when the table has doubled. */

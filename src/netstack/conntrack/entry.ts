@@ -10,6 +10,7 @@ export const IPS = {
   CONFIRMED: 8,
   SRC_NAT: 0x10,
   DST_NAT: 0x20,
+  SEQ_ADJUST: 0x40,
   SRC_NAT_DONE: 0x80,
   DST_NAT_DONE: 0x100,
   DYING: 0x200,
@@ -21,7 +22,8 @@ export type Direction = 'original' | 'reply';
 export interface Entry {
   readonly zone: number;
   readonly original: Tuple;
-  readonly reply: Tuple;
+  /** What the answer looks like; address translation changes it, before the connection is confirmed. */
+  reply: Tuple;
   /** {@link IPS} bits. */
   status: number;
   mark: number;
@@ -30,6 +32,8 @@ export interface Entry {
   /** Window tracking; absent for other protocols, and for TCP until its first packet was looked at. */
   tcp?: TcpConnection;
   sctp?: SctpAssociation;
+  /** ifindex of the device whose address a MASQUERADE took: packets that leave by another one end the connection. */
+  masqueradeIfindex?: number;
   /** UDP: traffic both ways after this time makes the flow a stream. */
   streamAfterMs?: number;
 }

@@ -1,8 +1,8 @@
 /** Connection tracking in user space. */
-export { Conntrack, type ConntrackOptions } from './conntrack.ts';
+export { Conntrack, type ConntrackObserver, type ConntrackOptions } from './conntrack.ts';
 export { type Direction, type Entry, IPS } from './entry.ts';
 export type { TrackedPacket } from './packet.ts';
 export { type ConntrackSettings, DEFAULT_SETTINGS } from './settings.ts';
 export { TCP_STATE_NAMES, TcpState } from './tcp/state.ts';
 export { Tracking, type TrackingState } from './tracking.ts';
-export type { Tuple } from './tuple.ts';
+export { invert, type Tuple, tupleKey } from './tuple.ts';

@@ -1,12 +1,13 @@
 /** {@link evaluatePacket}: one packet, from the device or from a local process, to its fate. */
 import { Hook } from '../../ir/index.ts';
+import { ipv4OptionsAreAccepted } from '../../wire/index.ts';
 import type { TableName } from '../model.ts';
 import { destinationOf, sourceOf } from './base.ts';
 import { transportPosition } from './header.ts';
 import type { EvaluationHost, TrackedView } from './host.ts';
 import type { EvaluationPacket, LogEntry, World } from './packet.ts';
 import type { EvaluatedChain, EvaluatedRule, EvaluatedTable } from './prepared.ts';
-import { ipv4OptionsAreAccepted, type ReceiveFault, receive } from './receive.ts';
+import { type ReceiveFault, receive } from './receive.ts';
 import type { RouteFault } from './routing.ts';
 import { evaluateTable, type RuleFailure } from './walk.ts';
 

@@ -1,7 +1,7 @@
 /** The little network that generated rulesets and packets live in; the live suite builds it in a namespace. */
 import type { Family } from '../../../src/net/index.ts';
 import { addressLength, type Prefix, parsePrefix } from '../../../src/net/index.ts';
-import { createRouting, type Routing } from '../../../src/rules/index.ts';
+import { createFib, type Fib } from '../../../src/netstack/index.ts';
 
 export const DEVICES = ['eth0', 'eth1'] as const;
 
@@ -29,8 +29,8 @@ export function prefix(text: string): Prefix {
 }
 
 /** Routing as the namespace has it. */
-export function worldRouting(family: Family): Routing {
-  return createRouting({
+export function worldRouting(family: Family): Fib {
+  return createFib({
     family,
     addresses: ADDRESSES[family].map(({ device, address }) => ({ device, prefix: prefix(address) })),
     routes: [{ prefix: prefix(family === 'ipv4' ? '0.0.0.0/0' : '::/0'), device: DEFAULT_DEVICE }],

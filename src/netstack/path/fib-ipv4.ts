@@ -1,0 +1,133 @@
+/** IPv4 routing. Source: net/ipv4/route.c (ip_route_input_slow), net/ipv4/fib_frontend.c (fib_validate_source, inet_addr_type). */
+import { type Prefix, prefixContainsBytes } from '../../net/index.ts';
+import {
+  type Fib,
+  type FibConfig,
+  type FibDecision,
+  faultOf,
+  findRoute,
+  hostBits,
+  LOCAL,
+  LOOPBACK_DEVICE,
+  RouteTypeNumber,
+  refuse,
+  routesOf,
+  type StaticRoute,
+  sameBytes,
+} from './fib.ts';
+
+export class Ipv4Fib implements Fib {
+  readonly config: FibConfig;
+  readonly #routes: readonly StaticRoute[];
+
+  constructor(config: FibConfig) {
+    this.config = config;
+    this.#routes = routesOf(config);
+  }
+
+  input(source: Uint8Array, destination: Uint8Array, inDevice: string): FibDecision {
+    const multicast = isMulticast4(destination);
+    if (isMulticast4(source) || isLimitedBroadcast(source)) return refuse('martian-source');
+    if (multicast) return this.#multicast(source, destination, inDevice);
+    const anyToAny = isZero(source) && isZero(destination);
+    if (isLimitedBroadcast(destination) || anyToAny) {
+      return isZero(source) || this.#sourceIsValid(source, inDevice) ? LOCAL : refuse('martian-source');
+    }
+    if (isZero(source)) return refuse('martian-source');
+    if (isZero(destination)) return refuse('martian-destination');
+    const onLoopback = inDevice === LOOPBACK_DEVICE;
+    const guarded = !onLoopback && this.config.routeLocalnet !== true;
+    if (destination[0] === 127 && guarded) return refuse('martian-destination');
+    if (source[0] === 127 && guarded) return refuse('martian-source');
+
+    const type = this.addressType(destination);
+    if (type === RouteTypeNumber.LOCAL || type === RouteTypeNumber.BROADCAST) {
+      const valid = onLoopback || this.#sourceIsValid(source, inDevice);
+      return valid ? LOCAL : refuse('martian-source');
+    }
+    const route = findRoute(this.#routes, destination);
+    const fault = faultOf(route);
+    if (route === undefined || fault !== undefined) return refuse(fault ?? 'no-route');
+    if (!this.config.forwarding) return refuse('not-forwarding');
+    const outDevice = route.device;
+    if (!this.#sourceIsValid(source, inDevice, outDevice)) return refuse('martian-source');
+    return { kind: 'forward', outDevice };
+  }
+
+  /** ip_mc_validate_source(): a host without an address yet may speak to groups of its link. */
+  #multicast(source: Uint8Array, destination: Uint8Array, inDevice: string): FibDecision {
+    if (!isAllHosts(destination)) return refuse('not-joined');
+    if (source[0] === 127 && inDevice !== LOOPBACK_DEVICE) return refuse('martian-source');
+    return isZero(source) || this.#sourceIsValid(source, inDevice) ? LOCAL : refuse('martian-source');
+  }
+
+  output(destination: Uint8Array): string | undefined {
+    if (this.addressType(destination) === RouteTypeNumber.LOCAL) return LOOPBACK_DEVICE;
+    return this.#route(destination)?.device;
+  }
+
+  nextHop(destination: Uint8Array): Uint8Array {
+    return this.#route(destination)?.gateway ?? destination;
+  }
+
+  /** An address of the device in the network of the next hop, else its first one, else any of this host. */
+  sourceAddress(device: string, towards: Uint8Array): Uint8Array | undefined {
+    const here = this.config.addresses.filter((own) => own.device === device);
+    const inNetwork = here.find(({ prefix }) => prefixContainsBytes(prefix, towards));
+    return (inNetwork ?? here[0] ?? this.config.addresses[0])?.prefix.address.bytes;
+  }
+
+  #route(destination: Uint8Array): StaticRoute | undefined {
+    const route = findRoute(this.#routes, destination);
+    return faultOf(route) === undefined ? route : undefined;
+  }
+
+  addressType(address: Uint8Array, device?: string): number {
+    if (isZero(address) || isLimitedBroadcast(address)) return RouteTypeNumber.BROADCAST;
+    if (isMulticast4(address)) return RouteTypeNumber.MULTICAST;
+    const here = this.config.addresses.filter((own) => device === undefined || own.device === device);
+    if (address[0] === 127 && (device === undefined || device === LOOPBACK_DEVICE))
+      return RouteTypeNumber.LOCAL;
+    if (here.some(({ prefix }) => sameBytes(prefix.address.bytes, address))) return RouteTypeNumber.LOCAL;
+    if (here.some(({ prefix }) => isBroadcastOf(prefix, address))) return RouteTypeNumber.BROADCAST;
+    // inet_addr_type() knows the local table only: everything else is unicast, routed or not.
+    return RouteTypeNumber.UNICAST;
+  }
+
+  /**
+   * fib_validate_source(). Without rp_filter only our own addresses are refused, except when the packet leaves by
+   * the device it came in by: then a full look-up is made, which also refuses broadcast addresses.
+   */
+  #sourceIsValid(source: Uint8Array, inDevice: string, outDevice?: string): boolean {
+    const { rpFilter, addresses } = this.config;
+    if (rpFilter === 0 && inDevice !== outDevice) {
+      return !addresses.some(({ prefix }) => sameBytes(prefix.address.bytes, source));
+    }
+    if (this.addressType(source) !== RouteTypeNumber.UNICAST) return false;
+    const back = this.#route(source)?.device;
+    if (back === undefined) return rpFilter === 0;
+    return rpFilter !== 1 || back === inDevice;
+  }
+}
+
+function isZero(address: Uint8Array): boolean {
+  return address.every((byte) => byte === 0);
+}
+
+function isLimitedBroadcast(address: Uint8Array): boolean {
+  return address.every((byte) => byte === 255);
+}
+
+function isMulticast4(address: Uint8Array): boolean {
+  return address[0]! >> 4 === 0xe;
+}
+
+function isAllHosts(address: Uint8Array): boolean {
+  return address[0] === 224 && address[1] === 0 && address[2] === 0 && address[3] === 1;
+}
+
+/** The highest address of a prefix of at most 30 bits (fib_add_ifaddr). The lowest one is an ordinary address. */
+function isBroadcastOf(prefix: Prefix, address: Uint8Array): boolean {
+  if (prefix.length > 30 || !prefixContainsBytes(prefix, address)) return false;
+  return hostBits(prefix, address).every((bit) => bit === 1);
+}

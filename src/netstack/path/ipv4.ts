@@ -1,0 +1,141 @@
+/**
+ * IPv4 from device to socket or to another device.
+ * Source: net/ipv4/ip_input.c (ip_rcv, ip_rcv_finish, ip_local_deliver), net/ipv4/ip_forward.c, net/ipv4/route.c (ip_error).
+ */
+import { ipv4OptionsAreAccepted } from '../../wire/index.ts';
+import { ipv4ExceedsMtu } from '../defrag/fragment-ipv4.ts';
+import { isIpv4Fragment } from '../defrag/ipv4.ts';
+import { NF_INET_FORWARD, NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, NFPROTO_IPV4 } from '../hooks/family.ts';
+import {
+  ICMP_DEST_UNREACH,
+  ICMP_EXC_TTL,
+  ICMP_FRAG_NEEDED,
+  ICMP_HOST_UNREACH,
+  ICMP_NET_UNREACH,
+  ICMP_PKT_FILTERED,
+  ICMP_PORT_UNREACH,
+  ICMP_PROT_UNREACH,
+  ICMP_TIME_EXCEEDED,
+  icmpErrorAbout,
+} from '../icmp-error.ts';
+import { gatherLocalIpv4, receiveIpv4 } from '../input/ipv4.ts';
+import { PacketType, type SkBuff } from '../skb.ts';
+import type { FibFault } from './fib.ts';
+import { output } from './output.ts';
+import type { NetworkStack } from './stack.ts';
+
+const TTL_AT = 8;
+const CHECKSUM_AT = 10;
+
+/** ip_rcv. */
+export function receiveIpv4Packet(stack: NetworkStack, skb: SkBuff): void {
+  const { net } = stack;
+  const refused = receiveIpv4(net, skb);
+  if (refused !== undefined) {
+    stack.drop(refused);
+    return;
+  }
+  net.netfilter.pass(NFPROTO_IPV4, NF_INET_PRE_ROUTING, skb, { in: skb.dev }, (routed) =>
+    route(stack, routed),
+  );
+}
+
+/** ip_rcv_finish. */
+function route(stack: NetworkStack, skb: SkBuff): void {
+  const fib = stack.fib('ipv4');
+  const device = skb.dev;
+  if (fib === undefined || device === undefined) return;
+  const decision = fib.input(skb.data.subarray(12, 16), skb.data.subarray(16, 20), device.name);
+  if (decision.kind === 'drop') {
+    unroutable(stack, skb, decision.fault);
+    return;
+  }
+  if (!ipv4OptionsAreAccepted(skb.data)) {
+    stack.net.counters.IpInHdrErrors++;
+    stack.drop('options');
+    return;
+  }
+  if (decision.kind === 'local') deliver(stack, skb);
+  else forward(stack, skb, decision.outDevice);
+}
+
+/** ip_error: a router tells the sender, a host does not. Martians are never answered. */
+function unroutable(stack: NetworkStack, skb: SkBuff, fault: FibFault): void {
+  const { counters } = stack.net;
+  stack.drop(fault);
+  switch (fault) {
+    case 'no-route':
+      counters.IpInAddrErrors++;
+      if (stack.settings.forwarding.ipv4) answer(stack, skb, ICMP_NET_UNREACH);
+      break;
+    case 'unreachable':
+      if (stack.settings.forwarding.ipv4) answer(stack, skb, ICMP_HOST_UNREACH);
+      break;
+    case 'prohibited':
+      if (stack.settings.forwarding.ipv4) answer(stack, skb, ICMP_PKT_FILTERED);
+      break;
+    case 'not-forwarding':
+    case 'martian-destination':
+      counters.IpInAddrErrors++;
+      break;
+  }
+}
+
+function answer(stack: NetworkStack, skb: SkBuff, code: number): void {
+  stack.net.sendIcmpError(icmpErrorAbout(skb, ICMP_DEST_UNREACH, code));
+}
+
+/** ip_local_deliver. */
+function deliver(stack: NetworkStack, skb: SkBuff): void {
+  stack.trace?.({ kind: 'routed', to: 'local', outDevice: '' });
+  const { net } = stack;
+  if (isIpv4Fragment(skb.data) && !gatherLocalIpv4(net, skb)) return;
+  net.netfilter.pass(NFPROTO_IPV4, NF_INET_LOCAL_IN, skb, { in: skb.dev }, (accepted) => {
+    net.counters.IpInDelivers++;
+    const result = stack.deliver(accepted, accepted.data[9]!);
+    if (result === 'accepted') return;
+    if (result === 'no-protocol') net.counters.IpInUnknownProtos++;
+    answer(stack, accepted, result === 'no-protocol' ? ICMP_PROT_UNREACH : ICMP_PORT_UNREACH);
+  });
+}
+
+/** ip_forward. */
+function forward(stack: NetworkStack, skb: SkBuff, outDevice: string): void {
+  const { net } = stack;
+  const out = stack.deviceByName(outDevice);
+  if (skb.pktType !== PacketType.HOST || out === undefined) {
+    stack.drop('not-forwarded');
+    return;
+  }
+  if (skb.data[TTL_AT]! <= 1) {
+    net.counters.IpInHdrErrors++;
+    stack.drop('hop-limit');
+    net.sendIcmpError(icmpErrorAbout(skb, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL));
+    return;
+  }
+  stack.trace?.({ kind: 'routed', to: 'forward', outDevice });
+  if (ipv4ExceedsMtu(skb, out.mtu)) {
+    net.counters.IpFragFails++;
+    stack.drop('too-big');
+    net.sendIcmpError(icmpErrorAbout(skb, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, out.mtu));
+    return;
+  }
+  skb.outDevice = out;
+  decreaseTtl(skb);
+  const place = { in: skb.dev, out };
+  net.netfilter.pass(NFPROTO_IPV4, NF_INET_FORWARD, skb, place, (accepted) => {
+    net.counters.IpForwDatagrams++;
+    output(stack, accepted);
+  });
+}
+
+/** RFC 1624: the TTL goes down by one, so the checksum goes up by 0x0100 (ip_decrease_ttl). */
+function decreaseTtl(skb: SkBuff): void {
+  const data = skb.data.slice();
+  data[TTL_AT]!--;
+  const sum = ((data[CHECKSUM_AT]! << 8) | data[CHECKSUM_AT + 1]!) + 0x0100;
+  const folded = sum >= 0xffff ? sum - 0xffff : sum;
+  data[CHECKSUM_AT] = folded >> 8;
+  data[CHECKSUM_AT + 1] = folded & 0xff;
+  skb.data = data;
+}
