@@ -6,7 +6,7 @@ import { formatDiagnostic, parseRuleset, printRuleset } from '../../src/rules/in
 import { iptablesMissing, restore } from '../support/iptables.ts';
 import { randomExtensionRuleset } from '../support/random-extension-rules.ts';
 
-const SOAK = process.env.SLUICE_SOAK === '1' ? 20 : 1;
+const SOAK = process.env.SLUICE_SOAK === '1' ? 40 : 1;
 
 /** Rules table by table, whatever the order of the tables: that of the file is not that of iptables-save. */
 function rulesByTable(text: string): Record<string, string[]> {
@@ -35,7 +35,7 @@ describe.skipIf(iptablesMissing !== undefined)(
           expect(errors.map(formatDiagnostic)).toEqual([]);
           expect(rulesByTable(printRuleset(ruleset))).toEqual(rulesByTable(real.saved));
         }),
-        { numRuns: 100 * SOAK },
+        { numRuns: 50 * SOAK },
       );
     });
   },
