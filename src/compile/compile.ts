@@ -6,6 +6,7 @@ import type { Family } from '../net/index.ts';
 import type { Ruleset, Span, TableName } from '../rules/index.ts';
 import { ACTIONS_MAP, ACTIONS_SIZE } from './actions/handed.ts';
 import { LOGS_BYTES, LOGS_MAP } from './actions/log.ts';
+import type { TableImage } from './arena/image.ts';
 import { SYSTEM_COUNTERS, SystemCounter } from './arena/layout.ts';
 import {
   type AttachPoint,
@@ -27,12 +28,22 @@ import { type PlacedTable, type ProgramPlan, planPrograms } from './plan.ts';
 import type { CompiledProgram, MapDescription, RuleTag } from './program.ts';
 import { emitTakeOver } from './prologue/handover.ts';
 import { emitSection, type FragmentStrategy, type GenerationParts } from './section.ts';
+import {
+  chooseStrategy,
+  MAX_INLINE_RULES,
+  type StrategyChoice,
+  type StrategyName,
+} from './strategies/choose.ts';
+import {
+  buildTables,
+  type ChainReport,
+  type ClassifierTables,
+  emitClassifierSection,
+} from './strategies/classifier/index.ts';
 import { planCalls } from './strategies/inline/calls.ts';
 import type { ChainRun } from './strategies/inline/chain.ts';
 import { type HookName, hooksFor, obstacles, predicateObstacles } from './support.ts';
 
-/** Rules that one program of the strategy `inline` takes, all its chains together. */
-export const MAX_INLINE_RULES = 4096;
 const DEFAULT_HZ = 250;
 
 export interface CompileOptions {
@@ -48,6 +59,8 @@ export interface CompileOptions {
    * Chains that are too long and the nat table are refused all the same.
    */
   readonly allowPartial?: boolean;
+  /** `auto`: code for few rules, tables for many. */
+  readonly strategy?: 'auto' | StrategyName;
   /** Mark operations that the policy's action chain knows already. */
   readonly marks?: readonly MarkOperation[];
 }
@@ -67,6 +80,11 @@ export interface CompiledPolicy {
   readonly rejects: Readonly<Record<Family, readonly number[]>>;
   /** Rules that were replaced, why, and by what; to be shown loudly. Empty unless `allowPartial`. */
   readonly weakened: readonly (Refusal & { readonly became: Replacement })[];
+  /** Bytes that {@link generationImage} puts into the generation where rules are data. */
+  readonly classifier: TableImage | undefined;
+  /** The chains in the tables. */
+  readonly chains: readonly ChainReport[];
+  readonly choices: readonly StrategyChoice[];
   /** Things to tell the user: families that pass unfiltered, and the like. */
   readonly notices: readonly string[];
 }
@@ -95,14 +113,21 @@ export function compilePolicy(rulesets: readonly Ruleset[], options: CompileOpti
     counters += table.ir.counters;
   }
   const plans = planPrograms(tables, options.hooks);
+  const choices = plans.map((plan) => chooseStrategy(plan, options.strategy ?? 'auto'));
   const spans = new Map(lowered.map((table) => [`${table.ir.family} ${table.ir.table}`, table.spans]));
-  refusals.push(...refuseAtHooks(plans, (table) => spans.get(`${table.family} ${table.table}`)));
+  refusals.push(...refuseAtHooks(plans, choices, (table) => spans.get(`${table.family} ${table.table}`)));
   const all = withoutRepeats(refusals);
   const final = options.allowPartial === true ? all.filter(isFinal) : all;
   if (final.length > 0) throw new CompileError(final);
-  if (all.length === 0) return writePolicy(tables, counters, plans, options);
+  if (all.length === 0) return writePolicy(tables, counters, plans, choices, options);
   const { plans: partial, became } = weakenPlans(plans, lowered);
-  const policy = writePolicy(tables, counters, partial, options);
+  const policy = writePolicy(
+    tables,
+    counters,
+    partial,
+    partial.map((plan) => chooseStrategy(plan, options.strategy ?? 'auto')),
+    options,
+  );
   const weakened = all.map((refusal) => ({
     ...refusal,
     became: became.get(`${refusal.table} ${refusal.chain} ${refusal.rule}`) ?? 'drop',
@@ -151,10 +176,11 @@ function weakenPlans(
 }
 
 /** Writes the programs of lowered, checked tables. */
-export function writePolicy(
+function writePolicy(
   tables: readonly PlacedTable[],
   ruleCounters: number,
   plans: readonly ProgramPlan[],
+  choices: readonly StrategyChoice[],
   options: CompileOptions,
 ): CompiledPolicy {
   const state = new StateWords();
@@ -163,14 +189,25 @@ export function writePolicy(
   const programs: CompiledProgram[] = [];
   const rejects: Record<Family, Set<number>> = { ipv4: new Set(), ipv6: new Set() };
   let marks = options.marks ?? [];
-  for (const plan of plans) {
-    const fragments = fragmentsAt(plan.point, options.fragments);
-    const written = writeProgram(plan, { state, logs, hz, fragments }, marks);
-    programs.push(written.program);
-    marks = written.handed.marks;
+  const note = (handed: HandedActions): void => {
+    marks = handed.marks;
     for (const family of ['ipv4', 'ipv6'] as const) {
-      for (const reject of written.handed.rejects(family)) rejects[family].add(reject);
+      for (const reject of handed.rejects(family)) rejects[family].add(reject);
     }
+  };
+  let classifier: ClassifierTables | undefined;
+  const classified = plans.filter((_, index) => choices[index]!.strategy === 'classifier');
+  if (classified.length > 0) {
+    const handed = new HandedActions(marks);
+    classifier = buildTables(classified, { state, logs, hz, handed });
+    note(handed);
+  }
+  for (const [index, plan] of plans.entries()) {
+    const fragments = fragmentsAt(plan.point, options.fragments);
+    const parts = { state, logs, hz, fragments };
+    const written = writeProgram(plan, choices[index]!.strategy, parts, marks);
+    programs.push(written.program);
+    note(written.handed);
   }
   return {
     programs,
@@ -179,6 +216,9 @@ export function writePolicy(
     counters: SYSTEM_COUNTERS + ruleCounters,
     state: state.initial,
     logs: logs.list,
+    classifier: classifier?.image,
+    chains: classifier?.chains ?? [],
+    choices,
     marks,
     rejects: { ipv4: [...rejects.ipv4].sort(), ipv6: [...rejects.ipv6].sort() },
     weakened: [],
@@ -188,6 +228,7 @@ export function writePolicy(
 
 function writeProgram(
   plan: ProgramPlan,
+  strategy: StrategyName,
   parts: GenerationParts,
   marks: readonly MarkOperation[],
 ): { program: CompiledProgram; handed: HandedActions } {
@@ -211,7 +252,8 @@ function writeProgram(
   });
   for (const section of plan.sections) {
     asm.place(sections.get(section.family)!);
-    emitSection(asm, hook, section, parts, handed);
+    if (strategy === 'inline') emitSection(asm, hook, section, parts, handed);
+    else emitClassifierSection(asm, hook, section.family, section.forward !== undefined, parts, handed);
   }
   asm.at(undefined);
   asm.place(other);
@@ -260,10 +302,12 @@ function refuseNat({ ir, spans }: LoweredTable): Refusal[] {
 
 function refuseAtHooks(
   plans: readonly ProgramPlan[],
+  choices: readonly StrategyChoice[],
   spansOf: (table: IrTable) => ReadonlyMap<string, readonly Span[]> | undefined,
 ): Refusal[] {
   const refusals: Refusal[] = [];
-  for (const { point, sections } of plans) {
+  for (const [index, { point, sections }] of plans.entries()) {
+    const choice = choices[index]!;
     for (const { before, local, forward } of sections) {
       const runs = [...before, ...local, ...(forward ?? [])];
       let rules = 0;
@@ -292,7 +336,7 @@ function refuseAtHooks(
           }
         }
       }
-      if (rules > MAX_INLINE_RULES && runs[0] !== undefined) {
+      if (choice.strategy === 'inline' && rules > MAX_INLINE_RULES && runs[0] !== undefined) {
         refusals.push({
           code: 'TOO_LONG',
           table: runs[0].table.table,
@@ -300,7 +344,7 @@ function refuseAtHooks(
           rule: 0,
           span: undefined,
           what: `${rules} rules at ${formatAttachPoint(point)}`,
-          reason: `the strategy "inline" takes ${MAX_INLINE_RULES} rules in a program`,
+          reason: `the strategy "inline" (${choice.reason}) takes ${MAX_INLINE_RULES} rules in a program`,
           hooks: [],
         });
       }

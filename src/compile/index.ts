@@ -16,5 +16,7 @@ export * from './lower/table.ts';
 export * from './plan.ts';
 export * from './program.ts';
 export type { FragmentStrategy, SectionPlan } from './section.ts';
+export * from './strategies/choose.ts';
+export type { ChainReport } from './strategies/classifier/index.ts';
 export type { ChainRun } from './strategies/inline/chain.ts';
 export * from './support.ts';

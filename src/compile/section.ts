@@ -131,7 +131,8 @@ function sectionFacts(
   return closeFacts(wanted, plan.family);
 }
 
-function emitFragmentStrategy(emission: Emission, strategy: FragmentStrategy): void {
+/** Uses r1, r3. */
+export function emitFragmentStrategy(emission: Emission, strategy: FragmentStrategy): void {
   const { asm, facts, labels } = emission;
   if (strategy === 'rules') return;
   if (strategy === 'first-only') {

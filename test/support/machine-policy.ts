@@ -72,14 +72,15 @@ export class MachinePolicy {
     const entries = new Map<number, number>();
     for (const [index, { point }] of policy.programs.entries())
       entries.set(entryIndex(point), FIRST_PROGRAM_INDEX + index);
-    const image = generationImage(policy.counters, policy.state, {
+    const surroundings: Surroundings = {
       cpus: 1,
       number: 1n,
       addresses: [],
       devices: new Map(),
       ...options.surroundings,
       entries,
-    });
+    };
+    const image = generationImage(policy.counters, policy.state, surroundings, policy.classifier);
     this.#arena = this.machine.createMap({
       name: 'arena',
       type: 'BPF_MAP_TYPE_ARENA',

@@ -64,7 +64,7 @@ export class LoadedPolicy {
       ...extra,
       entries,
     });
-    const probe = generationImage(policy.counters, policy.state, surroundings(new Map()));
+    const probe = generationImage(policy.counters, policy.state, surroundings(new Map()), policy.classifier);
     nextAddress += 1n;
     this.arena = Arena.create({
       name: 'slc_test_arena',
@@ -88,7 +88,7 @@ export class LoadedPolicy {
         this.#array(program).update(place, dispatcher.fd.number);
       }
       const root = GENERATIONS_OFFSET;
-      const image = generationImage(policy.counters, policy.state, surroundings(entries));
+      const image = generationImage(policy.counters, policy.state, surroundings(entries), policy.classifier);
       this.#image = { root, size: image.size };
       const memory = new Uint8Array(this.arena.buffer);
       initializeArena(memory, possibleCpus());

@@ -6,7 +6,7 @@
  * The word: bits 0..7 0, or 1 + enum ipt_reject_with / ip6t_reject_with; bits 8..55 one bit for each mark operation, in the
  * order in which the action chain runs them.
  */
-import { R0, R1, R2, R3, R4, R9, R10 } from '../../isa/index.ts';
+import { R0, R1, R2, R3, R4, R9, R10, type Register } from '../../isa/index.ts';
 import { SystemCounter } from '../arena/layout.ts';
 import { emitTick } from '../emit/counter.ts';
 import type { Emission } from '../emit/emission.ts';
@@ -33,12 +33,21 @@ export function emitHandedReject(emission: Emission, reject: number): void {
   asm.store('u64', R10, handedSlot(emission), reject + 1).goto(labels.accept);
 }
 
-/** MARK: sets the operation's bit; `bit` counts from 0. Operations must be met in the order of their bits. */
-export function emitHandedMark(emission: Emission, bit: number): void {
+/** REJECT with the word (1 + enum) in a register. */
+export function emitHandedRejectWord(emission: Emission, word: Register): void {
+  const { asm, labels } = emission;
+  asm.store('u64', R10, handedSlot(emission), word).goto(labels.accept);
+}
+
+/**
+ * MARK: sets the operation's bit; `bit` counts from 0, or is a register (not r1 to r3) with MARK_BITS_SHIFT added.
+ * Operations must be met in the order of their bits.
+ */
+export function emitHandedMark(emission: Emission, bit: number | Register): void {
   const { asm, labels } = emission;
   const ordered = asm.label('marks_in_order');
   const slot = handedSlot(emission);
-  const shift = MARK_BITS_SHIFT + bit;
+  const shift = typeof bit === 'number' ? MARK_BITS_SHIFT + bit : bit;
   asm.load('u64', R1, R10, slot).mov(R2, R1).rsh(R2, shift).jump('<=', R2, 1, ordered);
   emitTick(emission, SystemCounter.actionsLost);
   asm.goto(labels.drop);

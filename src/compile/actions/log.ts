@@ -42,8 +42,8 @@ export function logNeeds(hasMark: boolean): readonly Fact[] {
   return hasMark ? ['inDevice', 'outDevice', 'mark'] : ['inDevice', 'outDevice'];
 }
 
-/** Uses r0..r5. */
-export function emitLog(emission: Emission, point: number): void {
+/** `point` is the log point's number, or the frame offset of a word that has it. Uses r0..r5. */
+export function emitLog(emission: Emission, point: number | { readonly word: number }): void {
   const { asm, facts, frame, hook } = emission;
   const lost = asm.label('log_lost');
   const done = asm.label('log_done');
@@ -55,7 +55,8 @@ export function emitLog(emission: Emission, point: number): void {
   asm.call('bpf_ktime_get_ns').load('u64', R4, R10, record);
   asm.store('u64', R4, LogRecord.time, R0);
   asm.load('u32', R1, R7, Generation.number).store('u32', R4, LogRecord.generation, R1);
-  asm.store('u32', R4, LogRecord.point, point);
+  if (typeof point === 'number') asm.store('u32', R4, LogRecord.point, point);
+  else asm.load('u32', R1, R10, point.word).store('u32', R4, LogRecord.point, R1);
   if (facts.has('mark')) asm.load('u32', R1, R10, facts.offset('mark')).store('u32', R4, LogRecord.mark, R1);
   else asm.store('u32', R4, LogRecord.mark, 0);
   asm.load('u32', R1, R10, facts.offset('length')).store('u32', R4, LogRecord.length, R1);

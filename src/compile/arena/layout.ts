@@ -102,6 +102,8 @@ export const Generation = {
   tables: 72,
   /** u32 bytes of them */
   tablesSize: 76,
+  /** u32 always 0, which the verifier cannot know */
+  zero: 80,
   /** u32[ENTRY_SLOTS]: program-array index of the program of each attach point; 0: nothing to run, the packet passes */
   entries: 128,
 } as const;

@@ -14,7 +14,7 @@ const REACH = 0x7ff0;
 
 /** Counts the packet at a counter of the generation. Uses r1, r2, r3. */
 export function emitCount(emission: Emission, counter: number): void {
-  const { asm, facts } = emission;
+  const { asm } = emission;
   const offset = counter * COUNTER_SIZE;
   let base: Register = R8;
   let at = offset;
@@ -23,6 +23,12 @@ export function emitCount(emission: Emission, counter: number): void {
     at = 0;
     asm.mov(R3, R8).add(R3, offset);
   }
+  emitCountAt(emission, base, at);
+}
+
+/** Counts the packet at the counter `at` bytes behind `base` (not r1, r2). Uses r1, r2. */
+export function emitCountAt(emission: Emission, base: Register, at: number): void {
+  const { asm, facts } = emission;
   if (needsAtomicCounters(emission.hook.point)) {
     asm.mov(R1, 1).atomic('add', 'u64', base, at, R1);
     asm.load('u32', R1, R10, facts.offset('length')).atomic('add', 'u64', base, at + 8, R1);

@@ -61,6 +61,11 @@ export class HandedActions {
     return this.#used;
   }
 
+  /** For programs that serve any rules: they may hand something on. */
+  use(): void {
+    this.#used = true;
+  }
+
   get marks(): readonly MarkOperation[] {
     return this.#marks;
   }

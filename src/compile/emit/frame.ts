@@ -29,6 +29,12 @@ export class Frame {
     return offset;
   }
 
+  /** Words that lie side by side in this order, four bytes each, so that a program can index them. */
+  array(names: readonly string[]): void {
+    const offset = this.block('array', names.length * 4);
+    for (const [index, name] of names.entries()) this.#words.set(name, offset + index * 4);
+  }
+
   /** Offset of an 8-byte slot whose contents the verifier follows: return sites, saved pointers. */
   slot(name: string): number {
     return this.block(name, 8);

@@ -28,6 +28,21 @@ export function addressTypeNeeds(predicate: AddressTypePredicate): readonly Fact
 
 /** Uses r1..r5. */
 export function emitAddressType(emission: Emission, predicate: AddressTypePredicate, fail: Label): void {
+  const { asm } = emission;
+  emitTypeWalk(emission, predicate);
+  asm
+    .mov(R2, 1)
+    .and(R1, 31)
+    .lsh(R2, R1)
+    .and32(R2, predicate.types >>> 0);
+  asm.jump(predicate.negate ? '!=' : '==', R2, 0, fail);
+}
+
+/** r1 = RTN_* of the address. Uses r1..r5. */
+export function emitTypeWalk(
+  emission: Emission,
+  predicate: Pick<AddressTypePredicate, 'field' | 'limitTo'>,
+): void {
   const { asm, facts, family } = emission;
   const address = predicate.field === 'ip.source' ? 'source' : 'destination';
   const ipv4 = family === 'ipv4';
@@ -59,10 +74,4 @@ export function emitAddressType(emission: Emission, predicate: AddressTypePredic
   asm.place(next).sub(R4, 1).add(R3, size).goto(walk);
   asm.place(unicast).mov(R1, RTN_UNICAST);
   asm.place(decided);
-  asm
-    .mov(R2, 1)
-    .and(R1, 31)
-    .lsh(R2, R1)
-    .and32(R2, predicate.types >>> 0);
-  asm.jump(predicate.negate ? '!=' : '==', R2, 0, fail);
 }

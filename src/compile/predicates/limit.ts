@@ -5,7 +5,7 @@
  */
 
 import type { LimitPredicate } from '../../ir/index.ts';
-import { type Label, R0, R1, R2, R3, R4, R5, R7, R10 } from '../../isa/index.ts';
+import { type Label, R0, R1, R2, R3, R4, R5, R7, R10, type Register } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import { emitStatePointer } from '../emit/state.ts';
 
@@ -24,12 +24,45 @@ function rescale(credits: number, hz: number): number {
   return Math.min(0xffffffff, Math.floor((credits * perSecond) / reference));
 }
 
+/** Cost and cap of the predicate in credits of a machine of that clock. */
+export function limitCredits(predicate: LimitPredicate, hz: number): { cost: number; cap: number } {
+  return { cost: rescale(predicate.cost, hz), cap: rescale(predicate.cap, hz) };
+}
+
 /** `key` names the rule's bucket. Uses r0..r5. */
 export function emitLimit(emission: Emission, predicate: LimitPredicate, key: string, fail: Label): void {
-  const { asm, frame, hz } = emission;
-  const cost = rescale(predicate.cost, hz);
-  const cap = rescale(predicate.cap, hz);
+  const { asm, hz } = emission;
+  const { cost, cap } = limitCredits(predicate, hz);
   const word = emission.state.allot(key, 0n);
+  emitBucket(
+    emission,
+    {
+      pointer: () => emitStatePointer(asm, R7, word),
+      cap: (to) => asm.loadConstant(to, cap),
+      jumpUnless: (condition, number, to) => asm.jump32(condition, R2, number === 'cap' ? cap : cost, to),
+      setCap: () => asm.mov32(R2, cap | 0),
+      spend: () => asm.sub32(R2, cost),
+    },
+    fail,
+  );
+}
+
+/** Where a bucket is, and its numbers: constants of the program, or found by it. */
+export interface Bucket {
+  /** r3 = the state word. Uses r1; keeps r4. */
+  pointer(): void;
+  /** register = cap */
+  cap(to: Register): void;
+  /** Compares the credit in r2. May use r1. */
+  jumpUnless(condition: '<=' | '<', number: 'cap' | 'cost', to: Label): void;
+  /** r2 = cap, r2 -= cost. May use r1. */
+  setCap(): void;
+  spend(): void;
+}
+
+/** Takes a packet's cost from the bucket; goes to `fail` when there is too little. Uses r0..r5. */
+export function emitBucket(emission: Emission, bucket: Bucket, fail: Label): void {
+  const { asm, frame, hz } = emission;
   const again = asm.label('limit_again');
   const used = asm.label('limit_used');
   const capped = asm.label('limit_capped');
@@ -39,19 +72,23 @@ export function emitLimit(emission: Emission, predicate: LimitPredicate, key: st
   // A failed exchange means that another CPU took a packet in between; the kernel's budget bounds the loop.
   asm.place(again).mayGoto(fail);
   asm.call('bpf_jiffies64').mov32(R4, R0);
-  emitStatePointer(asm, R7, word);
+  bucket.pointer();
   asm.load('u64', R0, R3, 0);
   // r2 = credit before, r1 = jiffies then, r4 = jiffies now.
   asm.mov32(R2, R0).mov(R1, R0).rsh(R1, 32);
   asm.jump('!=', R0, 0, used);
-  asm.loadConstant(R2, cap).mov(R1, R4);
+  bucket.cap(R2);
+  asm.mov(R1, R4);
   asm.place(used);
   asm.mov32(R5, R4).sub32(R5, R1).mov32(R1, creditsPerJiffy(hz));
   asm.alu32('mul', R5, R1).add32(R2, R5);
-  asm.jump32('<=', R2, cap, capped).mov32(R2, cap | 0);
+  bucket.jumpUnless('<=', 'cap', capped);
+  bucket.setCap();
   asm.place(capped);
-  asm.store('u32', R10, granted, 0).jump32('<', R2, cost, compare);
-  asm.sub32(R2, cost).store('u32', R10, granted, 1);
+  asm.store('u32', R10, granted, 0);
+  bucket.jumpUnless('<', 'cost', compare);
+  bucket.spend();
+  asm.store('u32', R10, granted, 1);
   asm.place(compare);
   asm.lsh(R4, 32).or(R2, R4);
   asm.mov(R4, R0).compareExchange('u64', R3, 0, R2).jump('!=', R0, R4, again);

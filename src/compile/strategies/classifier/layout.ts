@@ -92,18 +92,31 @@ export const Service = { fields: 0, vectors: 4, first: 8 } as const;
 export const ServiceField = {
   /** u32 place of the fact */
   fact: 0,
-  /** u32 page table: u32 pointers by value >> 8, to pages of 256 u16 classes */
+  /** u32 page table: u32 pointers by value >> 8, to pages of 256 u32 classes */
   pages: 4,
   /** u32 the largest value that has a page; those above are all in the class of this one */
   maximum: 8,
-  /** u32 values that stand for the field in a packet whose headers are not what rules take for granted; 0: none does */
-  laterFragment: 12,
-  odd: 16,
+  /** u32 by {@link PacketKind}: the value that stands for the field in such packets; 0: its own */
+  overrides: 12,
   /** u32 classes of this field, and u32[] of folded classes by folded * classes + class; 0 in the first field */
-  classes: 20,
-  fold: 24,
+  classes: 28,
+  fold: 32,
 } as const;
-export const SERVICE_FIELD_SIZE = 28;
+export const SERVICE_FIELD_SIZE = 36;
+
+/**
+ * Packets whose headers are not what rules take for granted ("odd" ones). Vectors name more rules than fit them, and every
+ * named rule is asked all its conditions in order, so that the packet is dropped at the rule that would drop it.
+ */
+export const PacketKind = {
+  regular: 0,
+  /** Behind the first fragment, at an offset above 1: no condition on a transport header holds. */
+  laterFragment: 1,
+  /** At fragment offset 1, or a header shorter than some rule of this protocol asks for. */
+  short: 2,
+  /** IPv6: the extension chain has no end, so that the protocol is not known. */
+  noProtocol: 3,
+} as const;
 
 /** A rule's record. */
 export const RuleRecord = {
@@ -138,7 +151,7 @@ export const RuleAction = {
 /** Jumps that can be under way in a packet's walk. */
 export const MAX_DEPTH = 16;
 /** Rules that a chain can have: bits of three levels. */
-export const MAX_CHAIN_RULES: number = 64 * 64 * 64;
+export const MAX_CHAIN_RULES: number = 64 * 64 * 64 - 1;
 
 /**
  * A condition: a node with two ways out. Ways are nodes, or one of {@link Way}. All numbers u32; what follows the two

@@ -1,0 +1,52 @@
+/** Which strategy an attach point's rules get. The choice changes the cost of a packet, never its verdict. */
+import type { AttachPoint } from '../attach.ts';
+import type { ProgramPlan } from '../plan.ts';
+import { whyNoTables } from './classifier/index.ts';
+import { planCalls } from './inline/calls.ts';
+
+/** How rules become something that runs: as code, or as tables for one program. */
+export type StrategyName = 'inline' | 'classifier';
+
+/** Rules that one program of the strategy `inline` takes, all its chains together. */
+export const MAX_INLINE_RULES = 4096;
+/** Rules of a program up to which code is the cheaper form (docs/performance/scale.md has the measurements). */
+export const INLINE_PAYS_RULES = 48;
+
+/** What was chosen for the rules of an attach point, and why. */
+export interface StrategyChoice {
+  readonly point: AttachPoint;
+  readonly strategy: StrategyName;
+  /** Rules that it reaches, in all its chains. */
+  readonly rules: number;
+  readonly reason: string;
+}
+
+export function chooseStrategy(plan: ProgramPlan, wanted: 'auto' | StrategyName): StrategyChoice {
+  const { point } = plan;
+  const rules = countRules(plan);
+  const choice = (strategy: StrategyName, reason: string): StrategyChoice => ({
+    point,
+    strategy,
+    rules,
+    reason,
+  });
+  if (wanted === 'inline') return choice('inline', 'asked for');
+  if (wanted === 'auto' && rules <= INLINE_PAYS_RULES) {
+    return choice('inline', `code is cheaper up to ${INLINE_PAYS_RULES} rules`);
+  }
+  const obstacle = whyNoTables(plan);
+  if (obstacle !== undefined) return choice('inline', obstacle);
+  return choice(
+    'classifier',
+    wanted === 'auto' ? `tables are cheaper above ${INLINE_PAYS_RULES} rules` : 'asked for',
+  );
+}
+
+function countRules({ sections }: ProgramPlan): number {
+  let rules = 0;
+  for (const { before, local, forward = [] } of sections) {
+    for (const run of [...before, ...local, ...forward])
+      rules += planCalls(run.table.chains, run.chain).rules;
+  }
+  return rules;
+}

@@ -1,0 +1,257 @@
+/** Writes the chains that runs reach: their rules' records, and what finds the rules that fit a packet. */
+import type { Action, IrChain, IrRule, Predicate, ScalarField } from '../../../ir/index.ts';
+import type { Family } from '../../../net/index.ts';
+import { COUNTER_SIZE, SYSTEM_COUNTERS } from '../../arena/layout.ts';
+import type { HandedActions } from '../../emit/emission.ts';
+import type { LogPoints } from '../../emit/logpoint.ts';
+import type { StateWords } from '../../emit/state.ts';
+import type { RuleTag } from '../../program.ts';
+import { planCalls } from '../inline/calls.ts';
+import type { ChainRun } from '../inline/chain.ts';
+import { type AddressSide, type DividedRule, divideRule } from './conditions.ts';
+import {
+  CHAIN_SERVICES,
+  CHAIN_SIZE,
+  Chain,
+  ChainKind,
+  PolicyVerdict,
+  RULE_RECORD_SIZE,
+  RuleAction,
+  RuleRecord,
+} from './layout.ts';
+import { NodeWriter } from './nodes.ts';
+import { planServices, type ServicePlan, writeService } from './service.ts';
+import { partition } from './sweep.ts';
+import { writeTrie } from './trie.ts';
+import { VectorStore } from './vectors.ts';
+import type { ImageWriter } from './writer.ts';
+
+/** Chains up to this length are walked rule by rule: asking a few conditions costs less than finding vectors. */
+export const MAX_LINEAR_RULES = 8;
+
+/** What became of a chain, for `compile --explain`. */
+export interface ChainReport {
+  readonly family: Family;
+  readonly table: string;
+  readonly chain: string;
+  readonly rules: number;
+  readonly form: 'linear' | 'vectors';
+  /** Bytes of the chain's own tables: records, conditions, vectors, tries. */
+  readonly bytes: number;
+  /** Rules with conditions that are asked at the rule's turn. */
+  readonly asked: number;
+  /** Classes of each service. */
+  readonly services: readonly { readonly fields: readonly ScalarField[]; readonly classes: number }[];
+  /** Pieces that the rules divide the addresses into; 0 where none asks for them. */
+  readonly sources: number;
+  readonly destinations: number;
+}
+
+/** What chains of all entries share. */
+export interface ChainParts {
+  readonly state: StateWords;
+  readonly logs: LogPoints;
+  readonly hz: number;
+  /** Numbers of the mark operations; rejects are noted too. */
+  readonly handed: HandedActions;
+}
+
+/** The chains of one family. */
+export class ChainWriter {
+  readonly reports: ChainReport[] = [];
+  /** By protocol: see Entry.headerBytes. */
+  readonly headerBytes: Uint8Array = new Uint8Array(256);
+  readonly #image: ImageWriter;
+  readonly #family: Family;
+  readonly #parts: ChainParts;
+  readonly #nodes: NodeWriter;
+  readonly #chains = new Map<string, number>();
+
+  constructor(image: ImageWriter, family: Family, parts: ChainParts) {
+    this.#image = image;
+    this.#family = family;
+    this.#parts = parts;
+    this.#nodes = new NodeWriter(image, family, parts.state, parts.hz);
+  }
+
+  /** Offset of the built-in chain, written with all that it calls. */
+  write(run: ChainRun): number {
+    // Callees first, so that jumps have where to point.
+    const { order } = planCalls(run.table.chains, run.chain);
+    for (const chain of order.toReversed()) this.#chain(run, chain);
+    return this.#chains.get(`${run.table.table} ${run.chain}`)!;
+  }
+
+  #chain(run: ChainRun, chain: IrChain): void {
+    const key = `${run.table.table} ${chain.name}`;
+    if (this.#chains.has(key)) return;
+    const image = this.#image;
+    const before = image.size;
+    const offset = image.reserve(CHAIN_SIZE, 64);
+    this.#chains.set(key, offset);
+    const { rules } = chain;
+    const divided = this.#divide(rules);
+    const linear = rules.length <= MAX_LINEAR_RULES || divided.every(isUnanswered);
+    const records = image.reserve(rules.length * RULE_RECORD_SIZE, RULE_RECORD_SIZE);
+    for (const [index, rule] of rules.entries()) {
+      this.#record(run, chain, rule, divided[index]!, offset, records + index * RULE_RECORD_SIZE, linear);
+    }
+    const report = linear ? {} : this.#vectors(offset, divided);
+    image.u32(offset + Chain.kind, linear ? ChainKind.linear : ChainKind.vectors);
+    image.u32(offset + Chain.count, rules.length);
+    image.pointer(offset + Chain.rules, records);
+    if (chain.policy !== undefined) {
+      const { verdict, counter } = chain.policy;
+      image.u32(offset + Chain.policy, PolicyVerdict[verdict]);
+      image.u32(offset + Chain.policyCounter, (SYSTEM_COUNTERS + run.firstCounter + counter) * COUNTER_SIZE);
+    }
+    this.reports.push({
+      family: this.#family,
+      table: run.table.table,
+      chain: chain.name,
+      rules: rules.length,
+      form: linear ? 'linear' : 'vectors',
+      bytes: image.size - before,
+      asked: linear ? rules.length : divided.filter(({ rest }) => rest.length > 0).length,
+      services: [],
+      sources: 0,
+      destinations: 0,
+      ...report,
+    });
+  }
+
+  /** Fields that do not fit a service are asked at the rule's turn. */
+  #divide(rules: readonly IrRule[]): DividedRule[] {
+    const without = new Set<ScalarField>();
+    if (rules.length <= MAX_LINEAR_RULES) return rules.map((rule) => divideRule(rule, this.#family, without));
+    for (;;) {
+      const divided = rules.map((rule) => divideRule(rule, this.#family, without));
+      this.#services = planServices(divided.map(({ scalars }) => scalars));
+      if (this.#services.left.length === 0) return divided;
+      for (const field of this.#services.left) without.add(field);
+    }
+  }
+  #services: ServicePlan | undefined;
+
+  #vectors(offset: number, divided: readonly DividedRule[]): Partial<ChainReport> {
+    const image = this.#image;
+    const store = new VectorStore(divided.length);
+    const trie = (side: AddressSide, root: number, bits: number): number => {
+      const wanted = divided.map(({ addresses }) => addresses.get(side));
+      if (wanted.every((intervals) => intervals === undefined)) return 0;
+      const pieces = partition(store, wanted, this.#family === 'ipv4' ? 1 : 4);
+      const written = writeTrie(image, store, pieces);
+      image.pointer(offset + root, written.offset);
+      image.u32(offset + bits, written.rootBits);
+      return pieces.vectors.length;
+    };
+    const sources = trie('ip.source', Chain.source, Chain.sourceBits);
+    const destinations = trie('ip.destination', Chain.destination, Chain.destinationBits);
+    const plan = this.#services!;
+    for (let index = 0; index < CHAIN_SERVICES; index++) {
+      const service = plan.services[index];
+      if (service === undefined) continue;
+      image.pointer(offset + Chain.services + index * 4, writeService(image, store, plan, service));
+    }
+    const services = plan.services.map(({ fields, classes }) => ({
+      fields: fields.map(({ field }) => field),
+      classes: classes.length,
+    }));
+    return { sources, destinations, services };
+  }
+
+  #record(
+    run: ChainRun,
+    chain: IrChain,
+    rule: IrRule,
+    divided: DividedRule,
+    own: number,
+    at: number,
+    linear: boolean,
+  ): void {
+    const image = this.#image;
+    const tag: RuleTag = {
+      family: this.#family,
+      table: run.table.table,
+      chain: chain.name,
+      rule: rule.source.rule,
+    };
+    const keys = stateKeys(rule.predicates, `${tag.family} ${tag.table} ${tag.chain} ${tag.rule}`);
+    const keyOf = (predicate: Predicate): string => keys.get(predicate)!;
+    image.u32(at + RuleRecord.counter, (SYSTEM_COUNTERS + run.firstCounter + rule.counter) * COUNTER_SIZE);
+    this.#way(at + RuleRecord.all, this.#nodes.conjunction(rule.predicates, keyOf));
+    if (!linear) this.#way(at + RuleRecord.rest, this.#nodes.conjunction(divided.rest, keyOf));
+    this.#noteHeaderBytes(divided);
+    this.#action(rule.action, tag, own, at);
+  }
+
+  #way(at: number, node: number): void {
+    if (node <= 2) this.#image.u32(at, node);
+    else this.#image.pointer(at, node);
+  }
+
+  #noteHeaderBytes({ headerBytes, scalars }: DividedRule): void {
+    if (headerBytes === 0) return;
+    const bytes = this.headerBytes;
+    for (const { low, high } of scalars.get('ip.protocol') ?? [{ low: [0], high: [255] }]) {
+      for (let protocol = low[0]!; protocol <= Math.min(255, high[0]!); protocol++) {
+        bytes[protocol] = Math.max(bytes[protocol]!, headerBytes);
+      }
+    }
+  }
+
+  #action(action: Action, tag: RuleTag, own: number, at: number): void {
+    const image = this.#image;
+    image.u32(at + RuleRecord.action, RuleAction[action.kind]);
+    switch (action.kind) {
+      case 'jump':
+      case 'goto':
+        image.pointer(at + RuleRecord.a, this.#chains.get(`${tag.table} ${action.chain}`)!);
+        image.pointer(at + RuleRecord.b, own);
+        break;
+      case 'reject':
+        this.#parts.handed.reject(this.#family, action.with);
+        image.u32(at + RuleRecord.a, action.with + 1);
+        break;
+      case 'log': {
+        const { level, flags, prefix } = action;
+        image.u32(at + RuleRecord.a, this.#parts.logs.number({ level, flags, prefix, rule: tag }));
+        break;
+      }
+      case 'mark':
+        image.u32(at + RuleRecord.a, action.value);
+        image.u32(at + RuleRecord.b, action.mask);
+        image.u32(at + RuleRecord.c, this.#parts.handed.mark(action));
+        break;
+      default:
+    }
+  }
+}
+
+function isUnanswered({ addresses, scalars }: DividedRule): boolean {
+  return addresses.size === 0 && scalars.size === 0;
+}
+
+/** The same keys as in code: a rule's place, and the predicate's place in it. */
+function stateKeys(predicates: readonly Predicate[], prefix: string): Map<Predicate, string> {
+  const keys = new Map<Predicate, string>();
+  for (const [index, predicate] of predicates.entries()) {
+    const key = `${prefix} ${index}`;
+    keys.set(predicate, key);
+    visit(predicate, key);
+  }
+  return keys;
+
+  function visit(predicate: Predicate, key: string): void {
+    const parts =
+      predicate.kind === 'all' || predicate.kind === 'any'
+        ? predicate.of
+        : predicate.kind === 'not'
+          ? [predicate.of]
+          : [];
+    for (const [index, part] of parts.entries()) {
+      keys.set(part, `${key}.${index}`);
+      visit(part, `${key}.${index}`);
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/** Facts as an array in the frame: tables name them by their place, so that one program can look at any. */
+import type { ScalarField } from '../../../ir/index.ts';
+import type { Fact } from '../../emit/fact.ts';
+
+/** Facts of several words first: code that looks at four words never looks behind the array. */
+const WIDE_FACTS: readonly Fact[] = ['source', 'destination', 'inDevice', 'outDevice'];
+const NARROW_FACTS: readonly Fact[] = [
+  'protocol',
+  'protocolMissing',
+  'fragmentOffset',
+  'isFragment',
+  'length',
+  'ipLength',
+  'tos',
+  'ttl',
+  'transportOffset',
+  'transportLength',
+  'sourcePort',
+  'destinationPort',
+  'icmpType',
+  'icmpCode',
+  'tcpFlags',
+  'inIfindex',
+  'outIfindex',
+  'mark',
+  'packetType',
+  'ctState',
+  'ctStatus',
+  'ctDirection',
+  'ctMark',
+  'hasMac',
+  'fragmentHeader',
+  'authHeader',
+];
+const WIDE_WORDS = 4;
+
+/** Names of the array's words, as {@link Frame} knows them. */
+export const FACT_WORDS: readonly string[] = [
+  ...WIDE_FACTS.flatMap((fact) => Array.from({ length: WIDE_WORDS }, (_, word) => `${fact}.${word}`)),
+  'macSource.0',
+  'macSource.1',
+  ...NARROW_FACTS.map((fact) => `${fact}.0`),
+];
+
+/** All facts there are. */
+export const ALL_FACTS: readonly Fact[] = [...WIDE_FACTS, 'macSource', ...NARROW_FACTS];
+
+/** Place of a fact's first word in the array. */
+export function factPlace(fact: Fact): number {
+  return FACT_WORDS.indexOf(`${fact}.0`);
+}
+
+/** The fact that a scalar field is; fields that are read from headers at the rule have none. */
+export const FIELD_FACTS: Partial<Record<ScalarField, Fact>> = {
+  'ip.protocol': 'protocol',
+  'ip.fragmentOffset': 'fragmentOffset',
+  'ip.length': 'ipLength',
+  'ip.tos': 'tos',
+  'ip.ttl': 'ttl',
+  'l4.sourcePort': 'sourcePort',
+  'l4.destinationPort': 'destinationPort',
+  'tcp.flags': 'tcpFlags',
+  'icmp.type': 'icmpType',
+  'icmp.code': 'icmpCode',
+  'meta.mark': 'mark',
+  'meta.packetType': 'packetType',
+  'ct.state': 'ctState',
+  'ct.status': 'ctStatus',
+  'ct.direction': 'ctDirection',
+  'ct.mark': 'ctMark',
+};

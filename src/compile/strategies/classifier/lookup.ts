@@ -1,0 +1,116 @@
+/** Finds a chain's vectors for a packet: tries for the addresses, folded classes for the services. */
+import { type Label, R0, R1, R2, R3, R4, R5, R10 } from '../../../isa/index.ts';
+import type { Emission } from '../../emit/emission.ts';
+import { emitCountBits } from './bits.ts';
+import { FACT_WORDS } from './facts.ts';
+import { CHAIN_SERVICES, Chain, SERVICE_FIELD_SIZE, Service, ServiceField } from './layout.ts';
+import type { WalkFrame } from './walkframe.ts';
+
+const STRIDE = 6;
+
+/** Stores the vectors of the chain; 0 for those that it does not have. To `none` when one of them is empty. Uses r0..r5. */
+export function emitFindVectors(emission: Emission, walk: WalkFrame, none: Label): void {
+  emitAddressVector(emission, walk, 'source', walk.vectors[0]!, none);
+  emitAddressVector(emission, walk, 'destination', walk.vectors[1]!, none);
+  for (let index = 0; index < CHAIN_SERVICES; index++) {
+    emitServiceVector(emission, walk, Chain.services + index * 4, walk.vectors[2 + index]!, none);
+  }
+}
+
+function emitAddressVector(
+  emission: Emission,
+  walk: WalkFrame,
+  side: 'source' | 'destination',
+  to: number,
+  none: Label,
+): void {
+  const { asm, facts, family, labels } = emission;
+  const done = asm.label('trie_done');
+  const descend = asm.label('trie_descend');
+  const leaf = asm.label('trie_leaf');
+  const wide = family === 'ipv6';
+  const bits = side === 'source' ? Chain.sourceBits : Chain.destinationBits;
+
+  asm.load('u32', R1, R10, walk.chain).castToKernel(R1, R1);
+  asm.load('u32', R0, R1, Chain[side]).store('u32', R10, to, R0).jump('==', R0, 0, done);
+  // r2, r3 = the bits of the address that are still to be looked at, the next ones uppermost.
+  asm.load('u32', R2, R10, facts.offset(side, 0)).toBe(R2, 32).lsh(R2, 32);
+  if (wide) {
+    asm.load('u32', R4, R10, facts.offset(side, 1)).toBe(R4, 32).or(R2, R4);
+    asm.load('u32', R3, R10, facts.offset(side, 2)).toBe(R3, 32).lsh(R3, 32);
+    asm.load('u32', R4, R10, facts.offset(side, 3)).toBe(R4, 32).or(R3, R4);
+  }
+  asm.load('u32', R4, R1, bits).mov(R5, 64).sub(R5, R4);
+  asm.mov(R1, R2).rsh(R1, R5).lsh(R1, 2).add(R1, R0).castToKernel(R1, R1);
+  asm.lsh(R2, R4);
+  if (wide) asm.mov(R0, R3).rsh(R0, R5).or(R2, R0).lsh(R3, R4);
+  asm.load('u32', R1, R1, 0);
+
+  asm.place(descend).mayGoto(labels.malformed);
+  asm.mov(R0, R1).and(R0, 1).jump('==', R0, 0, leaf);
+  // The pointer's low bit is its tag: the node lies one byte lower.
+  asm.castToKernel(R1, R1).load('u64', R4, R1, -1);
+  asm
+    .mov(R5, R2)
+    .rsh(R5, 64 - STRIDE)
+    .mov(R0, 2)
+    .lsh(R0, R5)
+    .sub(R0, 1)
+    .and(R4, R0);
+  emitCountBits(asm, R4, R5);
+  asm
+    .lsh(R4, 2)
+    .add(R1, R4)
+    .load('u32', R1, R1, 8 - 4 - 1)
+    .lsh(R2, STRIDE);
+  if (wide)
+    asm
+      .mov(R0, R3)
+      .rsh(R0, 64 - STRIDE)
+      .or(R2, R0)
+      .lsh(R3, STRIDE);
+  asm.goto(descend);
+  asm.place(leaf).jump('==', R1, 0, none).store('u32', R10, to, R1);
+  asm.place(done);
+}
+
+function emitServiceVector(
+  emission: Emission,
+  walk: WalkFrame,
+  service: number,
+  to: number,
+  none: Label,
+): void {
+  const { asm, labels } = emission;
+  const done = asm.label('service_done');
+  const fields = asm.label('service_fields');
+  const known = asm.label('service_value');
+  const within = asm.label('service_within');
+  const next = asm.label('service_next');
+  const folded = asm.label('service_folded');
+
+  asm.load('u32', R1, R10, walk.chain).castToKernel(R1, R1);
+  asm.load('u32', R5, R1, service).store('u32', R10, to, R5).jump('==', R5, 0, done);
+  asm.castToKernel(R5, R5).load('u32', R4, R5, Service.fields);
+  asm.load('u32', R1, R5, Service.vectors).store('u32', R10, walk.classes, R1);
+  asm.add(R5, Service.first).load('u32', R3, R5, ServiceField.fold);
+
+  // r5 = field, r4 = fields left, r3 = class so far (0 at first: the first field has no table to fold by).
+  asm.place(fields).mayGoto(labels.malformed).jump('==', R4, 0, folded);
+  asm.load('u32', R1, R10, walk.kind).lsh(R1, 2).add(R1, R5);
+  asm.load('u32', R0, R1, ServiceField.overrides).jump('!=', R0, 0, known);
+  asm.load('u32', R0, R5, ServiceField.fact).jump('>=', R0, FACT_WORDS.length, labels.malformed);
+  asm.lsh(R0, 2).mov(R1, R10).add(R1, walk.facts).add(R1, R0).load('u32', R0, R1, 0);
+  asm.place(known).load('u32', R1, R5, ServiceField.maximum).jump('<=', R0, R1, within).mov(R0, R1);
+  asm.place(within).mov(R1, R0).rsh(R1, 8).lsh(R1, 2).load('u32', R2, R5, ServiceField.pages);
+  asm.add(R2, R1).castToKernel(R2, R2).load('u32', R2, R2, 0);
+  asm.and(R0, 0xff).lsh(R0, 2).add(R2, R0).castToKernel(R2, R2).load('u32', R0, R2, 0);
+  asm.load('u32', R1, R5, ServiceField.fold).jump('==', R1, 0, next);
+  asm.load('u32', R2, R5, ServiceField.classes).mul(R3, R2).add(R0, R3).lsh(R0, 2).add(R1, R0);
+  asm.castToKernel(R1, R1).load('u32', R0, R1, 0);
+  asm.place(next).mov(R3, R0).add(R5, SERVICE_FIELD_SIZE).sub(R4, 1).goto(fields);
+
+  asm.place(folded).load('u32', R1, R10, walk.classes).lsh(R3, 2).add(R1, R3).castToKernel(R1, R1);
+  asm.load('u32', R1, R1, 0).jump('==', R1, 0, none).store('u32', R10, to, R1);
+  asm.place(done);
+}

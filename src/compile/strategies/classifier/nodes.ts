@@ -1,0 +1,171 @@
+/** Writes conditions as nodes with two ways out (layout.ts), the last one first; equal ones are written once. */
+import type { Predicate, ScalarPredicate } from '../../../ir/index.ts';
+import { SCALAR_WIDTH } from '../../../ir/index.ts';
+import type { Family } from '../../../net/index.ts';
+import { DEVICE_NAME_SIZE, STATE_SIZE } from '../../arena/layout.ts';
+import type { StateWords } from '../../emit/state.ts';
+import { limitCredits } from '../../predicates/limit.ts';
+import { FIELD_FACTS, factPlace } from './facts.ts';
+import { Node, Operation, Way } from './layout.ts';
+import { addressTypeVariant, EXTENSION_HEADERS, HEADER_FIELDS } from './variants.ts';
+import type { ImageWriter } from './writer.ts';
+
+const ALL_ONES = 0xffffffff;
+
+export class NodeWriter {
+  readonly #image: ImageWriter;
+  readonly #family: Family;
+  readonly #state: StateWords;
+  readonly #hz: number;
+  readonly #known = new Map<string, number>();
+
+  constructor(image: ImageWriter, family: Family, state: StateWords, hz: number) {
+    this.#image = image;
+    this.#family = family;
+    this.#state = state;
+    this.#hz = hz;
+  }
+
+  /** The node (or way) at which asking all of them begins. `keyOf` names the state of those that have some. */
+  conjunction(predicates: readonly Predicate[], keyOf: (predicate: Predicate) => string): number {
+    return this.#all(predicates, keyOf, Way.holds, Way.fails);
+  }
+
+  #all(of: readonly Predicate[], keyOf: (p: Predicate) => string, yes: number, no: number): number {
+    return of.reduceRight((next, predicate) => this.#predicate(predicate, keyOf, next, no), yes);
+  }
+
+  #predicate(predicate: Predicate, keyOf: (p: Predicate) => string, yes: number, no: number): number {
+    switch (predicate.kind) {
+      case 'all':
+        return this.#all(predicate.of, keyOf, yes, no);
+      case 'any':
+        return predicate.of.reduceRight((other, part) => this.#predicate(part, keyOf, yes, other), no);
+      case 'not':
+        return this.#predicate(predicate.of, keyOf, no, yes);
+      case 'scalar':
+        return this.#scalar(predicate, yes, no);
+      case 'transport': {
+        const short = predicate.onShort === 'hotdrop' ? Way.hotdrop : no;
+        const { minimumBytes } = predicate;
+        const present = this.#between('transportLength', minimumBytes, ALL_ONES, yes, short);
+        const first = this.#between('fragmentOffset', 0, 0, present, no);
+        return predicate.dropOffsetOne ? this.#between('fragmentOffset', 1, 1, Way.hotdrop, first) : first;
+      }
+      case 'address': {
+        const [a, b] = predicate.negate ? [no, yes] : [yes, no];
+        const fact = factPlace(predicate.field === 'ip.source' ? 'source' : 'destination');
+        const masks = words(predicate.mask);
+        const values = words(predicate.value);
+        if (masks.length === 1) return this.#node(Operation.word, a, b, [fact, masks[0]!, values[0]!]);
+        return this.#node(Operation.words, a, b, [fact, ...masks, ...values]);
+      }
+      case 'address-range': {
+        const [a, b] = predicate.negate ? [no, yes] : [yes, no];
+        const fact = factPlace(predicate.field === 'ip.source' ? 'source' : 'destination');
+        const low = words(predicate.min, false);
+        const high = words(predicate.max, false);
+        return this.#node(Operation.addressRange, a, b, [fact, low.length, ...low, ...high]);
+      }
+      case 'device': {
+        const [a, b] = predicate.negate ? [no, yes] : [yes, no];
+        const fact = factPlace(predicate.side === 'in' ? 'inDevice' : 'outDevice');
+        const name = new Uint8Array(DEVICE_NAME_SIZE);
+        const mask = new Uint8Array(DEVICE_NAME_SIZE);
+        for (let at = 0; at < Math.min(predicate.name.length, DEVICE_NAME_SIZE - 1); at++) {
+          name[at] = predicate.name.charCodeAt(at);
+        }
+        mask.fill(0xff, 0, predicate.wildcard ? predicate.name.length : predicate.name.length + 1);
+        return this.#node(Operation.words, a, b, [fact, ...words(mask), ...words(name)]);
+      }
+      case 'mac-source': {
+        const [a, b] = predicate.negate ? [no, yes] : [yes, no];
+        const address = new Uint8Array(16);
+        address.set(predicate.address);
+        const parts = [factPlace('macSource'), ALL_ONES, ALL_ONES, 0, 0, ...words(address)];
+        // Without a link-layer header it is false, negated or not.
+        return this.#between('hasMac', 1, 1, this.#node(Operation.words, a, b, parts), no);
+      }
+      case 'tcp-option': {
+        const [a, b] = predicate.negate ? [no, yes] : [yes, no];
+        return this.#node(Operation.tcpOption, a, b, [predicate.option]);
+      }
+      case 'address-type': {
+        const [a, b] = predicate.negate ? [no, yes] : [yes, no];
+        return this.#node(Operation.addressType, a, b, [addressTypeVariant(predicate), predicate.types]);
+      }
+      case 'extension-header': {
+        const variant = EXTENSION_HEADERS.findIndex(
+          ({ protocol, minimumBytes }) =>
+            protocol === predicate.protocol && minimumBytes === predicate.minimumBytes,
+        );
+        if (variant < 0) throw new RangeError(`no code for extension header ${predicate.protocol}`);
+        return this.#node(Operation.extensionHeader, yes, no, [variant]);
+      }
+      case 'limit': {
+        const { cost, cap } = limitCredits(predicate, this.#hz);
+        const word = this.#state.allot(keyOf(predicate), 0n) * STATE_SIZE;
+        return this.#node(Operation.limit, yes, no, [word, cost, cap]);
+      }
+      case 'statistic': {
+        const [a, b] = predicate.negate ? [no, yes] : [yes, no];
+        const { mode } = predicate;
+        if (mode.kind === 'random') return this.#node(Operation.random, a, b, [mode.probability]);
+        const word = this.#state.allot(keyOf(predicate), BigInt(mode.every - 1 - mode.packet)) * STATE_SIZE;
+        return this.#node(Operation.nth, a, b, [mode.every, word]);
+      }
+      case 'sctp-chunks':
+        throw new RangeError('sctp chunks have no code');
+    }
+  }
+
+  #scalar(predicate: ScalarPredicate, yes: number, no: number): number {
+    const [a, b] = predicate.negate ? [no, yes] : [yes, no];
+    const width = 2 ** SCALAR_WIDTH[predicate.field] - 1;
+    const ranges = [(predicate.mask & width) >>> 0, predicate.ranges.length, ...predicate.ranges.flat()];
+    const fact = FIELD_FACTS[predicate.field];
+    if (fact === undefined) {
+      return this.#node(Operation.headerField, a, b, [HEADER_FIELDS.indexOf(predicate.field), ...ranges]);
+    }
+    const asked = this.#node(Operation.ranges, a, b, [factPlace(fact), ...ranges]);
+    if (fact !== 'protocol' || this.#family !== 'ipv6') return asked;
+    return this.#between('protocolMissing', 0, 0, asked, Way.hotdrop);
+  }
+
+  #between(fact: Parameters<typeof factPlace>[0], min: number, max: number, yes: number, no: number): number {
+    return this.#node(Operation.ranges, yes, no, [factPlace(fact), ALL_ONES, 1, min, max]);
+  }
+
+  #node(operation: number, yes: number, no: number, parts: readonly number[]): number {
+    if (yes === no && PURE.has(operation)) return yes;
+    const key = `${operation} ${yes} ${no} ${parts.join(' ')}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const image = this.#image;
+    const offset = image.reserve(Node.a + parts.length * 4);
+    image.u32(offset + Node.operation, operation);
+    for (const [place, way] of [
+      [Node.yes, yes],
+      [Node.no, no],
+    ] as const) {
+      if (way <= Way.hotdrop) image.u32(offset + place, way);
+      else image.pointer(offset + place, way);
+    }
+    for (const [index, part] of parts.entries()) image.u32(offset + Node.a + index * 4, part >>> 0);
+    this.#known.set(key, offset);
+    return offset;
+  }
+}
+
+/** Operations that need not be carried out when both their ways lead to the same place. */
+const PURE: ReadonlySet<number> = new Set([
+  Operation.ranges,
+  Operation.word,
+  Operation.words,
+  Operation.addressRange,
+]);
+
+function words(bytes: Uint8Array, littleEndian = true): number[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Array.from({ length: bytes.length / 4 }, (_, word) => view.getUint32(word * 4, littleEndian));
+}

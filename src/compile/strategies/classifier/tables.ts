@@ -1,0 +1,163 @@
+/** The tables of a policy: one image that the one program of each hook flavour reads. */
+import type { Action, Predicate } from '../../../ir/index.ts';
+import type { Family } from '../../../net/index.ts';
+import type { TableImage } from '../../arena/image.ts';
+import { type AttachPoint, entryIndex } from '../../attach.ts';
+import type { ProgramPlan } from '../../plan.ts';
+import type { SectionPlan } from '../../section.ts';
+import { planCalls } from '../inline/calls.ts';
+import type { ChainRun } from '../inline/chain.ts';
+import { type ChainParts, type ChainReport, ChainWriter } from './chains.ts';
+import {
+  DE_BRUIJN,
+  ENTRY_SIZE,
+  Entry,
+  MAX_CHAIN_RULES,
+  MAX_DEPTH,
+  Need,
+  TABLES_HEADER_SIZE,
+  TABLES_MAGIC,
+  TABLES_VERSION,
+  TablesHeader,
+} from './layout.ts';
+import { EXTENSION_HEADERS } from './variants.ts';
+import { ImageWriter } from './writer.ts';
+
+export interface ClassifierTables {
+  readonly image: TableImage;
+  readonly chains: readonly ChainReport[];
+}
+
+/** Why the tables cannot take a plan; `undefined` when they can. */
+export function whyNoTables(plan: ProgramPlan): string | undefined {
+  for (const section of plan.sections) {
+    for (const run of runsOf(section)) {
+      const { order, level } = planCalls(run.table.chains, run.chain);
+      const deepest = Math.max(...level.values());
+      if (deepest > MAX_DEPTH) return `chains call each other ${deepest} deep, tables allow ${MAX_DEPTH}`;
+      for (const chain of order) {
+        if (chain.rules.length > MAX_CHAIN_RULES) {
+          return `chain ${chain.name} has ${chain.rules.length} rules, tables allow ${MAX_CHAIN_RULES}`;
+        }
+        for (const rule of chain.rules) {
+          const why = rule.predicates.map(whyNoNode).find((reason) => reason !== undefined);
+          if (why !== undefined) return `chain ${chain.name}, rule ${rule.source.rule}: ${why}`;
+        }
+      }
+    }
+  }
+  return undefined;
+}
+
+function whyNoNode(predicate: Predicate): string | undefined {
+  switch (predicate.kind) {
+    case 'all':
+    case 'any':
+      return predicate.of.map(whyNoNode).find((reason) => reason !== undefined);
+    case 'not':
+      return whyNoNode(predicate.of);
+    case 'extension-header':
+      return EXTENSION_HEADERS.some(
+        ({ protocol, minimumBytes, whole }) =>
+          protocol === predicate.protocol &&
+          minimumBytes === predicate.minimumBytes &&
+          whole === predicate.whole,
+      )
+        ? undefined
+        : `no table form for extension header ${predicate.protocol}`;
+    case 'sctp-chunks':
+      return 'no program walks SCTP chunks yet';
+    default:
+      return undefined;
+  }
+}
+
+/** Tables for all attach points of the plans. */
+export function buildTables(plans: readonly ProgramPlan[], parts: ChainParts): ClassifierTables {
+  const image = new ImageWriter();
+  image.reserve(TABLES_HEADER_SIZE);
+  image.u32(TablesHeader.magic, TABLES_MAGIC);
+  image.u32(TablesHeader.version, TABLES_VERSION);
+  for (let place = 0; place < 64; place++) {
+    const product = BigInt.asUintN(64, (1n << BigInt(place)) * DE_BRUIJN);
+    image.u8(TablesHeader.bitPlaces + Number(product >> 58n), place);
+  }
+  const writers: Partial<Record<Family, ChainWriter>> = {};
+  const headerBytes: { entry: number; writer: ChainWriter }[] = [];
+  for (const plan of plans) {
+    for (const section of plan.sections) {
+      const { family } = section;
+      const writer = writers[family] ?? new ChainWriter(image, family, parts);
+      writers[family] = writer;
+      const entry = writeEntry(image, plan.point, section, writer);
+      headerBytes.push({ entry, writer });
+    }
+  }
+  for (const { entry, writer } of headerBytes) {
+    for (const [protocol, bytes] of writer.headerBytes.entries()) {
+      image.u8(entry + Entry.headerBytes + protocol, bytes);
+    }
+  }
+  const chains = Object.values(writers).flatMap(({ reports }) => reports);
+  return { image: image.finish(), chains };
+}
+
+function writeEntry(
+  image: ImageWriter,
+  point: AttachPoint,
+  section: SectionPlan,
+  writer: ChainWriter,
+): number {
+  const lists = { before: section.before, local: section.local, forward: section.forward ?? [] };
+  const entry = image.reserve(ENTRY_SIZE, 64);
+  for (const list of ['before', 'local', 'forward'] as const) {
+    const chains = lists[list].map((run) => writer.write(run));
+    const at = image.reserve((chains.length + 1) * 4);
+    for (const [index, chain] of chains.entries()) image.pointer(at + index * 4, chain);
+    image.pointer(entry + Entry[list], at);
+  }
+  let needs = section.forward === undefined ? 0 : Need.route;
+  for (const run of runsOf(section)) {
+    for (const chain of planCalls(run.table.chains, run.chain).order) {
+      for (const rule of chain.rules) {
+        needs |= actionNeed(rule.action);
+        for (const predicate of rule.predicates) needs |= predicateNeed(predicate);
+      }
+    }
+  }
+  image.u32(entry + Entry.needs, needs);
+  const place = entryIndex(point) * 2 + (section.family === 'ipv6' ? 1 : 0);
+  image.pointer(TablesHeader.entries + place * 4, entry);
+  return entry;
+}
+
+function actionNeed(action: Action): number {
+  if (action.kind === 'log') return Need.devices | Need.mark;
+  return action.kind === 'mark' ? Need.mark : 0;
+}
+
+function predicateNeed(predicate: Predicate): number {
+  switch (predicate.kind) {
+    case 'all':
+    case 'any':
+      return predicate.of.reduce((needs, part) => needs | predicateNeed(part), 0);
+    case 'not':
+      return predicateNeed(predicate.of);
+    case 'device':
+      return Need.devices;
+    case 'address-type':
+      return predicate.limitTo === 'none' ? 0 : Need.devices;
+    case 'mac-source':
+      return Need.mac;
+    case 'scalar':
+      if (predicate.field.startsWith('ct.')) return Need.connection;
+      if (predicate.field.startsWith('meta.')) return Need.mark;
+      return predicate.field === 'tcp.flags' ? Need.tcpFlags : 0;
+    default:
+      return 0;
+  }
+}
+
+function runsOf({ before, local, forward = [] }: SectionPlan): readonly ChainRun[] {
+  return [...before, ...local, ...forward];
+}

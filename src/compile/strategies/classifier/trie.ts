@@ -1,0 +1,117 @@
+/** Writes a partition of addresses as a trie: layout.ts says what it looks like. */
+import type { Partition } from './sweep.ts';
+import type { VectorStore } from './vectors.ts';
+import type { ImageWriter } from './writer.ts';
+
+const STRIDE = 6;
+/** Cells of 2^8 and 2^14: what is left of 32 and of 128 bits is a multiple of the stride. */
+const SMALL_ROOT_BITS = 8;
+const LARGE_ROOT_BITS = 14;
+/** Pieces from which on the large root pays. */
+const LARGE_ROOT_PIECES = 256;
+const NODE_TAG = 1;
+
+export interface WrittenTrie {
+  readonly offset: number;
+  readonly rootBits: number;
+}
+
+export function writeTrie(image: ImageWriter, store: VectorStore, pieces: Partition): WrittenTrie {
+  const rootBits = pieces.vectors.length < LARGE_ROOT_PIECES ? SMALL_ROOT_BITS : LARGE_ROOT_BITS;
+  const writer = new TrieWriter(image, store, pieces);
+  const offset = image.reserve(4 << rootBits, 8);
+  writer.cells(0, rootBits, 0, pieces.vectors.length, (first, last, cell) => {
+    for (let slot = first; slot <= last; slot++) writer.put(offset + slot * 4, cell);
+  });
+  return { offset, rootBits };
+}
+
+class TrieWriter {
+  readonly #image: ImageWriter;
+  readonly #store: VectorStore;
+  readonly #pieces: Partition;
+
+  constructor(image: ImageWriter, store: VectorStore, pieces: Partition) {
+    this.#image = image;
+    this.#store = store;
+    this.#pieces = pieces;
+  }
+
+  put(offset: number, cell: number): void {
+    if (cell === 0) this.#image.u32(offset, 0);
+    else this.#image.pointer(offset, cell);
+  }
+
+  /**
+   * The cells for the `bits` bits behind the first `depth`, of the pieces `from` to `to` (exclusive), the first of which
+   * may begin before these cells: runs of slots with the cell that all of the run have.
+   */
+  cells(
+    depth: number,
+    bits: number,
+    from: number,
+    to: number,
+    run: (first: number, last: number, cell: number) => void,
+  ): void {
+    let current = from;
+    let slot = 0;
+    let next = from + 1;
+    // The first piece may begin just here; it is the current one in either case.
+    while (next < to) {
+      const taken = this.#slot(next, depth, bits);
+      if (taken > slot) run(slot, taken - 1, this.#leaf(current));
+      let end = next + 1;
+      while (end < to && this.#slot(end, depth, bits) === taken) end += 1;
+      const first = this.#zeroBehind(next, depth + bits) ? next : current;
+      run(taken, taken, this.#cell(depth + bits, first, end));
+      current = end - 1;
+      slot = taken + 1;
+      next = end;
+    }
+    if (slot < 1 << bits) run(slot, (1 << bits) - 1, this.#leaf(current));
+  }
+
+  #cell(depth: number, from: number, to: number): number {
+    return to - from === 1 ? this.#leaf(from) : this.#node(depth, from, to) | NODE_TAG;
+  }
+
+  #leaf(piece: number): number {
+    return this.#store.write(this.#pieces.vectors[piece]!, this.#image);
+  }
+
+  #node(depth: number, from: number, to: number): number {
+    const starts = new Uint32Array(2);
+    const runs: number[] = [];
+    this.cells(depth, STRIDE, from, to, (first, _last, cell) => {
+      if (runs.length > 0 && runs.at(-1) === cell) return;
+      starts[first >>> 5]! |= 1 << (first & 31);
+      runs.push(cell);
+    });
+    const offset = this.#image.reserve(8 + runs.length * 4, 8);
+    this.#image.u32(offset, starts[0]!);
+    this.#image.u32(offset + 4, starts[1]!);
+    for (const [rank, cell] of runs.entries()) this.put(offset + 8 + rank * 4, cell);
+    return offset;
+  }
+
+  /** `bits` bits of a piece's key behind the first `depth`. */
+  #slot(piece: number, depth: number, bits: number): number {
+    const { keys, width } = this.#pieces;
+    const word = depth >>> 5;
+    const shift = depth & 31;
+    const base = piece * width + word;
+    const high = (keys[base]! << shift) >>> 0;
+    const low = shift + bits > 32 && word + 1 < width ? keys[base + 1]! >>> (32 - shift) : 0;
+    return (high | low) >>> (32 - bits);
+  }
+
+  /** No bit of a piece's key is set behind the first `depth`. */
+  #zeroBehind(piece: number, depth: number): boolean {
+    const { keys, width } = this.#pieces;
+    for (let word = depth >>> 5; word < width; word++) {
+      const shift = word === depth >>> 5 ? depth & 31 : 0;
+      if ((keys[piece * width + word]! << shift) >>> 0 !== 0) return false;
+    }
+    return true;
+  }
+}

@@ -1,0 +1,309 @@
+/**
+ * The walk: chains of a list one after the other, rules in their order, jumps and returns, as ipt_do_table.
+ *
+ * In a chain of vectors the rules that fit are enumerated from the vectors' common bits, block by block and word by word.
+ * A jump keeps only where it came from; the caller's vectors are found again when it returns.
+ */
+import { type Label, R0, R1, R2, R3, R4, R5, R7, R8, R10, type Register } from '../../../isa/index.ts';
+import { emitHandedMark, emitHandedRejectWord, MARK_BITS_SHIFT } from '../../actions/handed.ts';
+import { emitLog } from '../../actions/log.ts';
+import { Generation } from '../../arena/layout.ts';
+import { emitCountAt } from '../../emit/counter.ts';
+import type { Emission } from '../../emit/emission.ts';
+import { emitSetSkbMark } from '../../hooks/skb.ts';
+import { emitAsk } from './ask.ts';
+import { emitBitPlace, emitCountBits, emitTakeLowest } from './bits.ts';
+import {
+  Chain,
+  ChainKind,
+  MAX_DEPTH,
+  PolicyVerdict,
+  RULE_RECORD_SHIFT,
+  RuleAction,
+  RuleRecord,
+  TablesHeader,
+} from './layout.ts';
+import { emitFindVectors } from './lookup.ts';
+import { emitBlur, type WalkFrame } from './walkframe.ts';
+
+/**
+ * `start` walks the list whose first place is in the frame; when every chain of it has accepted the packet, control goes
+ * to `through`. Other verdicts go to the section's labels. Uses r0..r5.
+ */
+export function emitWalk(emission: Emission, walk: WalkFrame, start: Label, through: Label): void {
+  new WalkWriter(emission, walk, start, through).write();
+}
+
+class WalkWriter {
+  readonly #emission: Emission;
+  readonly #walk: WalkFrame;
+  readonly #start: Label;
+  readonly #through: Label;
+  readonly #enter: Label;
+  readonly #nextRule: Label;
+  readonly #linearRule: Label;
+  readonly #nextBit: Label;
+  readonly #ask: Label;
+  readonly #end: Label;
+
+  constructor(emission: Emission, walk: WalkFrame, start: Label, through: Label) {
+    const { asm } = emission;
+    this.#emission = emission;
+    this.#walk = walk;
+    this.#start = start;
+    this.#through = through;
+    this.#enter = asm.label('enter_chain');
+    this.#nextRule = asm.label('next_rule');
+    this.#linearRule = asm.label('linear_rule');
+    this.#nextBit = asm.label('next_bit');
+    this.#ask = asm.label('ask');
+    this.#end = asm.label('end_of_chain');
+  }
+
+  write(): void {
+    const { asm } = this.#emission;
+    const matched = asm.label('matched');
+    this.#nextChain();
+    this.#enterChain();
+    this.#linear();
+    this.#bits();
+    asm.place(this.#nextRule).mayGoto(this.#emission.labels.malformed);
+    emitBlur(this.#emission);
+    this.#pointer(R1, this.#walk.chain);
+    asm
+      .load('u32', R0, R1, Chain.kind)
+      .jump('!=', R0, ChainKind.linear, this.#nextBit)
+      .goto(this.#linearRule);
+    emitAsk(this.#emission, this.#walk, this.#ask, matched, this.#nextRule);
+    asm.place(matched);
+    this.#act();
+    this.#return();
+  }
+
+  /** `to` = the pointer in a word, to be loaded through. */
+  #pointer(to: Register, word: number): void {
+    this.#emission.asm.load('u32', to, R10, word).castToKernel(to, to);
+  }
+
+  #nextChain(): void {
+    const { asm, labels } = this.#emission;
+    const walk = this.#walk;
+    asm.place(this.#start).mayGoto(labels.malformed);
+    emitBlur(this.#emission);
+    asm.load('u32', R1, R10, walk.list).castToKernel(R2, R1).load('u32', R2, R2, 0);
+    asm.jump('==', R2, 0, this.#through).add(R1, 4).store('u32', R10, walk.list, R1);
+    asm.store('u32', R10, walk.base, R2).store('u32', R10, walk.chain, R2);
+    asm.store('u32', R10, walk.from, 0).store('u32', R10, walk.depth, 0);
+  }
+
+  #enterChain(): void {
+    const { asm, labels } = this.#emission;
+    const walk = this.#walk;
+    asm.place(this.#enter).mayGoto(labels.malformed);
+    emitBlur(this.#emission);
+    this.#pointer(R1, walk.chain);
+    asm.load('u32', R0, R1, Chain.kind).jump('==', R0, ChainKind.linear, this.#linearRule);
+    emitFindVectors(this.#emission, walk, this.#end);
+    asm.mov(R4, -1);
+    this.#eachVector(walk.vectors, () => asm.load('u64', R2, R1, 0).and(R4, R2));
+    asm.load('u32', R1, R10, walk.from).rsh(R1, 12).mov(R2, -1).lsh(R2, R1).and(R4, R2);
+    asm.store('u64', R10, walk.blockBits, R4);
+    asm.store('u64', R10, walk.wordBits, 0).store('u64', R10, walk.ruleBits, 0).goto(this.#nextBit);
+  }
+
+  /** With r1 = each vector (or block) that the chain has. */
+  #eachVector(words: readonly number[], emit: (index: number) => void): void {
+    const { asm } = this.#emission;
+    for (const [index, word] of words.entries()) {
+      const absent = asm.label('no_vector');
+      asm.load('u32', R1, R10, word).jump('==', R1, 0, absent).castToKernel(R1, R1);
+      emit(index);
+      asm.place(absent);
+    }
+  }
+
+  /** The next rule of a chain without vectors, with all its conditions. */
+  #linear(): void {
+    const { asm } = this.#emission;
+    const walk = this.#walk;
+    asm.place(this.#linearRule);
+    this.#pointer(R1, walk.chain);
+    asm.load('u32', R2, R10, walk.from).load('u32', R0, R1, Chain.count).jump('>=', R2, R0, this.#end);
+    asm.load('u32', R1, R1, Chain.rules).mov(R0, R2).lsh(R0, RULE_RECORD_SHIFT).add(R1, R0);
+    asm.add(R2, 1).store('u32', R10, walk.from, R2).store('u32', R10, walk.record, R1);
+    asm.castToKernel(R1, R1).load('u32', R1, R1, RuleRecord.all).goto(this.#ask);
+  }
+
+  #bits(): void {
+    const { asm, labels } = this.#emission;
+    const walk = this.#walk;
+    const nextBlock = asm.label('next_block');
+    const nextWord = asm.label('next_word');
+    const restOnly = asm.label('rest_only');
+
+    asm.place(nextBlock).mayGoto(labels.malformed);
+    asm.load('u64', R1, R10, walk.blockBits);
+    emitTakeLowest(asm, R1, R5, this.#end);
+    asm.store('u64', R10, walk.blockBits, R1);
+    this.#place(R2, R5);
+    asm.lsh(R2, 12).store('u32', R10, walk.blockBase, R2).sub(R5, 1).mov(R4, -1);
+    for (const block of walk.blocks) asm.store('u32', R10, block, 0);
+    this.#eachVector(walk.vectors, (index) => {
+      this.#rank();
+      asm.lsh(R2, 2).add(R1, R2).load('u32', R1, R1, 8).store('u32', R10, walk.blocks[index]!, R1);
+      asm.castToKernel(R1, R1).load('u64', R2, R1, 0).and(R4, R2);
+    });
+    this.#maskBefore(walk.blockBase, 6);
+    asm.store('u64', R10, walk.wordBits, R4);
+
+    asm.place(nextWord).mayGoto(labels.malformed);
+    asm.load('u64', R1, R10, walk.wordBits);
+    emitTakeLowest(asm, R1, R5, nextBlock);
+    asm.store('u64', R10, walk.wordBits, R1);
+    this.#place(R2, R5);
+    asm.lsh(R2, 6).load('u32', R1, R10, walk.blockBase).add(R2, R1).store('u32', R10, walk.wordBase, R2);
+    asm.sub(R5, 1).mov(R4, -1);
+    this.#eachVector(walk.blocks, () => {
+      this.#rank();
+      asm.lsh(R2, 3).add(R1, R2).load('u64', R2, R1, 8).and(R4, R2);
+    });
+    this.#maskBefore(walk.wordBase, 0);
+    asm.store('u64', R10, walk.ruleBits, R4);
+
+    asm.place(this.#nextBit).mayGoto(labels.malformed);
+    asm.load('u64', R1, R10, walk.ruleBits);
+    emitTakeLowest(asm, R1, R5, nextWord);
+    asm.store('u64', R10, walk.ruleBits, R1);
+    this.#place(R2, R5);
+    asm.load('u32', R1, R10, walk.wordBase).add(R2, R1).lsh(R2, RULE_RECORD_SHIFT);
+    this.#pointer(R1, walk.chain);
+    asm.load('u32', R1, R1, Chain.rules).add(R1, R2).store('u32', R10, walk.record, R1).castToKernel(R1, R1);
+    asm.load('u32', R0, R10, walk.kind).jump('==', R0, 0, restOnly);
+    asm.load('u32', R1, R1, RuleRecord.all).goto(this.#ask);
+    asm.place(restOnly).load('u32', R1, R1, RuleRecord.rest).goto(this.#ask);
+  }
+
+  /** `to` = number of the only bit in `bit`. Uses r0. */
+  #place(to: Register, bit: Register): void {
+    const { asm } = this.#emission;
+    asm.load('u32', R0, R7, Generation.tables).add(R0, TablesHeader.bitPlaces).castToKernel(R0, R0);
+    emitBitPlace(asm, to, bit, R0);
+  }
+
+  /** r2 = how many bits of the u64 at r1 are among those in r5. Uses r0, r3. */
+  #rank(): void {
+    const { asm } = this.#emission;
+    const none = asm.label('rank_none');
+    asm.load('u64', R2, R1, 0).and(R2, R5).jump('==', R2, 0, none);
+    emitCountBits(asm, R2, R3);
+    asm.place(none);
+  }
+
+  /**
+   * Takes the places before `from` out of r4, a place being 1 << `shift` rules, the first of them at `base`. No part that
+   * lies wholly before `from` is come to.
+   */
+  #maskBefore(base: number, shift: number): void {
+    const { asm } = this.#emission;
+    const later = asm.label('later_part');
+    asm.load('u32', R1, R10, this.#walk.from).load('u32', R2, R10, base);
+    asm.jump('<=', R1, R2, later).sub(R1, R2).rsh(R1, shift).mov(R2, -1).lsh(R2, R1).and(R4, R2);
+    asm.place(later);
+  }
+
+  /** The rule whose record is noted fits: counts it and does what it says. */
+  #act(): void {
+    const { asm, labels } = this.#emission;
+    const walk = this.#walk;
+    this.#pointer(R4, walk.record);
+    asm.load('u32', R3, R4, RuleRecord.counter).mov(R5, R8).add(R5, R3);
+    emitCountAt(this.#emission, R5, 0);
+    asm.load('u32', R0, R4, RuleRecord.action);
+    const actions: readonly [number, () => void][] = [
+      [RuleAction.jump, () => this.#jump()],
+      [RuleAction.goto, () => this.#goto()],
+      [RuleAction.log, () => this.#log()],
+      [RuleAction.mark, () => this.#mark()],
+      [RuleAction.reject, () => this.#reject()],
+    ];
+    asm.jump('==', R0, RuleAction.accept, this.#start).jump('==', R0, RuleAction.drop, labels.drop);
+    asm.jump('==', R0, RuleAction.continue, this.#nextRule).jump('==', R0, RuleAction.return, this.#end);
+    const entries = actions.map(([action, emit]) => ({ action, emit, label: asm.label('action') }));
+    for (const { action, label } of entries) asm.jump('==', R0, action, label);
+    asm.goto(labels.malformed);
+    for (const { label, emit } of entries) {
+      asm.place(label);
+      emit();
+    }
+  }
+
+  /** r4 = the record. */
+  #jump(): void {
+    const { asm, labels } = this.#emission;
+    const walk = this.#walk;
+    asm.load('u32', R1, R10, walk.depth).jump('>=', R1, MAX_DEPTH, labels.malformed);
+    asm.mov(R2, R1).add(R2, 1).store('u32', R10, walk.depth, R2);
+    asm.lsh(R1, 2).mov(R2, R10).add(R2, walk.returns).add(R2, R1);
+    asm.load('u32', R1, R10, walk.record).store('u32', R2, 0, R1);
+    this.#goto();
+  }
+
+  #goto(): void {
+    const { asm } = this.#emission;
+    const walk = this.#walk;
+    asm.load('u32', R1, R4, RuleRecord.a).store('u32', R10, walk.chain, R1);
+    asm.store('u32', R10, walk.from, 0).goto(this.#enter);
+  }
+
+  #log(): void {
+    const { asm } = this.#emission;
+    const { operand } = this.#walk;
+    asm.load('u32', R1, R4, RuleRecord.a).store('u32', R10, operand, R1);
+    emitLog(this.#emission, { word: operand });
+    asm.goto(this.#nextRule);
+  }
+
+  #mark(): void {
+    const { asm, facts, hook, labels } = this.#emission;
+    if (!hook.provides.has('mark')) {
+      asm.goto(labels.malformed);
+      return;
+    }
+    const mark = facts.offset('mark');
+    asm.load('u32', R1, R10, mark).load('u32', R2, R4, RuleRecord.b).xor32(R2, -1).and32(R1, R2);
+    asm.load('u32', R2, R4, RuleRecord.a).xor32(R1, R2).store('u32', R10, mark, R1);
+    if (hook.point.flavour === 'netfilter') {
+      asm.load('u32', R4, R4, RuleRecord.c).add(R4, MARK_BITS_SHIFT).and(R4, 63);
+      emitHandedMark(this.#emission, R4);
+    } else emitSetSkbMark(asm);
+    asm.goto(this.#nextRule);
+  }
+
+  #reject(): void {
+    const { asm, hook, labels } = this.#emission;
+    if (hook.point.flavour !== 'netfilter') {
+      asm.goto(labels.malformed);
+      return;
+    }
+    asm.load('u32', R1, R4, RuleRecord.a);
+    emitHandedRejectWord(this.#emission, R1);
+  }
+
+  /** RETURN and the end of a chain: back behind the jump, or the policy of the built-in chain. */
+  #return(): void {
+    const { asm, labels } = this.#emission;
+    const walk = this.#walk;
+    const policy = asm.label('policy');
+    asm.place(this.#end).load('u32', R1, R10, walk.depth).jump('==', R1, 0, policy);
+    asm.sub(R1, 1).jump('>=', R1, MAX_DEPTH, labels.malformed).store('u32', R10, walk.depth, R1);
+    asm.lsh(R1, 2).mov(R2, R10).add(R2, walk.returns).add(R2, R1).load('u32', R1, R2, 0);
+    asm.castToKernel(R2, R1).load('u32', R3, R2, RuleRecord.b).store('u32', R10, walk.chain, R3);
+    asm.castToKernel(R3, R3).load('u32', R3, R3, Chain.rules).sub(R1, R3).rsh(R1, RULE_RECORD_SHIFT);
+    asm.add(R1, 1).store('u32', R10, walk.from, R1).goto(this.#enter);
+    asm.place(policy);
+    this.#pointer(R4, walk.base);
+    asm.load('u32', R3, R4, Chain.policyCounter).mov(R5, R8).add(R5, R3);
+    emitCountAt(this.#emission, R5, 0);
+    asm.load('u32', R0, R4, Chain.policy).jump('==', R0, PolicyVerdict.accept, this.#start).goto(labels.drop);
+  }
+}

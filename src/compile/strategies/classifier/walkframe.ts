@@ -1,0 +1,125 @@
+/** What a walk keeps in the frame, beside the facts. */
+import { R1, R2, R3, R7, R10 } from '../../../isa/index.ts';
+import { Generation } from '../../arena/layout.ts';
+import type { Emission } from '../../emit/emission.ts';
+import { Frame } from '../../emit/frame.ts';
+import { FACT_WORDS } from './facts.ts';
+import { CHAIN_SERVICES, MAX_DEPTH } from './layout.ts';
+
+/** Vectors that a chain can have: source, destination, services. */
+export const VECTORS: number = 2 + CHAIN_SERVICES;
+
+const WALK_WORDS = [
+  'walk.entry',
+  'walk.depth',
+  'walk.list',
+  'walk.base',
+  'walk.chain',
+  'walk.from',
+  'walk.record',
+  'walk.kind',
+  'walk.node',
+  'walk.stage',
+  'walk.blockBase',
+  'walk.wordBase',
+  'walk.classes',
+  'walk.operand',
+  ...Array.from({ length: VECTORS }, (_, index) => `walk.vector${index}`),
+  ...Array.from({ length: VECTORS }, (_, index) => `walk.block${index}`),
+] as const;
+
+/** Slots and words of what the walk calls upon. */
+const SLOTS = ['handed', 'identity', 'logRecord', 'optionsLength', 'extensionRounds'] as const;
+const WORDS = ['granted', 'optionsPlace', 'ctInfo'] as const;
+const SCRATCH = 40;
+
+/** A frame whose lowest words are the facts, by place, and the walk's numbers. */
+export function walkFrame(): Frame {
+  const frame = new Frame();
+  frame.block('dynptr', DYNPTR);
+  frame.block('scratch', SCRATCH);
+  frame.block('fib', MAX_DEPTH * 4);
+  for (const name of SLOTS) frame.slot(name);
+  for (const name of WORDS) frame.word(name);
+  for (const name of BITS) frame.slot(name);
+  frame.array([...FACT_WORDS, ...WALK_WORDS]);
+  return frame;
+}
+
+const DYNPTR = 16;
+const BITS = ['walk.blockBits', 'walk.wordBits', 'walk.ruleBits'] as const;
+
+/**
+ * Makes the verifier forget what it knows about the frame, down to which bytes were written how, by a store that could go
+ * anywhere in it (and changes nothing). A loop is verified once only if the frame looks the same at its start every time.
+ * Uses r1, r2, r3.
+ */
+export function emitBlur({ asm, frame, labels }: Emission): void {
+  const words = (frame.size - DYNPTR) / 4;
+  asm.load('u32', R1, R7, Generation.zero).jump('>=', R1, words, labels.malformed).lsh(R1, 2);
+  asm.mov(R2, R10).add(R2, -frame.size).add(R2, R1).load('u32', R3, R2, 0).store('u32', R2, 0, R3);
+}
+
+/** Offsets from r10. */
+export interface WalkFrame {
+  /** The facts' array. */
+  readonly facts: number;
+  /** Words. Pointers are arena offsets as tables have them. */
+  readonly entry: number;
+  /** Jumps under way. */
+  readonly depth: number;
+  /** The next place of the list of chains. */
+  readonly list: number;
+  /** The built-in chain, and the one that is walked. */
+  readonly base: number;
+  readonly chain: number;
+  /** Index of the first rule that is still to be looked at when the chain is entered. */
+  readonly from: number;
+  readonly record: number;
+  /** PacketKind */
+  readonly kind: number;
+  readonly node: number;
+  /** 0 before the routing decision */
+  readonly stage: number;
+  readonly blockBase: number;
+  readonly wordBase: number;
+  readonly classes: number;
+  readonly operand: number;
+  readonly vectors: readonly number[];
+  readonly blocks: readonly number[];
+  /** u64 bits that are still to be looked at: of blocks, words, rules. */
+  readonly blockBits: number;
+  readonly wordBits: number;
+  readonly ruleBits: number;
+  /** u32[MAX_DEPTH] records of the jumps under way. Shares its place with what the routing decision needs before. */
+  readonly returns: number;
+}
+
+export function walkOffsets({ frame }: Emission): WalkFrame {
+  const word = (name: string): number => frame.word(`walk.${name}`);
+  const each = (name: string): number[] =>
+    Array.from({ length: VECTORS }, (_, index) => word(`${name}${index}`));
+  return {
+    facts: frame.block('array', 0),
+    entry: word('entry'),
+    depth: word('depth'),
+    list: word('list'),
+    base: word('base'),
+    chain: word('chain'),
+    from: word('from'),
+    record: word('record'),
+    kind: word('kind'),
+    node: word('node'),
+    stage: word('stage'),
+    blockBase: word('blockBase'),
+    wordBase: word('wordBase'),
+    classes: word('classes'),
+    operand: word('operand'),
+    vectors: each('vector'),
+    blocks: each('block'),
+    blockBits: frame.slot('walk.blockBits'),
+    wordBits: frame.slot('walk.wordBits'),
+    ruleBits: frame.slot('walk.ruleBits'),
+    returns: frame.block('fib', MAX_DEPTH * 4),
+  };
+}
