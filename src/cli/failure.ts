@@ -13,6 +13,13 @@ function isCoded(error: unknown): error is CodedError {
   return error instanceof Error && typeof (error as { code?: unknown }).code === 'string';
 }
 
+/** Bindings files have findings as rulesets do. Told by its code: loading all of src/sklookup would slow every start. */
+function isBindingsError(
+  error: unknown,
+): error is CodedError & { readonly diagnostics: readonly Diagnostic[] } {
+  return isCoded(error) && error.code === 'BINDINGS_INVALID';
+}
+
 /** First parts of error codes and what they mean for the exit code; see docs/reference/errors.md. */
 const EXIT_BY_PREFIX: readonly (readonly [string, number])[] = [
   ['CLI_', ExitCode.USAGE],
@@ -26,7 +33,14 @@ const EXIT_BY_PREFIX: readonly (readonly [string, number])[] = [
   ['COMPILE_', ExitCode.UNSUPPORTED],
   ['UNSUPPORTED_', ExitCode.UNSUPPORTED],
   ['KERNEL_', ExitCode.ENVIRONMENT],
+  ['HOST_SOCKETS_NO_', ExitCode.FINDING],
   ['HOST_', ExitCode.ENVIRONMENT],
+  ['SOCKETS_', ExitCode.ENVIRONMENT],
+  ['NETNS_', ExitCode.ENVIRONMENT],
+  ['LINK_', ExitCode.ENVIRONMENT],
+  ['PIN_', ExitCode.ENVIRONMENT],
+  ['PROCESS_', ExitCode.ENVIRONMENT],
+  ['ARENA_', ExitCode.ENVIRONMENT],
   ['SYSCALL_', ExitCode.ENVIRONMENT],
 ];
 
@@ -54,12 +68,12 @@ export async function reportFailure(
   // A reader that closed the pipe early (head, less) is no failure of ours.
   if (isCoded(error) && error.code === 'EPIPE') return ExitCode.OK;
   const json = words.includes('--json') || words.includes('-j');
-  if (error instanceof RulesetError || error instanceof RefusedError) {
+  if (error instanceof RulesetError || error instanceof RefusedError || isBindingsError(error)) {
     for (const diagnostic of error.diagnostics) {
       if (json) await writeJson(environment, diagnosticJson(diagnostic));
       else await environment.stderr.write(`${formatDiagnostic(diagnostic)}\n`);
     }
-    if (error instanceof RulesetError) return ExitCode.FINDING;
+    if (!(error instanceof RefusedError)) return ExitCode.FINDING;
     if (!json)
       await environment.stderr.write(`hint: ${error.hint}
 `);

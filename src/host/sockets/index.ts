@@ -7,6 +7,7 @@ export {
 } from './activation.ts';
 export { type SocketHostCode, SocketHostError } from './error.ts';
 export { type ConsideredBinding, explainLookup, type SocketExplanation } from './explain.ts';
+export { type Imported, importBindings, type NotImported } from './import.ts';
 export { inspectSocket, type SteerableSocket, socketName } from './inspect.ts';
 export { ERROR_REASONS, type ErrorReason, type LabelMetrics, prometheusText } from './metrics.ts';
 export { registerNodeSocket } from './node.ts';

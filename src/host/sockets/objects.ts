@@ -1,7 +1,7 @@
 /** The kernel objects of one namespace: made, pinned, opened and closed together. */
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import {
-  Arena,
+  type Arena,
   attachSkLookup,
   BpfMap,
   type Link,
@@ -25,15 +25,13 @@ import {
   type SkLookupOptions,
   SocketState,
 } from '../../sklookup/index.ts';
+import { createArena, forgetArena, openArena } from './arenas.ts';
 import { SocketHostError } from './error.ts';
 import { PIN, type SocketNetns } from './place.ts';
 
 /** Bytes of the arena's address space; memory is used as far as bindings need it. */
 const ARENA_BYTES = 2 ** 31;
 const PAGE = 4096;
-/** Arenas lie at multiples of 4 GiB, where neither programs nor shared objects are mapped; each namespace at its own. */
-const ARENA_BASE = 0x2000_0000_0000n;
-const ARENA_PLACES = 4096n;
 const KEPT_FLOWS = 65_536;
 
 export class SocketObjects {
@@ -63,13 +61,8 @@ export class SocketObjects {
       return thing;
     };
     try {
-      const arena = keep(
-        Arena.create({
-          name: 'sluice_sockets',
-          pages: ARENA_BYTES / PAGE,
-          address: ARENA_BASE + ((netns.cookie % ARENA_PLACES) << 32n),
-        }),
-      );
+      const arena = createArena('sluice_sockets', ARENA_BYTES / PAGE);
+      made.push({ close: () => forgetArena(arena.map) });
       stateOf(arena).initialize({
         netnsCookie: netns.cookie,
         netnsInode: netns.inode,
@@ -126,8 +119,7 @@ export class SocketObjects {
         map(PIN.flows),
         map(PIN.arena),
       ];
-      const arena = Arena.open(arenaMap, arenaMap.extra);
-      opened.push(arena);
+      const arena = openArena(arenaMap);
       const objects = new SocketObjects(arena, sockets, metrics, flows, link);
       objects.state.check();
       return objects;
@@ -137,16 +129,19 @@ export class SocketObjects {
     }
   }
 
-  /** Detaches the pinned link, whoever else holds it; false when there is none. */
-  static detach(directory: string): boolean {
+  /** Detaches the pinned link, whoever else holds it, and removes the pins; false when there is none. */
+  static remove(directory: string): boolean {
     const link = openPinnedLink(`${directory}/${PIN.link}`);
-    if (link === undefined) return false;
+    const arena = openPinnedMap(`${directory}/${PIN.arena}`);
     try {
-      link.detach();
+      link?.detach();
+      if (arena !== undefined) forgetArena(arena);
     } finally {
-      link.close();
+      link?.close();
+      arena?.close();
     }
-    return true;
+    rmSync(directory, { recursive: true, force: true });
+    return link !== undefined;
   }
 
   /** Puts this build's program in place of the one that is attached, without an instant between them. */
@@ -167,7 +162,6 @@ export class SocketObjects {
     this.flows.close();
     this.metrics.close();
     this.sockets.close();
-    this.arena.close();
   }
 
   [Symbol.dispose](): void {

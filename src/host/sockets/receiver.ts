@@ -19,6 +19,8 @@ const MOST_CONNECTIONS = 64;
 
 export interface ReceiverOptions {
   readonly path: string;
+  /** Called when sockets can be sent. */
+  readonly listening?: () => void;
   /** Told of every socket that was registered. */
   readonly registered?: (label: string, socket: SteerableSocket) => void;
 }
@@ -32,6 +34,7 @@ export async function receiveSockets(
   const listener = new SeqpacketListener(options.path);
   const connections = new Set<SeqpacketSocket>();
   try {
+    options.listening?.();
     while (!signal.aborted) {
       for (let next = listener.accept(); next !== undefined; next = listener.accept()) {
         if (connections.size < MOST_CONNECTIONS) connections.add(next);

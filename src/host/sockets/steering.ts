@@ -2,7 +2,7 @@
  * Socket steering in one network namespace: load, bindings, sockets, unload. All state is in pins; a process comes,
  * changes something under the namespace's lock, and goes.
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Fd, findDevice, isErrno, queryPrograms, withNetns } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
@@ -127,9 +127,7 @@ export class SocketSteering {
       const directory = pinDirectory(netns.cookie);
       return await withSocketLock(netns.cookie, () => {
         collectGarbage();
-        const link = SocketObjects.detach(directory);
-        rmSync(directory, { recursive: true, force: true });
-        return link;
+        return SocketObjects.remove(directory);
       });
     } finally {
       netns.netns.close();
