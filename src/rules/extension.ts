@@ -1,6 +1,7 @@
 import type { Action, Hook, Predicate } from '../ir/index.ts';
 import type { Family } from '../net/index.ts';
 import type { EvaluationPacket } from './evaluate/packet.ts';
+import type { PacketHost } from './evaluate/packet-host.ts';
 import type { MatchUse, TableName } from './model.ts';
 
 /**
@@ -42,6 +43,11 @@ export interface MatchExtension<S = unknown> extends Extension<S> {
 export interface TargetExtension<S = unknown> extends Extension<S> {
   readonly kind: 'target';
   readonly semantics?: TargetSemantics<S>;
+  /**
+   * What it does where a whole host stands around the tables, in place of `semantics.evaluate`: translating, answering,
+   * rewriting. A target with an effect and no semantics runs there alone; everything else refuses it.
+   */
+  effect?(state: S, packet: EvaluationPacket, host: PacketHost): TargetOutcome;
 }
 
 /**

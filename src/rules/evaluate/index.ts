@@ -2,6 +2,7 @@
 export * from './explain.ts';
 export * from './host.ts';
 export * from './packet.ts';
+export * from './packet-host.ts';
 export * from './path.ts';
 export * from './prepared.ts';
 export * from './routing.ts';

@@ -1,13 +1,14 @@
 import type { Hook } from '../../ir/index.ts';
 import type { Family } from '../../net/index.ts';
+import type { PacketHost } from './packet-host.ts';
 
 /** What the kernel hands a match: skb, hook state and struct xt_action_param, as far as rules can see it. */
 export interface EvaluationPacket {
   readonly family: Family;
   /** From the first byte of the IP header to the end of the IP packet (trailers trimmed). */
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
   /** skb->len: what byte counters count. */
-  readonly length: number;
+  length: number;
   readonly hook: Hook;
   /** Empty when there is none. */
   readonly inDevice: string;
@@ -26,6 +27,8 @@ export interface EvaluationPacket {
   /** What conntrack said of it before the table ran; `undefined` where conntrack did not look (raw table). */
   readonly conntrack: ConntrackView | undefined;
   readonly world: World;
+  /** The host around the tables, for targets that need one; absent where tables are evaluated alone. */
+  readonly host?: PacketHost | undefined;
   /** Called by LOG and its like. */
   log(entry: LogEntry): void;
 }

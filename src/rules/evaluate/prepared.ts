@@ -1,6 +1,7 @@
 /** A ruleset made ready to be walked: per-rule memory and counters beside the rules, which stay untouched. */
 import { HOOK_CHAINS, type Hook } from '../../ir/index.ts';
 import type { Family } from '../../net/index.ts';
+import type { TargetExtension } from '../extension.ts';
 import type { Chain, Rule, Ruleset, Span, Table, TableName } from '../model.ts';
 import { TABLE_HOOKS } from '../tables.ts';
 
@@ -60,13 +61,16 @@ export class UnsupportedRulesError extends Error {
   }
 }
 
-/** Every rule that cannot be evaluated, in the order of the file. */
-export function unsupportedRules(ruleset: Ruleset): readonly UnsupportedRule[] {
+/**
+ * Every rule that cannot be evaluated, in the order of the file.
+ * @param withHost targets that need a host around the tables have one
+ */
+export function unsupportedRules(ruleset: Ruleset, withHost = false): readonly UnsupportedRule[] {
   const found: UnsupportedRule[] = [];
   for (const table of ruleset.tables) {
     for (const chain of table.chains) {
       for (const [index, rule] of chain.rules.entries()) {
-        for (const use of unsupportedUses(rule)) {
+        for (const use of unsupportedUses(rule, withHost)) {
           found.push({ table: table.name, chain: chain.name, number: index + 1, ...use });
         }
       }
@@ -75,12 +79,14 @@ export function unsupportedRules(ruleset: Ruleset): readonly UnsupportedRule[] {
   return found;
 }
 
-function unsupportedUses(rule: Rule): { readonly what: string; readonly span: Span }[] {
+function unsupportedUses(rule: Rule, withHost: boolean): { readonly what: string; readonly span: Span }[] {
   const uses = rule.matches
     .filter((use) => use.extension.semantics === undefined)
     .map((use) => ({ what: `-m ${use.name}`, span: use.span }));
   const { target } = rule;
-  if (target?.kind === 'extension' && target.extension.semantics === undefined) {
+  const runs = (extension: TargetExtension): boolean =>
+    extension.semantics !== undefined || (withHost && extension.effect !== undefined);
+  if (target?.kind === 'extension' && !runs(target.extension)) {
     uses.push({ what: `-j ${target.name}`, span: target.span });
   }
   return uses;

@@ -122,7 +122,11 @@ function runTarget(
 ): 'ACCEPT' | 'DROP' | 'RETURN' | 'CONTINUE' {
   const { target } = rule.rule;
   if (target?.kind !== 'extension') return 'CONTINUE';
-  const { semantics } = target.extension;
+  const { semantics, effect } = target.extension;
+  if (effect !== undefined && packet.host !== undefined) {
+    const outcome = effect(target.state, packet, packet.host);
+    return outcome.toUpperCase() as Uppercase<typeof outcome>;
+  }
   if (semantics === undefined) throw new UnsupportedReachedError(chain.name, rule, `-j ${target.name}`);
   const outcome = semantics.evaluate(target.state, packet, undefined);
   return outcome.toUpperCase() as Uppercase<typeof outcome>;

@@ -1,7 +1,9 @@
 /** The body of `TTL` and `HL`: net/netfilter/xt_HL.c. */
+
 import type { Family } from '../../net/index.ts';
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../extension.ts';
 import { boundedNumber } from '../text/bounded.ts';
+import { withHopLimit } from './header-change.ts';
 
 interface HopLimitChange {
   change: { readonly operation: 'set' | 'inc' | 'dec'; readonly value: number } | undefined;
@@ -43,5 +45,13 @@ export function defineHopLimitChange(
         });
     },
     print: ({ change }) => ` --${prefix}-${change!.operation} ${change!.value}`,
+    effect({ change }, packet, host) {
+      const { operation, value } = change!;
+      const step = operation === 'inc' ? value : -value;
+      const next = (now: number): number =>
+        operation === 'set' ? value : Math.min(255, Math.max(0, now + step));
+      host.replace(withHopLimit(packet, next));
+      return 'continue';
+    },
   });
 }

@@ -56,6 +56,10 @@ export function defineReject(
     ],
     initial: () => ({ kind: kinds.find(({ name }) => name === standard)! }),
     print: (state) => ` --reject-with ${state.kind.name}`,
+    effect(state, _packet, host) {
+      host.refuse(state.kind.number);
+      return 'drop';
+    },
     semantics: {
       evaluate: () => 'drop',
       lower: (state) => ({ kind: 'reject', with: state.kind.number }),

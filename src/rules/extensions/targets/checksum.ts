@@ -20,4 +20,6 @@ export const checksum: TargetExtension = defineTarget<{ fill: boolean }>({
   initial: () => ({ fill: false }),
   finish: ({ fill }) => requireAll('CHECKSUM', { 'checksum-fill': fill }),
   print: () => ' --checksum-fill',
+  // Packets here never leave a checksum to the device: nothing is to be filled in.
+  effect: () => 'continue',
 });

@@ -33,4 +33,8 @@ export const classify: TargetExtension = defineTarget<{
   initial: () => ({ class: undefined }),
   finish: (state) => requireAll('CLASSIFY', { 'set-class': state.class !== undefined }),
   print: (state) => ` --set-class ${hex4(state.class!.major)}:${hex4(state.class!.minor)}`,
+  effect(state, _packet, host) {
+    host.setPriority(((state.class!.major << 16) | state.class!.minor) >>> 0);
+    return 'continue';
+  },
 });

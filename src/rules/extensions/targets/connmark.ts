@@ -94,6 +94,10 @@ function mask(name: 'ctmask' | 'nfmask' | 'mask', summary: string): OptionSpec<C
   };
 }
 
+function shifted({ shiftBits, shiftRight }: ConnmarkState, mark: number): number {
+  return (shiftRight ? mark >>> shiftBits : mark << shiftBits) >>> 0;
+}
+
 export const connmark: TargetExtension = defineTarget<ConnmarkState>({
   name: 'CONNMARK',
   families: ['ipv4', 'ipv6'],
@@ -155,5 +159,19 @@ export const connmark: TargetExtension = defineTarget<ConnmarkState>({
     if (state.shiftBits !== 0)
       text += ` --${state.shiftRight ? 'right' : 'left'}-shift-mark ${state.shiftBits}`;
     return text;
+  },
+  effect(state, packet, host) {
+    const { connectionMark } = host;
+    if (connectionMark === undefined) return 'continue';
+    const { connectionMask, packetMask } = state;
+    if (state.operation === 'restore') {
+      packet.mark = ((packet.mark & ~packetMask) ^ shifted(state, connectionMark & connectionMask)) >>> 0;
+    } else if (state.operation === 'save') {
+      host.connectionMark =
+        ((connectionMark & ~connectionMask) ^ shifted(state, packet.mark & packetMask)) >>> 0;
+    } else {
+      host.connectionMark = shifted(state, (connectionMark & ~connectionMask) ^ state.value);
+    }
+    return 'continue';
   },
 });

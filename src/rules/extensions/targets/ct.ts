@@ -186,4 +186,10 @@ export const ct: TargetExtension = defineTarget<CtState>({
     text += printEvents('expevents', state.expectationEvents, EXPECTATION_EVENTS);
     return text + printZone(state);
   },
+  // Helpers, timeout policies and events are the connection's own matter; a zone of one direction only is none of a packet.
+  effect(state, packet, host) {
+    if (state.noTrack) host.untrack();
+    else host.setZone(state.zoneFromMark ? packet.mark & 0xffff : state.zone);
+    return 'continue';
+  },
 });

@@ -23,4 +23,5 @@ export const dnat: TargetExtension = defineTarget<NatRange>({
   initial: emptyNatRange,
   finish: (range) => requireAll('DNAT', { 'to-destination': range.given }),
   print: (range) => printNatRange('to-destination', range),
+  effect: (range, _packet, host) => host.translate({ kind: 'range', range }),
 });

@@ -1,6 +1,8 @@
 /** `-j DSCP`: net/netfilter/xt_DSCP.c dscp_tg. */
+
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
 import { formatDscp, parseDscp, parseDscpClass } from '../../text/dscp.ts';
+import { withDsField } from '../header-change.ts';
 
 interface DscpState {
   codepoint: number | undefined;
@@ -45,4 +47,8 @@ export const dscp: TargetExtension = defineTarget<DscpState>({
       throw new OptionError('an option is missing', { hint: '--set-dscp or --set-dscp-class' });
   },
   print: (state) => ` --set-dscp ${formatDscp(state.codepoint!)}`,
+  effect(state, packet, host) {
+    host.replace(withDsField(packet, (field) => (field & 3) | (state.codepoint! << 2)));
+    return 'continue';
+  },
 });

@@ -15,4 +15,5 @@ export const masquerade: TargetExtension = defineTarget<NatRange>({
   ],
   initial: emptyNatRange,
   print: (range) => printNatRange('to-ports', range),
+  effect: (range, _packet, host) => host.translate({ kind: 'masquerade', range }),
 });

@@ -25,4 +25,6 @@ export const netmap: TargetExtension = defineTarget<{ to: HostMask | undefined }
   initial: () => ({ to: undefined }),
   finish: (state) => requireAll('NETMAP', { to: state.to !== undefined }),
   print: ({ to }) => ` --to ${formatAddressBytes(to!.address)}/${lengthOfMask(to!.mask)}`,
+  effect: ({ to }, _packet, host) =>
+    host.translate({ kind: 'network', address: to!.address, mask: to!.mask }),
 });

@@ -65,4 +65,6 @@ export const nflog: TargetExtension = defineTarget<NflogState>({
     else if (range) text += ` --nflog-range ${range}`;
     return threshold === 0 ? text : `${text} --nflog-threshold ${threshold}`;
   },
+  // Nobody listens to netlink groups here; the packet goes on as it does without a listener.
+  effect: () => 'continue',
 });

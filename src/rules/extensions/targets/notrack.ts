@@ -9,4 +9,8 @@ export const notrack: TargetExtension = defineTarget<Record<string, never>>({
   options: [],
   initial: () => ({}),
   print: () => '',
+  effect(_state, _packet, host) {
+    host.untrack();
+    return 'continue';
+  },
 });

@@ -14,4 +14,5 @@ export const redirect: TargetExtension = defineTarget<NatRange>({
   ],
   initial: emptyNatRange,
   print: (range) => printNatRange('to-ports', range),
+  effect: (range, _packet, host) => host.translate({ kind: 'redirect', range }),
 });

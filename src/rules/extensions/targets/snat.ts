@@ -24,4 +24,5 @@ export const snat: TargetExtension = defineTarget<NatRange>({
   initial: emptyNatRange,
   finish: (range) => requireAll('SNAT', { 'to-source': range.given }),
   print: (range) => printNatRange('to-source', range),
+  effect: (range, _packet, host) => host.translate({ kind: 'range', range }),
 });

@@ -1,9 +1,11 @@
 /** `-j TCPMSS`: net/netfilter/xt_TCPMSS.c. */
+
 import { Hook } from '../../../ir/index.ts';
 import { defineTarget, OptionError, type TargetExtension } from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber } from '../../text/bounded.ts';
 import { matchesSyn } from '../matches/tcp.ts';
+import { withMaximumSegment } from '../segment-size.ts';
 
 /** The largest packet less the shortest headers. */
 const MAXIMUM_MSS = { ipv4: 65_535 - 20, ipv6: 65_535 - 40 } as const;
@@ -50,6 +52,14 @@ export const tcpmss: TargetExtension = defineTarget<TcpmssState>({
         hint: 'add --tcp-flags SYN,RST SYN to the rule',
         argument: -1,
       });
+  },
+  effect({ mss }, packet, host) {
+    const headers = packet.family === 'ipv4' ? 40 : 60;
+    const wanted = mss === 'clamp' ? host.pathMtu() - headers : mss!;
+    const changed = wanted <= 0 ? undefined : withMaximumSegment(packet, wanted);
+    if (changed === undefined) return 'drop';
+    host.replace(changed);
+    return 'continue';
   },
   print: ({ mss }) => (mss === 'clamp' ? ' --clamp-mss-to-pmtu' : ` --set-mss ${mss}`),
 });

@@ -46,4 +46,8 @@ export const tee: TargetExtension = defineTarget<TeeState>({
   },
   print: ({ gateway, device }) =>
     ` --gateway ${formatAddressBytes(gateway!)}${device === '' ? '' : ` --oif ${device}`}`,
+  effect(state, _packet, host) {
+    host.duplicate(state.gateway!, state.device);
+    return 'continue';
+  },
 });

@@ -1,7 +1,9 @@
 /** `-j TOS`: net/netfilter/xt_DSCP.c tos_tg, revision 1. */
+
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
 import { boundedNumber } from '../../text/bounded.ts';
 import { formatTos, type MaskedTos, parseTos } from '../../text/tos.ts';
+import { withDsField } from '../header-change.ts';
 
 interface TosState {
   tos: MaskedTos | undefined;
@@ -55,4 +57,9 @@ export const tos: TargetExtension = defineTarget<TosState>({
       });
   },
   print: (state) => ` --set-tos ${formatTos(state.tos!)}`,
+  effect(state, packet, host) {
+    const { value, mask } = state.tos!;
+    host.replace(withDsField(packet, (field) => (field & ~mask) ^ value));
+    return 'continue';
+  },
 });

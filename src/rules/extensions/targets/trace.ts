@@ -9,4 +9,6 @@ export const trace: TargetExtension = defineTarget<Record<string, never>>({
   options: [],
   initial: () => ({}),
   print: () => '',
+  // Every evaluation can be explained; there is nothing to switch on.
+  effect: () => 'continue',
 });
