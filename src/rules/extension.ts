@@ -3,6 +3,7 @@ import type { Family } from '../net/index.ts';
 import type { EvaluationPacket } from './evaluate/packet.ts';
 import type { PacketHost } from './evaluate/packet-host.ts';
 import type { MatchUse, TableName } from './model.ts';
+import type { AbiForm } from './uapi/payload.ts';
 
 /**
  * One match or target of iptables, whole, in one file: its options and their text (man iptables-extensions(8)),
@@ -33,6 +34,8 @@ export interface Extension<S> {
   admit?(state: S, context: AdmitContext): void;
   /** Canonical options as iptables-save prints them: leading space before each word, "" when none. */
   print(state: S, context: PrintContext): string;
+  /** The binary forms that Linux 6.18 registers, the one that iptables 1.8.9 writes first. Absent: not known over the ABI. */
+  readonly abi?: readonly AbiForm<S>[];
 }
 
 export interface MatchExtension<S = unknown> extends Extension<S> {

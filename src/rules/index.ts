@@ -16,3 +16,4 @@ export * from './registry.ts';
 export * from './report.ts';
 export * from './restore.ts';
 export * from './tables.ts';
+export * from './uapi/index.ts';

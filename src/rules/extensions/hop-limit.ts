@@ -2,12 +2,16 @@
 import type { Family } from '../../net/index.ts';
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../extension.ts';
 import { boundedNumber } from '../text/bounded.ts';
+import { refuse } from '../uapi/errno.ts';
 import { fieldIn, fieldIs, ttlOf } from './header.ts';
 
 interface HopLimitState {
   compare: 'eq' | 'ne' | 'lt' | 'gt' | undefined;
   value: number;
 }
+
+/** By number of IPT_TTL_* and IP6T_HL_*. */
+const COMPARISONS = ['eq', 'ne', 'lt', 'gt'] as const;
 
 /** The match for one family: its name is the beginning of its options. */
 export function defineHopLimit(name: 'ttl' | 'hl', family: Family, field: string): MatchExtension {
@@ -49,6 +53,23 @@ export function defineHopLimit(name: 'ttl' | 'hl', family: Family, field: string
     },
     print: ({ compare, value }) =>
       compare === 'ne' ? ` ! --${name}-eq ${value}` : ` --${name}-${compare} ${value}`,
+    // struct ipt_ttl_info, struct ip6t_hl_info
+    abi: [
+      {
+        name,
+        revision: 0,
+        size: 2,
+        decode(view) {
+          const compare = COMPARISONS[view.getUint8(0)];
+          if (compare === undefined) refuse(`${name} has the unknown mode ${view.getUint8(0)}`);
+          return { compare, value: view.getUint8(1) };
+        },
+        encode(state, view) {
+          view.setUint8(0, COMPARISONS.indexOf(state.compare!));
+          view.setUint8(1, state.value);
+        },
+      },
+    ],
     semantics: {
       evaluate({ compare, value }, packet) {
         const found = ttlOf(packet);

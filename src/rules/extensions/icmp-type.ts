@@ -5,6 +5,7 @@ import { type MatchOutcome, OptionError } from '../extension.ts';
 import { didYouMean } from '../suggestion.ts';
 import { boundedNumber } from '../text/bounded.ts';
 import { splitNumber } from '../text/number.ts';
+import { type AbiForm, readFlags } from '../uapi/payload.ts';
 import { fieldIn, fieldIs, hasBytes, inRange } from './header.ts';
 
 /** A name with its type and the codes it stands for. */
@@ -99,4 +100,25 @@ export function explainIcmpType(state: IcmpTypeState, packet: EvaluationPacket):
   const offset = packet.transportOffset;
   if (!hasBytes(packet, offset, HEADER_BYTES)) return 'the ICMP header is cut short';
   return `ICMP type ${packet.bytes[offset]}/${packet.bytes[offset + 1]} is ${state.negate ? '' : 'not '}${formatIcmpType(state)}`;
+}
+
+/** struct ipt_icmp, struct ip6t_icmp: both have one layout. */
+export function icmpForm(name: 'icmp' | 'icmp6'): AbiForm<IcmpTypeState> {
+  return {
+    name,
+    revision: 0,
+    size: 4,
+    decode: (view) => ({
+      negate: readFlags(view, 3, 1, name) !== 0,
+      type: view.getUint8(0),
+      codeMin: view.getUint8(1),
+      codeMax: view.getUint8(2),
+    }),
+    encode(state, view) {
+      view.setUint8(0, state.type);
+      view.setUint8(1, state.codeMin);
+      view.setUint8(2, state.codeMax);
+      view.setUint8(3, state.negate ? 1 : 0);
+    },
+  };
 }

@@ -103,3 +103,33 @@ export function explainPorts(state: PortState, packet: EvaluationPacket): string
   }
   return undefined;
 }
+
+/** XT_TCP_INV_SRCPT and XT_UDP_INV_SRCPT. */
+const INVERT_SOURCE = 1;
+const INVERT_DESTINATION = 2;
+
+/** `spts[2]` and `dpts[2]` at the beginning of struct xt_tcp, xt_udp. */
+export function decodePorts(view: DataView, invertFlags: number): PortState {
+  const range = (offset: number): PortRange => ({
+    min: view.getUint16(offset, true),
+    max: view.getUint16(offset + 2, true),
+  });
+  return {
+    source: range(0),
+    sourceNegated: (invertFlags & INVERT_SOURCE) !== 0,
+    destination: range(4),
+    destinationNegated: (invertFlags & INVERT_DESTINATION) !== 0,
+  };
+}
+
+/** Writes what {@link decodePorts} reads and gives the flags. */
+export function encodePorts(state: PortState, view: DataView): number {
+  for (const [index, port] of [
+    state.source.min,
+    state.source.max,
+    state.destination.min,
+    state.destination.max,
+  ].entries())
+    view.setUint16(2 * index, port, true);
+  return (state.sourceNegated ? INVERT_SOURCE : 0) | (state.destinationNegated ? INVERT_DESTINATION : 0);
+}

@@ -4,6 +4,7 @@ import type { Family } from '../../net/index.ts';
 import { defineTarget, OptionError, type TargetExtension } from '../extension.ts';
 import { Protocol } from '../names/protocols.ts';
 import { didYouMean } from '../suggestion.ts';
+import { refuse } from '../uapi/errno.ts';
 
 /** A kind of answer: its names, and its number in enum ipt_reject_with or ip6t_reject_with. */
 export interface RejectKind {
@@ -56,6 +57,21 @@ export function defineReject(
     ],
     initial: () => ({ kind: kinds.find(({ name }) => name === standard)! }),
     print: (state) => ` --reject-with ${state.kind.name}`,
+    // struct ipt_reject_info, struct ip6t_reject_info
+    abi: [
+      {
+        name: 'REJECT',
+        revision: 0,
+        size: 4,
+        decode(view) {
+          const number = view.getUint32(0, true);
+          const kind = kinds.find((one) => one.number === number);
+          if (kind === undefined) refuse(`REJECT has no answer number ${number}`);
+          return { kind };
+        },
+        encode: (state, view) => view.setUint32(0, state.kind.number, true),
+      },
+    ],
     effect(state, _packet, host) {
       host.refuse(state.kind.number);
       return 'drop';

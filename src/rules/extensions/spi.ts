@@ -2,6 +2,7 @@
 import type { ScalarField, ScalarPredicate } from '../../ir/index.ts';
 import type { OptionSpec } from '../extension.ts';
 import { formatNumberRange, numberRange, UINT32_MAX } from '../text/bounded.ts';
+import { type AbiForm, readFlags } from '../uapi/payload.ts';
 import { fieldIn, inRange } from './header.ts';
 
 export interface SpiState {
@@ -43,4 +44,33 @@ export function lowerSpi(field: ScalarField, { range, negate }: SpiState): Scala
 
 export function explainSpi({ range, negate }: SpiState, spi: number): string {
   return `SPI ${spi} is ${negate ? '' : 'not '}${formatNumberRange(range)}`;
+}
+
+/** XT_ESP_INV_SPI, IPT_AH_INV_SPI, IP6T_AH_INV_SPI. */
+export const INVERT_SPI = 1;
+
+/** `spis[2]` at the beginning of struct xt_esp, ipt_ah, ip6t_ah. */
+export function decodeSpi(view: DataView, invertFlags: number): SpiState {
+  return {
+    range: { min: view.getUint32(0, true), max: view.getUint32(4, true) },
+    negate: (invertFlags & INVERT_SPI) !== 0,
+  };
+}
+
+/** Writes what {@link decodeSpi} reads and gives the flag. */
+export function encodeSpi({ range, negate }: SpiState, view: DataView): number {
+  view.setUint32(0, range.min, true);
+  view.setUint32(4, range.max, true);
+  return negate ? INVERT_SPI : 0;
+}
+
+/** struct xt_esp, struct ipt_ah. */
+export function spiForm(name: 'esp' | 'ah'): AbiForm<{ spi: SpiState }> {
+  return {
+    name,
+    revision: 0,
+    size: 12,
+    decode: (view) => ({ spi: decodeSpi(view, readFlags(view, 8, INVERT_SPI, name)) }),
+    encode: (state, view) => view.setUint8(8, encodeSpi(state.spi, view)),
+  };
 }

@@ -4,6 +4,7 @@ import type { Family } from '../../../net/index.ts';
 import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { allowOne, requireAny } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
 import { parseNames } from '../ct-state.ts';
 import { addressOf } from '../header.ts';
 
@@ -45,6 +46,21 @@ const UNREACHABLE = 1 << 7;
 const PROHIBIT = 1 << 8;
 /** Types that IPv6 asks the routing table for. */
 const ROUTED_6 = LOCAL | ANYCAST | UNREACHABLE;
+
+/** XT_ADDRTYPE_*. */
+const AddrtypeFlag = {
+  INVERT_SOURCE: 1,
+  INVERT_DESTINATION: 2,
+  LIMIT_IN: 4,
+  LIMIT_OUT: 8,
+  ALL: 0xf,
+} as const;
+
+/** The kernel takes no types for any type. */
+function typesAt(view: DataView, offset: number, negate: boolean): Types | undefined {
+  const bits = view.getUint16(offset, true);
+  return bits === 0 ? undefined : { bits, negate };
+}
 
 function formatTypes(bits: number): string {
   return TYPES.filter(([, bit]) => (bits & bit) !== 0)
@@ -199,6 +215,58 @@ export const addrtype: MatchExtension = defineMatch<AddrtypeState>({
     if (state.limitOut) text += ' --limit-iface-out';
     return text;
   },
+  // struct xt_addrtype_info_v1, and struct xt_addrtype_info of IPv4 alone
+  abi: [
+    {
+      name: 'addrtype',
+      revision: 1,
+      everyFamily: true,
+      size: 8,
+      decode(view) {
+        const flags = view.getUint32(4, true);
+        if ((flags & ~AddrtypeFlag.ALL) !== 0) refuse('addrtype has unknown flags');
+        const limitIn = (flags & AddrtypeFlag.LIMIT_IN) !== 0;
+        const limitOut = (flags & AddrtypeFlag.LIMIT_OUT) !== 0;
+        if (limitIn && limitOut) refuse('addrtype is limited to both devices');
+        return {
+          source: typesAt(view, 0, (flags & AddrtypeFlag.INVERT_SOURCE) !== 0),
+          destination: typesAt(view, 2, (flags & AddrtypeFlag.INVERT_DESTINATION) !== 0),
+          limitIn,
+          limitOut,
+        };
+      },
+      encode(state, view) {
+        view.setUint16(0, state.source?.bits ?? 0, true);
+        view.setUint16(2, state.destination?.bits ?? 0, true);
+        view.setUint32(
+          4,
+          (state.source?.negate === true ? AddrtypeFlag.INVERT_SOURCE : 0) |
+            (state.destination?.negate === true ? AddrtypeFlag.INVERT_DESTINATION : 0) |
+            (state.limitIn ? AddrtypeFlag.LIMIT_IN : 0) |
+            (state.limitOut ? AddrtypeFlag.LIMIT_OUT : 0),
+          true,
+        );
+      },
+    },
+    {
+      name: 'addrtype',
+      revision: 0,
+      families: ['ipv4'],
+      size: 12,
+      decode: (view) => ({
+        source: typesAt(view, 0, view.getUint32(4, true) !== 0),
+        destination: typesAt(view, 2, view.getUint32(8, true) !== 0),
+        limitIn: false,
+        limitOut: false,
+      }),
+      encode(state, view) {
+        view.setUint16(0, state.source?.bits ?? 0, true);
+        view.setUint16(2, state.destination?.bits ?? 0, true);
+        view.setUint32(4, state.source?.negate === true ? 1 : 0, true);
+        view.setUint32(8, state.destination?.negate === true ? 1 : 0, true);
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) =>
       holds(state.source, 'source', state, packet) && holds(state.destination, 'destination', state, packet),

@@ -2,7 +2,16 @@
 import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { hasBytes, readUint32 } from '../header.ts';
-import { anySpi, explainSpi, lowerSpi, printSpi, type SpiState, spiMatches, spiOption } from '../spi.ts';
+import {
+  anySpi,
+  explainSpi,
+  lowerSpi,
+  printSpi,
+  type SpiState,
+  spiForm,
+  spiMatches,
+  spiOption,
+} from '../spi.ts';
 
 /** struct ip_auth_hdr without its data. */
 const HEADER_BYTES = 12;
@@ -16,6 +25,7 @@ export const ah: MatchExtension = defineMatch<{ spi: SpiState }>({
   options: [spiOption('ahspi')],
   initial: () => ({ spi: anySpi() }),
   print: (state) => printSpi('ahspi', state.spi),
+  abi: [spiForm('ah')],
   semantics: {
     evaluate(state, packet) {
       if (packet.fragmentOffset !== 0) return false;

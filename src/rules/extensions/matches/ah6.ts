@@ -4,9 +4,21 @@ import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, type MatchOutcome } from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
+import { readBoolean, readFlags } from '../../uapi/payload.ts';
 import { fieldIs, hasBytes, readUint16, readUint32 } from '../header.ts';
 import { findExtensionHeader } from '../ipv6-chain.ts';
-import { anySpi, explainSpi, lowerSpi, printSpi, type SpiState, spiMatches, spiOption } from '../spi.ts';
+import {
+  anySpi,
+  decodeSpi,
+  encodeSpi,
+  explainSpi,
+  INVERT_SPI,
+  lowerSpi,
+  printSpi,
+  type SpiState,
+  spiMatches,
+  spiOption,
+} from '../spi.ts';
 
 interface Ah6State {
   readonly spi: SpiState;
@@ -17,6 +29,8 @@ interface Ah6State {
 }
 
 const HEADER_BYTES = 12;
+/** IP6T_AH_INV_LEN. */
+const INVERT_LENGTH = 2;
 
 function headerLength(packet: EvaluationPacket, offset: number): number {
   return (packet.bytes[offset + 1]! + 2) * 4;
@@ -68,6 +82,28 @@ export const ah6: MatchExtension = defineMatch<Ah6State>({
       text += `${state.lengthNegated ? ' !' : ''} --ahlen ${state.length}`;
     return state.reservedClear ? `${text} --ahres` : text;
   },
+  // struct ip6t_ah
+  abi: [
+    {
+      name: 'ah',
+      revision: 0,
+      size: 16,
+      decode(view) {
+        const invert = readFlags(view, 13, INVERT_SPI | INVERT_LENGTH, 'ah');
+        return {
+          spi: decodeSpi(view, invert),
+          length: view.getUint32(8, true),
+          lengthNegated: (invert & INVERT_LENGTH) !== 0,
+          reservedClear: readBoolean(view, 12),
+        };
+      },
+      encode(state, view) {
+        view.setUint32(8, state.length, true);
+        view.setUint8(12, state.reservedClear ? 1 : 0);
+        view.setUint8(13, encodeSpi(state.spi, view) | (state.lengthNegated ? INVERT_LENGTH : 0));
+      },
+    },
+  ],
   semantics: {
     evaluate,
     lower(state) {

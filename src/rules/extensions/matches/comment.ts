@@ -3,6 +3,7 @@ import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { quoted } from '../../text/quote.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { readText, writeText } from '../../uapi/payload.ts';
 
 /** XT_MAX_COMMENT_LEN less the terminator. */
 const MAXIMUM_BYTES = 255;
@@ -25,6 +26,17 @@ export const comment: MatchExtension = defineMatch<{ text: string | undefined }>
   initial: () => ({ text: undefined }),
   finish: (state) => requireAll('comment', { comment: state.text !== undefined }),
   print: (state) => ` --comment${quoted(state.text!)}`,
+  // struct xt_comment_info
+  abi: [
+    {
+      name: 'comment',
+      revision: 0,
+      everyFamily: true,
+      size: 256,
+      decode: (view) => ({ text: readText(view, 0, MAXIMUM_BYTES + 1) }),
+      encode: (state, view) => writeText(view, 0, MAXIMUM_BYTES + 1, state.text!),
+    },
+  ],
   semantics: {
     evaluate: () => true,
     lower: () => [],

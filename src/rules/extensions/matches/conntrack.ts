@@ -12,6 +12,9 @@ import { didYouMean } from '../../suggestion.ts';
 import { formatNumberRange, numberRange, UINT32_MAX } from '../../text/bounded.ts';
 import { formatHostMask, type HostMask, parseHostMask } from '../../text/host.ts';
 import { requireAny } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { type AbiForm, readAddress, writeBytes } from '../../uapi/payload.ts';
+import { CONNTRACK_BYTES, ConntrackFlag, ConntrackPlace } from '../conntrack-info.ts';
 import { connectionOf, formatStates, NO_CONNECTION, parseNames, stateBits, stateIs } from '../ct-state.ts';
 import { fieldIn, fieldIs, inRange } from '../header.ts';
 
@@ -247,6 +250,94 @@ function print(state: ConntrackState): string {
   return text;
 }
 
+/** struct xt_conntrack_mtinfo1, 2 or 3. Ports are in network order before revision 3, and one only. */
+function conntrackForm(revision: 1 | 2 | 3): AbiForm<ConntrackState> {
+  const size = revision === 3 ? CONNTRACK_BYTES : revision === 2 ? 156 : 152;
+  const host = revision === 3;
+  return {
+    name: 'conntrack',
+    revision,
+    everyFamily: true,
+    size,
+    decode(view, { family }) {
+      const match = view.getUint16(ConntrackPlace.MATCH, true);
+      const invert = view.getUint16(ConntrackPlace.INVERT, true);
+      if ((match & ConntrackFlag.STATE_ALIAS) !== 0) return undefined;
+      if ((match & ~ConntrackFlag.ALL) !== 0) refuse('conntrack has unknown flags');
+      const when = <T>(flag: number, value: () => T): Negatable<T> | undefined =>
+        (match & flag) === 0 ? undefined : { value: value(), negate: (invert & flag) !== 0 };
+      const small = (offset: number, offset1: number): number =>
+        revision === 1 ? view.getUint8(offset1) : view.getUint16(offset, true);
+      const state: ConntrackState = { addresses: {}, ports: {} };
+      const states = when(ConntrackFlag.STATE, () => small(ConntrackPlace.STATE, 150));
+      const protocol = when(ConntrackFlag.PROTOCOL, () => view.getUint16(ConntrackPlace.PROTOCOL, true));
+      const status = when(ConntrackFlag.STATUS, () => small(ConntrackPlace.STATUS, 151));
+      const expires = when(ConntrackFlag.EXPIRES, () => ({
+        min: view.getUint32(ConntrackPlace.EXPIRES_MIN, true),
+        max: view.getUint32(ConntrackPlace.EXPIRES_MAX, true),
+      }));
+      if (states !== undefined) state.states = states;
+      if (protocol !== undefined) state.protocol = protocol;
+      if (status !== undefined) state.status = status;
+      if (expires !== undefined) state.expires = expires;
+      for (const [index, option] of ADDRESS_OPTIONS.entries()) {
+        const address = when(ConntrackFlag.ORIGINAL_SOURCE << index, () => ({
+          address: readAddress(view, 32 * index, family),
+          mask: readAddress(view, 32 * index + 16, family),
+        }));
+        if (address !== undefined) state.addresses[option] = address;
+      }
+      for (const [index, option] of PORT_OPTIONS.entries()) {
+        const port = when(ConntrackFlag.ORIGINAL_SOURCE_PORT << index, () => {
+          const min = view.getUint16(ConntrackPlace.PORTS + 2 * index, host);
+          return { min, max: host ? view.getUint16(ConntrackPlace.HIGH_PORTS + 2 * index, true) : min };
+        });
+        if (port !== undefined) state.ports[option] = port;
+      }
+      if ((match & ConntrackFlag.DIRECTION) !== 0)
+        state.direction = (invert & ConntrackFlag.DIRECTION) !== 0 ? 'REPLY' : 'ORIGINAL';
+      return state;
+    },
+    encode(state, view) {
+      let match = 0;
+      let invert = 0;
+      const put = <T>(flag: number, one: Negatable<T> | undefined, write: (value: T) => void): void => {
+        if (one === undefined) return;
+        match |= flag;
+        if (one.negate) invert |= flag;
+        write(one.value);
+      };
+      const small = (offset: number, offset1: number, value: number): void =>
+        revision === 1 ? view.setUint8(offset1, value) : view.setUint16(offset, value, true);
+      put(ConntrackFlag.STATE, state.states, (bits) => small(ConntrackPlace.STATE, 150, bits));
+      put(ConntrackFlag.PROTOCOL, state.protocol, (number) =>
+        view.setUint16(ConntrackPlace.PROTOCOL, number, true),
+      );
+      put(ConntrackFlag.STATUS, state.status, (bits) => small(ConntrackPlace.STATUS, 151, bits));
+      put(ConntrackFlag.EXPIRES, state.expires, ({ min, max }) => {
+        view.setUint32(ConntrackPlace.EXPIRES_MIN, min, true);
+        view.setUint32(ConntrackPlace.EXPIRES_MAX, max, true);
+      });
+      for (const [index, option] of ADDRESS_OPTIONS.entries())
+        put(ConntrackFlag.ORIGINAL_SOURCE << index, state.addresses[option], ({ address, mask }) => {
+          writeBytes(view, 32 * index, address);
+          writeBytes(view, 32 * index + 16, mask);
+        });
+      for (const [index, option] of PORT_OPTIONS.entries())
+        put(ConntrackFlag.ORIGINAL_SOURCE_PORT << index, state.ports[option], ({ min, max }) => {
+          view.setUint16(ConntrackPlace.PORTS + 2 * index, min, host);
+          if (host) view.setUint16(ConntrackPlace.HIGH_PORTS + 2 * index, max, true);
+        });
+      if (state.direction !== undefined) {
+        match |= ConntrackFlag.DIRECTION;
+        if (state.direction === 'REPLY') invert |= ConntrackFlag.DIRECTION;
+      }
+      view.setUint16(ConntrackPlace.MATCH, match, true);
+      view.setUint16(ConntrackPlace.INVERT, invert, true);
+    },
+  };
+}
+
 export const conntrack: MatchExtension = defineMatch<ConntrackState>({
   name: 'conntrack',
   families: ['ipv4', 'ipv6'],
@@ -325,6 +416,7 @@ export const conntrack: MatchExtension = defineMatch<ConntrackState>({
     });
   },
   print,
+  abi: [conntrackForm(3), conntrackForm(2), conntrackForm(1)],
   semantics: {
     evaluate: (state, packet) => failure(state, packet) === undefined,
     lower,

@@ -1,6 +1,8 @@
 /** `-m dscp`: net/netfilter/xt_dscp.c dscp_mt. */
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { formatDscp, parseDscp, parseDscpClass } from '../../text/dscp.ts';
+import { AbiErrno, AbiError } from '../../uapi/errno.ts';
+import { readBoolean } from '../../uapi/payload.ts';
 import { fieldIs, tosOf } from '../header.ts';
 
 interface DscpState {
@@ -11,6 +13,8 @@ interface DscpState {
 
 /** The codepoint is the upper six bits of the byte. */
 const SHIFT = 2;
+/** XT_DSCP_MAX. */
+const MAXIMUM = 0x3f;
 
 function setCodepoint(state: DscpState, codepoint: number, negated: boolean): void {
   if (state.codepoint >= 0)
@@ -51,6 +55,23 @@ export const dscp: MatchExtension = defineMatch<DscpState>({
       throw new OptionError('an option is missing', { hint: '--dscp or --dscp-class' });
   },
   print: (state) => `${state.negate ? ' !' : ''} --dscp ${formatDscp(state.codepoint)}`,
+  // struct xt_dscp_info
+  abi: [
+    {
+      name: 'dscp',
+      revision: 0,
+      size: 2,
+      decode(view) {
+        const codepoint = view.getUint8(0);
+        if (codepoint > MAXIMUM) throw new AbiError(AbiErrno.EDOM, `${codepoint} is not a DSCP`);
+        return { codepoint, negate: readBoolean(view, 1) };
+      },
+      encode(state, view) {
+        view.setUint8(0, state.codepoint);
+        view.setUint8(1, state.negate ? 1 : 0);
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) => (tosOf(packet) >> SHIFT === state.codepoint) !== state.negate,
     lower: (state) => [fieldIs('ip.tos', state.codepoint << SHIFT, state.negate, 0xfc)],

@@ -2,7 +2,16 @@
 import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { hasBytes, readUint32 } from '../header.ts';
-import { anySpi, explainSpi, lowerSpi, printSpi, type SpiState, spiMatches, spiOption } from '../spi.ts';
+import {
+  anySpi,
+  explainSpi,
+  lowerSpi,
+  printSpi,
+  type SpiState,
+  spiForm,
+  spiMatches,
+  spiOption,
+} from '../spi.ts';
 
 const HEADER_BYTES = 8;
 
@@ -14,6 +23,7 @@ export const esp: MatchExtension = defineMatch<{ spi: SpiState }>({
   options: [spiOption('espspi')],
   initial: () => ({ spi: anySpi() }),
   print: (state) => printSpi('espspi', state.spi),
+  abi: [spiForm('esp')],
   semantics: {
     evaluate(state, packet) {
       if (packet.fragmentOffset !== 0) return false;

@@ -4,6 +4,8 @@ import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber, formatNumberRange, numberRange, UINT32_MAX } from '../../text/bounded.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readFlags } from '../../uapi/payload.ts';
 import { fieldIn, fieldIs, hasBytes, inRange, readUint16, readUint32 } from '../header.ts';
 import { findExtensionHeader } from '../ipv6-chain.ts';
 
@@ -21,6 +23,8 @@ const HEADER_BYTES = 8;
 const MORE_FRAGMENTS = 0x1;
 const RESERVED_BITS = 0x6;
 const OFFSET_BITS = 0xfff8;
+/** IP6T_FRAG_*. */
+const FragFlag = { IDS: 1, LENGTH: 2, RESERVED: 4, FIRST: 8, MORE: 0x10, LAST: 0x20, ALL: 0x3f } as const;
 
 /** The first condition that fails, in words; `undefined` when the header at `offset` matches. */
 function failure(state: FragState, packet: EvaluationPacket, offset: number): string | undefined {
@@ -115,6 +119,44 @@ export const frag: MatchExtension = defineMatch<FragState>({
     if (state.more !== undefined) text += state.more ? ' --fragmore' : ' --fraglast';
     return text;
   },
+  // struct ip6t_frag
+  abi: [
+    {
+      name: 'frag',
+      revision: 0,
+      size: 16,
+      decode(view) {
+        const flags = readFlags(view, 12, FragFlag.ALL, 'frag');
+        const invert = readFlags(view, 13, FragFlag.IDS | FragFlag.LENGTH, 'frag');
+        const more = (flags & FragFlag.MORE) !== 0;
+        if (more && (flags & FragFlag.LAST) !== 0) refuse('frag asks for more fragments and for none');
+        return {
+          id: { min: view.getUint32(0, true), max: view.getUint32(4, true) },
+          idNegated: (invert & FragFlag.IDS) !== 0,
+          length: (flags & FragFlag.LENGTH) !== 0 ? view.getUint32(8, true) : undefined,
+          lengthNegated: (invert & FragFlag.LENGTH) !== 0,
+          reservedClear: (flags & FragFlag.RESERVED) !== 0,
+          first: (flags & FragFlag.FIRST) !== 0,
+          more: more ? true : (flags & FragFlag.LAST) !== 0 ? false : undefined,
+        };
+      },
+      encode(state, view) {
+        view.setUint32(0, state.id.min, true);
+        view.setUint32(4, state.id.max, true);
+        view.setUint32(8, state.length ?? 0, true);
+        const anyId = state.id.min === 0 && state.id.max === UINT32_MAX;
+        view.setUint8(
+          12,
+          (anyId && !state.idNegated ? 0 : FragFlag.IDS) |
+            (state.length === undefined ? 0 : FragFlag.LENGTH) |
+            (state.reservedClear ? FragFlag.RESERVED : 0) |
+            (state.first ? FragFlag.FIRST : 0) |
+            (state.more === undefined ? 0 : state.more ? FragFlag.MORE : FragFlag.LAST),
+        );
+        view.setUint8(13, (state.idNegated ? FragFlag.IDS : 0) | (state.lengthNegated ? FragFlag.LENGTH : 0));
+      },
+    },
+  ],
   semantics: {
     evaluate(state, packet) {
       const offset = findExtensionHeader(packet, Protocol.FRAGMENT);

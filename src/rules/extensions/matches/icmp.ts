@@ -6,6 +6,7 @@ import {
   explainIcmpType,
   formatIcmpType,
   type IcmpTypeState,
+  icmpForm,
   icmpTypeMatches,
   lowerIcmpType,
   type NamedType,
@@ -77,6 +78,7 @@ export const icmp: MatchExtension = defineMatch<IcmpTypeState>({
   finish: (state) => requireAll('icmp', { 'icmp-type': state.type >= 0 }),
   print: (state) =>
     `${state.negate ? ' !' : ''} --icmp-type ${state.type === 255 ? 'any' : formatIcmpType(state)}`,
+  abi: [icmpForm('icmp')],
   semantics: {
     evaluate: (state, packet) => icmpTypeMatches(state, packet, true),
     lower: (state) => lowerIcmpType(state, true),

@@ -6,6 +6,7 @@ import {
   explainIcmpType,
   formatIcmpType,
   type IcmpTypeState,
+  icmpForm,
   icmpTypeMatches,
   lowerIcmpType,
   type NamedType,
@@ -65,6 +66,7 @@ export const icmp6: MatchExtension = defineMatch<IcmpTypeState>({
   initial: noIcmpType,
   finish: (state) => requireAll('icmp6', { 'icmpv6-type': state.type >= 0 }),
   print: (state) => `${state.negate ? ' !' : ''} --icmpv6-type ${formatIcmpType(state)}`,
+  abi: [icmpForm('icmp6')],
   semantics: {
     evaluate: (state, packet) => icmpTypeMatches(state, packet, false),
     lower: (state) => lowerIcmpType(state, false),

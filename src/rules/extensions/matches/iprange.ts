@@ -4,6 +4,7 @@ import { type Family, formatAddressBytes } from '../../../net/index.ts';
 import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { addressError, parseHost } from '../../text/address.ts';
 import { requireAny } from '../../text/requirement.ts';
+import { readAddress, readFlags, writeBytes } from '../../uapi/payload.ts';
 import { addressOf } from '../header.ts';
 
 interface AddressRange {
@@ -16,6 +17,15 @@ interface IprangeState {
   source: AddressRange | undefined;
   destination: AddressRange | undefined;
 }
+
+/** IPRANGE_*. */
+const IprangeFlag = {
+  SOURCE: 1,
+  DESTINATION: 2,
+  INVERT_SOURCE: 0x10,
+  INVERT_DESTINATION: 0x20,
+  ALL: 0x33,
+} as const;
 
 const SIDES = [
   ['source', 'src-range'],
@@ -73,6 +83,46 @@ export const iprange: MatchExtension = defineMatch<IprangeState>({
       const range = state[side];
       return range === undefined ? '' : `${range.negate ? ' !' : ''} --${option} ${formatRange(range)}`;
     }).join(''),
+  // struct xt_iprange_mtinfo
+  abi: [
+    {
+      name: 'iprange',
+      revision: 1,
+      size: 68,
+      decode(view, { family }) {
+        const flags = readFlags(view, 64, IprangeFlag.ALL, 'iprange');
+        const range = (given: number, inverted: number, offset: number): AddressRange | undefined =>
+          (flags & given) === 0
+            ? undefined
+            : {
+                min: readAddress(view, offset, family),
+                max: readAddress(view, offset + 16, family),
+                negate: (flags & inverted) !== 0,
+              };
+        return {
+          source: range(IprangeFlag.SOURCE, IprangeFlag.INVERT_SOURCE, 0),
+          destination: range(IprangeFlag.DESTINATION, IprangeFlag.INVERT_DESTINATION, 32),
+        };
+      },
+      encode(state, view) {
+        let flags = 0;
+        const put = (
+          range: AddressRange | undefined,
+          given: number,
+          inverted: number,
+          offset: number,
+        ): void => {
+          if (range === undefined) return;
+          writeBytes(view, offset, range.min);
+          writeBytes(view, offset + 16, range.max);
+          flags |= given | (range.negate ? inverted : 0);
+        };
+        put(state.source, IprangeFlag.SOURCE, IprangeFlag.INVERT_SOURCE, 0);
+        put(state.destination, IprangeFlag.DESTINATION, IprangeFlag.INVERT_DESTINATION, 32);
+        view.setUint8(64, flags);
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) => SIDES.every(([side]) => holds(state[side], addressOf(packet, side))),
     lower: (state) =>

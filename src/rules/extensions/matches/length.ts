@@ -2,6 +2,7 @@
 import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { formatNumberRange, numberRange } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { readBoolean } from '../../uapi/payload.ts';
 import { fieldIn, inRange, ipLengthOf } from '../header.ts';
 
 interface LengthState {
@@ -29,6 +30,23 @@ export const length: MatchExtension = defineMatch<LengthState>({
   initial: () => ({ range: undefined, negate: false }),
   finish: (state) => requireAll('length', { length: state.range !== undefined }),
   print: (state) => `${state.negate ? ' !' : ''} --length ${formatNumberRange(state.range!)}`,
+  // struct xt_length_info
+  abi: [
+    {
+      name: 'length',
+      revision: 0,
+      size: 6,
+      decode: (view) => ({
+        range: { min: view.getUint16(0, true), max: view.getUint16(2, true) },
+        negate: readBoolean(view, 4),
+      }),
+      encode(state, view) {
+        view.setUint16(0, state.range!.min, true);
+        view.setUint16(2, state.range!.max, true);
+        view.setUint8(4, state.negate ? 1 : 0);
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) => inRange(ipLengthOf(packet), state.range!, state.negate),
     lower: ({ range, negate }) => [

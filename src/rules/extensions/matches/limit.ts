@@ -1,6 +1,7 @@
 /** `-m limit`: the token bucket of net/netfilter/xt_limit.c, in 32-bit credits and jiffies at HZ = 250. */
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { boundedNumber } from '../../text/bounded.ts';
+import { AbiErrno, AbiError } from '../../uapi/errno.ts';
 
 /** Average as iptables hands it to the kernel: 10,000 ÷ packets a second, an unsigned 32-bit number. */
 interface LimitState {
@@ -42,6 +43,11 @@ function credits(user: number): number {
 
 function cap(state: LimitState): number {
   return credits(Math.imul(state.average, state.burst) >>> 0);
+}
+
+/** limit_mt_check: the product of rate and burst does not fit, in jiffies or as given. */
+function overflows(state: LimitState): boolean {
+  return state.burst === 0 || cap(state) < credits(state.average);
 }
 
 function jiffies(nowMs: number): number {
@@ -105,7 +111,7 @@ export const limit: MatchExtension = defineMatch<LimitState>({
   ],
   initial: () => ({ average: DEFAULT_AVERAGE, burst: DEFAULT_BURST }),
   admit(state) {
-    if (state.burst === 0 || cap(state) < credits(state.average))
+    if (overflows(state))
       throw new OptionError(
         `${formatRate(state.average)} with a burst of ${state.burst} overflows the kernel`,
         {
@@ -115,6 +121,25 @@ export const limit: MatchExtension = defineMatch<LimitState>({
   },
   print: (state) =>
     ` --limit ${formatRate(state.average)}${state.burst === DEFAULT_BURST ? '' : ` --limit-burst ${state.burst}`}`,
+  // struct xt_rateinfo
+  abi: [
+    {
+      name: 'limit',
+      revision: 0,
+      everyFamily: true,
+      size: 40,
+      userSize: 8,
+      decode: (view) => {
+        const state = { average: view.getUint32(0, true), burst: view.getUint32(4, true) };
+        if (overflows(state)) throw new AbiError(AbiErrno.ERANGE, 'limit: the burst overflows the kernel');
+        return state;
+      },
+      encode(state, view) {
+        view.setUint32(0, state.average, true);
+        view.setUint32(4, state.burst, true);
+      },
+    },
+  ],
   semantics: {
     memory: (state, nowMs): Bucket => ({ credit: cap(state), previousJiffies: jiffies(nowMs) }),
     evaluate(state, packet, memory) {

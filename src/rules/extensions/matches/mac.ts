@@ -2,6 +2,7 @@
 import { Hook } from '../../../ir/index.ts';
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { readBytes, writeBytes } from '../../uapi/payload.ts';
 
 interface MacState {
   address: Uint8Array | undefined;
@@ -47,6 +48,23 @@ export const mac: MatchExtension = defineMatch<MacState>({
   initial: () => ({ address: undefined, negate: false }),
   finish: (state) => requireAll('mac', { 'mac-source': state.address !== undefined }),
   print: (state) => `${state.negate ? ' !' : ''} --mac-source ${formatMac(state.address!)}`,
+  // struct xt_mac_info
+  abi: [
+    {
+      name: 'mac',
+      revision: 0,
+      everyFamily: true,
+      size: 12,
+      decode: (view) => ({
+        address: readBytes(view, 0, ADDRESS_BYTES),
+        negate: view.getInt32(8, true) !== 0,
+      }),
+      encode(state, view) {
+        writeBytes(view, 0, state.address!);
+        view.setInt32(8, state.negate ? 1 : 0, true);
+      },
+    },
+  ],
   semantics: {
     evaluate(state, packet) {
       if (packet.ethernet === undefined) return false;

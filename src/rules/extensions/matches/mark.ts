@@ -3,6 +3,7 @@ import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { formatMaskedMark, type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
 import { hex } from '../../text/number.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { readBoolean } from '../../uapi/payload.ts';
 import { fieldIs } from '../header.ts';
 
 interface MarkState {
@@ -30,6 +31,24 @@ export const mark: MatchExtension = defineMatch<MarkState>({
   initial: () => ({ mark: undefined, negate: false }),
   finish: (state) => requireAll('mark', { mark: state.mark !== undefined }),
   print: (state) => `${state.negate ? ' !' : ''} --mark ${formatMaskedMark(state.mark!)}`,
+  // struct xt_mark_mtinfo1
+  abi: [
+    {
+      name: 'mark',
+      revision: 1,
+      everyFamily: true,
+      size: 12,
+      decode: (view) => ({
+        mark: { value: view.getUint32(0, true), mask: view.getUint32(4, true) },
+        negate: readBoolean(view, 8),
+      }),
+      encode(state, view) {
+        view.setUint32(0, state.mark!.value, true);
+        view.setUint32(4, state.mark!.mask, true);
+        view.setUint8(8, state.negate ? 1 : 0);
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) =>
       (packet.mark & state.mark!.mask) >>> 0 === state.mark!.value ? !state.negate : state.negate,

@@ -10,6 +10,8 @@ import {
 } from '../../extension.ts';
 import { Protocol, protocolName } from '../../names/protocols.ts';
 import { parsePort } from '../../names/services.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readBoolean } from '../../uapi/payload.ts';
 import { fieldIn, hasBytes, readUint16 } from '../header.ts';
 
 interface MultiportState {
@@ -21,6 +23,8 @@ interface MultiportState {
 /** XT_MULTI_PORTS; a range takes two places. */
 const MAXIMUM_PLACES = 15;
 const PORT_BYTES = 4;
+/** By number of enum xt_multiport_flags. */
+const PLACE_SIDES = ['source', 'destination', 'either'] as const;
 const PROTOCOLS = [Protocol.TCP, Protocol.UDP, Protocol.UDPLITE, Protocol.SCTP, Protocol.DCCP];
 const OPTION_NAMES = { source: 'sports', destination: 'dports', either: 'ports' } as const;
 
@@ -111,6 +115,41 @@ export const multiport: MatchExtension = defineMatch<MultiportState>({
       throw new OptionError('an option is missing', { hint: 'one of --sports, --dports, --ports' });
   },
   print: (state) => `${state.negate ? ' !' : ''} --${OPTION_NAMES[state.side!]} ${formatRanges(state)}`,
+  // struct xt_multiport_v1
+  abi: [
+    {
+      name: 'multiport',
+      revision: 1,
+      size: 48,
+      decode(view) {
+        const side = PLACE_SIDES[view.getUint8(0)];
+        const count = view.getUint8(1);
+        if (side === undefined || count > MAXIMUM_PLACES) refuse('multiport: unknown side or too many ports');
+        const ranges: ScalarRange[] = [];
+        for (let place = 0; place < count; place++) {
+          const min = view.getUint16(2 + 2 * place, true);
+          if (!readBoolean(view, 32 + place)) ranges.push([min, min]);
+          else if (place + 1 === count) refuse('multiport: a range has no end');
+          else ranges.push([min, view.getUint16(2 + 2 * ++place, true)]);
+        }
+        return { side, ranges, negate: readBoolean(view, 47) };
+      },
+      encode(state, view) {
+        let place = 0;
+        for (const [min, max] of state.ranges) {
+          view.setUint16(2 + 2 * place, min, true);
+          if (min !== max) {
+            view.setUint8(32 + place++, 1);
+            view.setUint16(2 + 2 * place, max, true);
+          }
+          place++;
+        }
+        view.setUint8(0, PLACE_SIDES.indexOf(state.side!));
+        view.setUint8(1, place);
+        view.setUint8(47, state.negate ? 1 : 0);
+      },
+    },
+  ],
   semantics: {
     evaluate(state, packet) {
       if (packet.fragmentOffset !== 0) return false;

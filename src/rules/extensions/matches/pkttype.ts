@@ -5,6 +5,7 @@ import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { didYouMean } from '../../suggestion.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
 import { addressOf, fieldIs } from '../header.ts';
 
 interface PkttypeState {
@@ -70,6 +71,24 @@ export const pkttype: MatchExtension = defineMatch<PkttypeState>({
   initial: () => ({ type: -1, negate: false }),
   finish: (state) => requireAll('pkttype', { 'pkt-type': state.type >= 0 }),
   print: (state) => `${state.negate ? ' !' : ''} --pkt-type ${NAMES[state.type]}`,
+  // struct xt_pkttype_info
+  abi: [
+    {
+      name: 'pkttype',
+      revision: 0,
+      everyFamily: true,
+      size: 8,
+      decode(view) {
+        const type = view.getInt32(0, true);
+        if (NAMES[type] === undefined) refuse(`pkttype ${type} has no name`);
+        return { type, negate: view.getInt32(4, true) !== 0 };
+      },
+      encode(state, view) {
+        view.setInt32(0, state.type, true);
+        view.setInt32(4, state.negate ? 1 : 0, true);
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) => (typeOf(packet) === state.type) !== state.negate,
     lower(state, context) {

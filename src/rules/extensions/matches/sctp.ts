@@ -6,6 +6,8 @@ import { defineMatch, type MatchExtension, type MatchOutcome, OptionError } from
 import { Protocol } from '../../names/protocols.ts';
 import { formatPortRange, parsePortRange } from '../../names/services.ts';
 import { didYouMean } from '../../suggestion.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { writeBytes } from '../../uapi/payload.ts';
 import { fieldIn, hasBytes, inRange, readUint16 } from '../header.ts';
 
 type ChunkMatch = 'all' | 'any' | 'only';
@@ -167,6 +169,45 @@ function chunksMatch({ match, types, flags }: Chunks, packet: EvaluationPacket):
   return match === 'only' || (match === 'all' && left.size === 0);
 }
 
+/** XT_SCTP_*: the same bits in flags and invflags. */
+const SctpFlag = { SOURCE_PORTS: 1, DESTINATION_PORTS: 2, CHUNK_TYPES: 4, ALL: 7 } as const;
+/** SCTP_CHUNK_MATCH_*, numbered from 1. */
+const CHUNK_MATCHES = ['any', 'all', 'only'] as const;
+
+function decodeChunks(view: DataView, invert: number): Chunks {
+  const match = CHUNK_MATCHES[[1, 2, 4].indexOf(view.getUint32(264, true))];
+  if (match === undefined) refuse('sctp has an unknown way to match chunks');
+  const types = new Set<number>();
+  for (let type = 0; type < CHUNK_TYPES; type++)
+    if (((view.getUint32(8 + 4 * (type >> 5), true) >>> (type & 31)) & 1) !== 0) types.add(type);
+  const count = view.getInt32(280, true);
+  if (count < 0 || count > MAXIMUM_FLAGS) refuse('sctp has flags of too many chunks');
+  const flags: ChunkFlags[] = [];
+  for (let index = 0; index < count; index++)
+    flags.push({
+      chunk: view.getUint8(268 + 3 * index),
+      value: view.getUint8(269 + 3 * index),
+      mask: view.getUint8(270 + 3 * index),
+    });
+  return { match, types, flags, negate: (invert & SctpFlag.CHUNK_TYPES) !== 0 };
+}
+
+function encodeChunks(view: DataView, { match, types, flags }: Chunks): void {
+  // The map has a whole word for every four types, of which the first eight are used; "ALL" fills the rest, too.
+  if (types.size === CHUNK_TYPES) writeBytes(view, 8, new Uint8Array(CHUNK_TYPES).fill(0xff));
+  for (const type of types) {
+    const offset = 8 + 4 * (type >> 5);
+    view.setUint32(offset, (view.getUint32(offset, true) | (1 << (type & 31))) >>> 0, true);
+  }
+  view.setUint32(264, 1 << CHUNK_MATCHES.indexOf(match), true);
+  for (const [index, { chunk, value, mask }] of flags.entries()) {
+    view.setUint8(268 + 3 * index, chunk);
+    view.setUint8(269 + 3 * index, value);
+    view.setUint8(270 + 3 * index, mask);
+  }
+  view.setInt32(280, flags.length, true);
+}
+
 function portsHold(ports: Ports | undefined, port: number): boolean {
   return ports === undefined || inRange(port, ports.range, ports.negate);
 }
@@ -255,6 +296,56 @@ export const sctp: MatchExtension = defineMatch<SctpState>({
       chunks === undefined ? '' : `${chunks.negate ? ' !' : ''} --chunk-types ${formatChunks(chunks)}`;
     return printPorts('sport', state.source) + printPorts('dport', state.destination) + printed;
   },
+  // struct xt_sctp_info
+  abi: [
+    {
+      name: 'sctp',
+      revision: 0,
+      size: 292,
+      decode(view) {
+        const flags = view.getUint32(284, true);
+        const invert = view.getUint32(288, true);
+        if ((flags & ~SctpFlag.ALL) !== 0 || (invert & ~flags) !== 0) refuse('sctp has unknown flags');
+        const ports = (flag: number, offset: number): Ports | undefined =>
+          (flags & flag) === 0
+            ? undefined
+            : {
+                range: { min: view.getUint16(offset, true), max: view.getUint16(offset + 2, true) },
+                negate: (invert & flag) !== 0,
+              };
+        return {
+          source: ports(SctpFlag.SOURCE_PORTS, 4),
+          destination: ports(SctpFlag.DESTINATION_PORTS, 0),
+          chunks: (flags & SctpFlag.CHUNK_TYPES) === 0 ? undefined : decodeChunks(view, invert),
+        };
+      },
+      encode(state, view) {
+        let flags = 0;
+        let invert = 0;
+        const set = (flag: number, negate: boolean): void => {
+          flags |= flag;
+          if (negate) invert |= flag;
+        };
+        // Ports that were not asked for, and flags that no chunk uses, stand as libxt_sctp leaves them.
+        for (let index = 0; index < MAXIMUM_FLAGS; index++) view.setUint8(268 + 3 * index, 0xff);
+        for (const [ports, flag, offset] of [
+          [state.source, SctpFlag.SOURCE_PORTS, 4],
+          [state.destination, SctpFlag.DESTINATION_PORTS, 0],
+        ] as const) {
+          if (ports === undefined) continue;
+          view.setUint16(offset, ports.range.min, true);
+          view.setUint16(offset + 2, ports.range.max, true);
+          set(flag, ports.negate);
+        }
+        if (state.chunks !== undefined) {
+          encodeChunks(view, state.chunks);
+          set(SctpFlag.CHUNK_TYPES, state.chunks.negate);
+        }
+        view.setUint32(284, flags, true);
+        view.setUint32(288, invert, true);
+      },
+    },
+  ],
   semantics: {
     evaluate,
     lower,

@@ -1,6 +1,7 @@
 /** `-m statistic`: net/netfilter/xt_statistic.c; options of libxt_statistic. */
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
+import { refuse } from '../../uapi/errno.ts';
 
 interface StatisticState {
   mode: 'random' | 'nth';
@@ -111,6 +112,42 @@ export const statistic: MatchExtension = defineMatch<StatisticState>({
       return ` --mode random${not} --probability ${(state.probability! / WHOLE).toFixed(DECIMALS)}`;
     return ` --mode nth${not} --every ${state.every} --packet ${state.packet}`;
   },
+  // struct xt_statistic_info; the counter of nth is kept as "every less one"
+  abi: [
+    {
+      name: 'statistic',
+      revision: 0,
+      everyFamily: true,
+      size: 24,
+      userSize: 16,
+      decode(view) {
+        const mode = view.getUint16(0, true);
+        const flags = view.getUint16(2, true);
+        if (mode > 1 || flags > 1) refuse('statistic has an unknown mode or flag');
+        const negate = flags !== 0;
+        if (mode === 0) {
+          const probability = view.getUint32(4, true);
+          return { mode: 'random', probability, every: undefined, packet: undefined, negate };
+        }
+        const every = view.getUint32(4, true) + 1;
+        const packet = view.getUint32(8, true);
+        if (packet >= every || view.getUint32(12, true) !== every - 1 - packet)
+          refuse('statistic counts from where no iptables lets it');
+        return { mode: 'nth', probability: undefined, every, packet, negate };
+      },
+      encode(state, view) {
+        view.setUint16(0, state.mode === 'random' ? 0 : 1, true);
+        view.setUint16(2, state.negate ? 1 : 0, true);
+        if (state.mode === 'random') {
+          view.setUint32(4, state.probability!, true);
+          return;
+        }
+        view.setUint32(4, state.every! - 1, true);
+        view.setUint32(8, state.packet!, true);
+        view.setUint32(12, state.every! - 1 - state.packet!, true);
+      },
+    },
+  ],
   semantics: {
     // nth.count starts so that the packet numbered `packet` is the first to match.
     memory: (state): NthCounter => ({ count: (state.every ?? 1) - 1 - (state.packet ?? 0) }),

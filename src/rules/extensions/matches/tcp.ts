@@ -13,8 +13,18 @@ import type { MatchUse } from '../../model.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { didYouMean } from '../../suggestion.ts';
 import { parseUnsigned } from '../../text/number.ts';
+import { readFlags } from '../../uapi/payload.ts';
 import { fieldIs, hasBytes } from '../header.ts';
-import { explainPorts, lowerPorts, type PortState, portOptions, portsMatch, printPorts } from '../ports.ts';
+import {
+  decodePorts,
+  encodePorts,
+  explainPorts,
+  lowerPorts,
+  type PortState,
+  portOptions,
+  portsMatch,
+  printPorts,
+} from '../ports.ts';
 
 interface TcpState extends PortState {
   flagMask: number;
@@ -32,6 +42,10 @@ const FLAG_ALL = 0x3f;
 /** --syn: SYN set, and FIN, RST and ACK clear. */
 const SYN_MASK = 0x17;
 const SYN = 0x02;
+/** XT_TCP_INV_FLAGS, XT_TCP_INV_OPTION, XT_TCP_INV_MASK. */
+const INVERT_FLAGS = 0x04;
+const INVERT_OPTION = 0x08;
+const INVERT_ALL = 0x0f;
 
 function parseFlags(text: string, argument: number): number {
   let bits = 0;
@@ -170,6 +184,37 @@ export const tcp: MatchExtension = defineMatch<TcpState>({
       text += `${state.flagsNegated ? ' !' : ''} --tcp-flags ${formatFlags(state.flagMask)} ${formatFlags(state.flagValue)}`;
     return text;
   },
+  // struct xt_tcp
+  abi: [
+    {
+      name: 'tcp',
+      revision: 0,
+      size: 12,
+      decode(view) {
+        const invert = readFlags(view, 11, INVERT_ALL, 'tcp');
+        const flagMask = view.getUint8(9);
+        return {
+          ...decodePorts(view, invert),
+          option: view.getUint8(8),
+          optionNegated: (invert & INVERT_OPTION) !== 0,
+          flagMask,
+          flagValue: view.getUint8(10),
+          flagsNegated: (invert & INVERT_FLAGS) !== 0,
+          flagsGiven: flagMask !== 0,
+        };
+      },
+      encode(state, view) {
+        const ports = encodePorts(state, view);
+        view.setUint8(8, state.option);
+        view.setUint8(9, state.flagMask);
+        view.setUint8(10, state.flagValue);
+        view.setUint8(
+          11,
+          ports | (state.flagsNegated ? INVERT_FLAGS : 0) | (state.optionNegated ? INVERT_OPTION : 0),
+        );
+      },
+    },
+  ],
   semantics: {
     evaluate,
     lower,

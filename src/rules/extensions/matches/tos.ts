@@ -2,6 +2,7 @@
 import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { formatTos, formatTosByte, type MaskedTos, parseTos } from '../../text/tos.ts';
+import { readBoolean } from '../../uapi/payload.ts';
 import { fieldIs, tosOf } from '../header.ts';
 
 interface TosState {
@@ -29,6 +30,23 @@ export const tos: MatchExtension = defineMatch<TosState>({
   initial: () => ({ tos: undefined, negate: false }),
   finish: (state) => requireAll('tos', { tos: state.tos !== undefined }),
   print: (state) => `${state.negate ? ' !' : ''} --tos ${formatTos(state.tos!)}`,
+  // struct xt_tos_match_info
+  abi: [
+    {
+      name: 'tos',
+      revision: 1,
+      size: 3,
+      decode: (view) => ({
+        tos: { mask: view.getUint8(0), value: view.getUint8(1) },
+        negate: readBoolean(view, 2),
+      }),
+      encode(state, view) {
+        view.setUint8(0, state.tos!.mask);
+        view.setUint8(1, state.tos!.value);
+        view.setUint8(2, state.negate ? 1 : 0);
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) => ((tosOf(packet) & state.tos!.mask) === state.tos!.value) !== state.negate,
     lower: (state) => [fieldIs('ip.tos', state.tos!.value, state.negate, state.tos!.mask)],

@@ -1,9 +1,12 @@
 /** `-m udp`: net/netfilter/xt_tcpudp.c udp_mt. */
 import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
+import { readFlags } from '../../uapi/payload.ts';
 import { hasBytes } from '../header.ts';
 import {
   allPorts,
+  decodePorts,
+  encodePorts,
   explainPorts,
   lowerPorts,
   type PortState,
@@ -23,6 +26,16 @@ export const udp: MatchExtension = defineMatch<PortState>({
   options: portOptions(undefined, true),
   initial: allPorts,
   print: printPorts,
+  // struct xt_udp
+  abi: [
+    {
+      name: 'udp',
+      revision: 0,
+      size: 10,
+      decode: (view) => decodePorts(view, readFlags(view, 8, 0x03, 'udp')),
+      encode: (state, view) => view.setUint8(8, encodePorts(state, view)),
+    },
+  ],
   semantics: {
     evaluate(state, packet) {
       if (packet.fragmentOffset !== 0) return false;

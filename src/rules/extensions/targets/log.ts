@@ -4,6 +4,8 @@ import { didYouMean } from '../../suggestion.ts';
 import { parseUnsigned } from '../../text/number.ts';
 import { quoted } from '../../text/quote.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readFlags, readText, writeText } from '../../uapi/payload.ts';
 
 interface LogState {
   level: number;
@@ -33,6 +35,7 @@ const FLAGS = [
   ['log-uid', 0x08, 'The user that owns the socket'],
   ['log-macdecode', 0x20, 'MAC addresses and protocol, decoded'],
 ] as const;
+const KNOWN_FLAGS = FLAGS.reduce((bits, [, flag]) => bits | flag, 0);
 
 export const log: TargetExtension = defineTarget<LogState>({
   name: 'LOG',
@@ -81,6 +84,26 @@ export const log: TargetExtension = defineTarget<LogState>({
     for (const [name, flag] of FLAGS) if ((state.flags & flag) !== 0) text += ` --${name}`;
     return text;
   },
+  // struct xt_log_info
+  abi: [
+    {
+      name: 'LOG',
+      revision: 0,
+      size: 32,
+      decode(view) {
+        const level = view.getUint8(0);
+        if (level > 7) refuse(`LOG has the unknown level ${level}`);
+        const flags = readFlags(view, 1, KNOWN_FLAGS, 'LOG');
+        if (view.getUint8(31) !== 0) refuse('LOG: the prefix is not terminated');
+        return { level, flags, prefix: readText(view, 2, PREFIX_BYTES + 1) };
+      },
+      encode(state, view) {
+        view.setUint8(0, state.level);
+        view.setUint8(1, state.flags);
+        writeText(view, 2, PREFIX_BYTES + 1, state.prefix);
+      },
+    },
+  ],
   semantics: {
     evaluate(state, packet) {
       packet.log({

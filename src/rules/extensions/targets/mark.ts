@@ -64,6 +64,20 @@ export const mark: TargetExtension = defineTarget<MarkState>({
       });
   },
   print: (state) => ` --set-xmark ${hex(state.mark!.value)}/${hex(state.mark!.mask)}`,
+  // struct xt_mark_tginfo2
+  abi: [
+    {
+      name: 'MARK',
+      revision: 2,
+      everyFamily: true,
+      size: 8,
+      decode: (view) => ({ mark: { value: view.getUint32(0, true), mask: view.getUint32(4, true) } }),
+      encode(state, view) {
+        view.setUint32(0, state.mark!.value, true);
+        view.setUint32(4, state.mark!.mask, true);
+      },
+    },
+  ],
   semantics: {
     evaluate(state, packet) {
       packet.mark = ((packet.mark & ~state.mark!.mask) ^ state.mark!.value) >>> 0;

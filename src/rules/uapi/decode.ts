@@ -1,0 +1,321 @@
+/**
+ * From the bytes of a table to rules. The checks on matches and targets are those of find_check_entry
+ * (net/ipv4/netfilter/ip_tables.c) and xt_check_match, xt_check_target (net/netfilter/x_tables.c), in their order.
+ */
+import { HOOK_CHAINS, Hook } from '../../ir/index.ts';
+import type { Family } from '../../net/index.ts';
+import { type AdmitContext, OptionError, whereOf } from '../extension.ts';
+import type { BaseMatch, Chain, MatchUse, Rule, Span, Table, TableName, TargetUse } from '../model.ts';
+import { isTableName } from '../tables.ts';
+import { decodeBase } from './base.ts';
+import {
+  type CheckedEntries,
+  checkEntries,
+  type Entry,
+  type ExtensionPlace,
+  matchPlaces,
+} from './entries.ts';
+import { refuse } from './errno.ts';
+import {
+  align8,
+  CHAIN_NAME_BYTES,
+  ENTRY_LAYOUTS,
+  type EntryLayout,
+  ERROR_TARGET,
+  EXTENSION_NAME_BYTES,
+  ExtensionHeader,
+  fieldText,
+  HOOK_COUNT,
+  Invert,
+  STANDARD_TARGET,
+  Verdict,
+} from './layout.ts';
+import { type ExtensionKind, findForms, type KnownForm } from './lookup.ts';
+import { readText } from './payload.ts';
+import type { TableShape } from './requests.ts';
+
+/** A table that the kernel would take. */
+export interface DecodedTable {
+  readonly table: Table;
+  /** The entries as the kernel shows them: its own fields filled in, what it keeps to itself zero. Counters are zero. */
+  readonly blob: Uint8Array<ArrayBuffer>;
+  readonly shape: TableShape;
+  /** Byte offset in `blob` of each entry. */
+  readonly offsets: readonly number[];
+}
+
+/** The rules of a request, with one span per entry: line is its number from 1. */
+export interface TableRequest extends TableShape {
+  readonly table: string;
+  readonly entryCount: number;
+}
+
+const BUILTIN_BYTES: Readonly<Record<string, number>> = {
+  [STANDARD_TARGET]: 4,
+  [ERROR_TARGET]: CHAIN_NAME_BYTES,
+};
+
+/** Reads and checks a whole table; `entries` is not changed. @throws {AbiError} with the kernel's errno */
+export function decodeTable(entries: Uint8Array, request: TableRequest, family: Family): DecodedTable {
+  const layout = ENTRY_LAYOUTS[family];
+  const blob = new Uint8Array(entries);
+  const checked = checkEntries(blob, request, request.entryCount, layout);
+  const reader = new RuleReader(blob, request.table, layout);
+  const rules = checked.entries.map((entry, index) => reader.read(entry, index));
+  const chains = assemble(blob, checked, rules);
+  const span = spanOf(request.table, 0);
+  return {
+    // The table's name is looked up after everything else was found right.
+    table: { name: request.table as TableName, chains, span },
+    blob,
+    shape: checked.shape,
+    offsets: checked.entries.map(({ at }) => at),
+  };
+}
+
+function spanOf(table: string, entry: number): Span {
+  return { file: `table ${table}`, line: entry + 1, column: 1, length: 1 };
+}
+
+/** What an entry says, where jumps are still byte offsets. */
+interface ReadRule {
+  readonly base: BaseMatch;
+  readonly matches: readonly MatchUse[];
+  readonly target: TargetUse | undefined;
+  readonly goto: boolean;
+  readonly span: Span;
+}
+
+class RuleReader {
+  readonly #blob: Uint8Array<ArrayBuffer>;
+  readonly #view: DataView;
+  readonly #table: string;
+  readonly #layout: EntryLayout;
+
+  constructor(blob: Uint8Array<ArrayBuffer>, table: string, layout: EntryLayout) {
+    this.#blob = blob;
+    this.#view = new DataView(blob.buffer);
+    this.#table = table;
+    this.#layout = layout;
+  }
+
+  read(entry: Entry, index: number): ReadRule {
+    const span = spanOf(this.#table, index);
+    const layout = this.#layout;
+    const rule = { protocol: this.#protocol(entry), hooks: reachedHooks(entry) };
+    const matches: MatchUse[] = [];
+    for (const place of matchPlaces(this.#view, entry, layout)) {
+      const { known, state } = this.#extension('match', place, rule, matches);
+      const { extension } = known;
+      if (extension.kind === 'match') matches.push({ extension, name: extension.name, state, span });
+    }
+    const place = { at: entry.target, bytes: this.#view.getUint16(entry.target, true) };
+    const builtin = BUILTIN_BYTES[entry.targetName];
+    let target: TargetUse | undefined;
+    if (builtin === undefined) {
+      const { known, state } = this.#extension('target', place, rule, matches);
+      const { extension } = known;
+      if (extension.kind === 'target')
+        target = { kind: 'extension', extension, name: extension.name, state, span };
+    } else {
+      this.#builtin(entry, place, builtin);
+      const name = verdictName(entry.verdict);
+      if (entry.targetName === STANDARD_TARGET && name !== undefined)
+        target = { kind: 'verdict', verdict: name, span };
+    }
+    this.#fill(entry, place);
+    const ip = new DataView(this.#blob.buffer, entry.at, layout.bytes);
+    return {
+      base: decodeBase(ip, layout),
+      matches,
+      target,
+      goto: (this.#blob[entry.at + layout.flags]! & layout.gotoFlag) !== 0,
+      span,
+    };
+  }
+
+  #protocol(entry: Entry): AdmitContext['protocol'] {
+    const number = this.#view.getUint16(entry.at + this.#layout.protocol, true);
+    const negate = (this.#blob[entry.at + this.#layout.invertFlags]! & Invert.PROTOCOL) !== 0;
+    return number === 0 ? undefined : { number, negate };
+  }
+
+  /** The standard and the error target: xt_check_target knows them too. */
+  #builtin(entry: Entry, place: ExtensionPlace, size: number): void {
+    // An unknown revision of either is ENOENT: both are registered for the family.
+    const revision = this.#blob[place.at + ExtensionHeader.REVISION]!;
+    if (revision !== 0) findForms('target', this.#layout.family, entry.targetName, revision);
+    if (place.bytes !== ExtensionHeader.BYTES + align8(size))
+      refuse(`the target of the entry at ${entry.at} has the wrong size`);
+    this.#clear(place, entry.targetName, size);
+  }
+
+  /** Finds, reads and checks one match or target, and hides what the kernel keeps to itself. */
+  #extension(
+    kind: ExtensionKind,
+    place: ExtensionPlace,
+    rule: { readonly protocol: AdmitContext['protocol']; readonly hooks: readonly Hook[] },
+    matches: readonly MatchUse[],
+  ): { readonly known: KnownForm; readonly state: unknown } {
+    const { family } = this.#layout;
+    const name = fieldText(this.#blob, place.at + ExtensionHeader.NAME, EXTENSION_NAME_BYTES);
+    const revision = this.#blob[place.at + ExtensionHeader.REVISION]!;
+    const forms = findForms(kind, family, name, revision);
+    const { size, userSize } = forms[0]!.form;
+    if (place.bytes !== ExtensionHeader.BYTES + align8(size))
+      refuse(`${kind} ${name} has ${place.bytes - ExtensionHeader.BYTES} bytes, not ${align8(size)}`);
+    const payload = new DataView(this.#blob.buffer, place.at + ExtensionHeader.BYTES, size);
+    for (const known of forms) {
+      const state = known.form.decode(payload, { family });
+      if (state === undefined) continue;
+      this.#check(known, state, rule, matches);
+      this.#clear(place, name, userSize ?? size);
+      return { known, state };
+    }
+    return refuse(`${kind} ${name} says nothing that is known`);
+  }
+
+  #check(
+    { extension }: KnownForm,
+    state: unknown,
+    rule: { readonly protocol: AdmitContext['protocol']; readonly hooks: readonly Hook[] },
+    matches: readonly MatchUse[],
+  ): void {
+    const where = whereOf<unknown>(extension, state);
+    if (where.tables !== undefined && !(where.tables as readonly string[]).includes(this.#table))
+      refuse(`${extension.name} is not possible in table ${this.#table}`);
+    if (where.hooks !== undefined && rule.hooks.some((hook) => !where.hooks!.includes(hook)))
+      refuse(`${extension.name} is not possible in rules reached from here`);
+    const { protocol } = rule;
+    if (
+      where.protocols !== undefined &&
+      (protocol === undefined || protocol.negate || !where.protocols.includes(protocol.number))
+    )
+      refuse(`${extension.name} needs another protocol`);
+    if (!isTableName(this.#table)) return;
+    try {
+      extension.admit?.(state, {
+        family: this.#layout.family,
+        table: this.#table,
+        chain: '',
+        hooks: rule.hooks,
+        matches,
+        ...(protocol === undefined ? {} : { protocol }),
+      });
+    } catch (error) {
+      if (!(error instanceof OptionError)) throw error;
+      refuse(`${extension.name}: ${error.message}`);
+    }
+  }
+
+  /** xt_match_to_user and xt_target_to_user: name up to its end, payload up to what user space may see. */
+  #clear(place: ExtensionPlace, name: string, userSize: number): void {
+    const nameEnd = place.at + ExtensionHeader.NAME + name.length;
+    this.#blob.fill(0, nameEnd, place.at + ExtensionHeader.REVISION);
+    this.#blob.fill(0, place.at + ExtensionHeader.BYTES + userSize, place.at + place.bytes);
+  }
+
+  /** Fields that the kernel sets itself, and the gap behind a target. */
+  #fill(entry: Entry, target: ExtensionPlace): void {
+    this.#view.setUint32(entry.at + this.#layout.comefrom, entry.reach, true);
+    this.#blob.fill(0, entry.at + this.#layout.counters, entry.at + this.#layout.bytes);
+    this.#blob.fill(0, target.at + target.bytes, entry.at + entry.bytes);
+  }
+}
+
+function reachedHooks(entry: Entry): readonly Hook[] {
+  return Object.values(Hook).filter((hook) => (entry.reach & (1 << hook)) !== 0);
+}
+
+function verdictName(verdict: number): 'ACCEPT' | 'DROP' | 'QUEUE' | 'RETURN' | undefined {
+  switch (verdict) {
+    case Verdict.ACCEPT:
+      return 'ACCEPT';
+    case Verdict.DROP:
+      return 'DROP';
+    case Verdict.QUEUE:
+      return 'QUEUE';
+    case Verdict.RETURN:
+      return 'RETURN';
+    default:
+      return undefined;
+  }
+}
+
+/** The first and the last entry of a chain: its policy, or the RETURN that ends a user chain. */
+interface Stretch {
+  readonly chain: Chain;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Entries as chains, laid out as libiptc does. @throws {AbiError} EINVAL for any other layout */
+function assemble(blob: Uint8Array, checked: CheckedEntries, rules: readonly ReadRule[]): Chain[] {
+  const { entries } = checked;
+  const stretches = findStretches(blob, checked, rules);
+  const chainAt = new Map<number, string>();
+  for (const { chain, first } of stretches)
+    if (chain.policy === undefined) chainAt.set(entries[first]!.at, chain.name);
+  for (const { chain, first, last } of stretches)
+    for (let index = first; index < last; index++)
+      chain.rules.push(finishRule(rules[index]!, entries[index]!, chainAt));
+  return stretches.map(({ chain }) => chain);
+}
+
+function findStretches(blob: Uint8Array, checked: CheckedEntries, rules: readonly ReadRule[]): Stretch[] {
+  const { entries, shape } = checked;
+  const starts = new Map<number, number>();
+  for (let hook = 0; hook < HOOK_COUNT; hook++)
+    if ((shape.validHooks & (1 << hook)) !== 0) starts.set(shape.hookEntries[hook]!, hook);
+  const end = entries.length - 1;
+  if (end < 0 || entries[end]!.targetName !== ERROR_TARGET)
+    refuse('the table does not end with an ERROR entry');
+  const stretches: Stretch[] = [];
+  for (let index = 0; index < end; ) {
+    const hook = starts.get(entries[index]!.at);
+    const head = entries[index]!.targetName === ERROR_TARGET;
+    if (hook === undefined && !head) refuse(`the rule at ${entries[index]!.at} is in no chain`);
+    const first = head ? index + 1 : index;
+    let next = first;
+    while (next < end && (next === index || !isHead(entries[next]!, starts))) next++;
+    const last = next - 1;
+    const policy = last < first ? undefined : rules[last]!.target;
+    const span = rules[index]!.span;
+    const counters = { packets: 0n, bytes: 0n };
+    if (hook !== undefined) {
+      if (last < first || shape.underflows[hook] !== entries[last]!.at || policy?.kind !== 'verdict')
+        refuse(`the chain of hook ${hook} does not end with its policy`);
+      const verdict = policy.verdict === 'DROP' ? 'DROP' : 'ACCEPT';
+      stretches.push({
+        chain: { name: HOOK_CHAINS[hook]!, policy: verdict, counters, rules: [], span },
+        first,
+        last,
+      });
+    } else {
+      const at = entries[index]!.target + ExtensionHeader.BYTES;
+      const name = readText(new DataView(blob.buffer, blob.byteOffset), at, CHAIN_NAME_BYTES);
+      if (last < first || !entries[last]!.unconditional || entries[last]!.verdict !== Verdict.RETURN)
+        refuse(`chain ${name} does not end with RETURN`);
+      stretches.push({ chain: { name, policy: undefined, counters, rules: [], span }, first, last });
+    }
+    index = next;
+  }
+  return stretches;
+}
+
+function isHead(entry: Entry, starts: ReadonlyMap<number, number>): boolean {
+  return entry.targetName === ERROR_TARGET || starts.has(entry.at);
+}
+
+function finishRule(read: ReadRule, entry: Entry, chainAt: ReadonlyMap<number, string>): Rule {
+  const { base, matches, span } = read;
+  const rule = { base, matches, counters: { packets: 0n, bytes: 0n }, span };
+  const jump = entry.targetName === STANDARD_TARGET && entry.verdict > 0;
+  if (read.goto && !jump) refuse(`the rule at ${entry.at} goes to no chain`);
+  if (read.target !== undefined) return { ...rule, target: read.target };
+  if (!jump) return refuse(`the entry at ${entry.at} is a chain's head inside another chain`);
+  if (entry.verdict === entry.at + entry.bytes && !read.goto) return rule;
+  const chain = chainAt.get(entry.verdict);
+  if (chain === undefined) refuse(`the rule at ${entry.at} jumps into the middle of a chain`);
+  return { ...rule, target: { kind: 'chain', chain, goto: read.goto, span } };
+}

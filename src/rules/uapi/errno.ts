@@ -1,0 +1,34 @@
+/** The errors that the tables' socket options end with (asm-generic/errno-base.h, asm-generic/errno.h). */
+export const AbiErrno = {
+  EPERM: 1,
+  ENOENT: 2,
+  EAGAIN: 11,
+  ENOMEM: 12,
+  EFAULT: 14,
+  EINVAL: 22,
+  EDOM: 33,
+  ERANGE: 34,
+  ELOOP: 40,
+  EPROTOTYPE: 91,
+  ENOPROTOOPT: 92,
+  EPROTONOSUPPORT: 93,
+} as const;
+export type AbiErrno = (typeof AbiErrno)[keyof typeof AbiErrno];
+
+/** What is asked over the socket ABI is refused, with the kernel's errno; the message says why in words. */
+export class AbiError extends Error {
+  readonly code = 'RULES_ABI_REFUSED';
+  readonly errno: AbiErrno;
+  readonly hint: string | undefined;
+  constructor(errno: AbiErrno, message: string, hint?: string) {
+    super(message);
+    this.name = 'AbiError';
+    this.errno = errno;
+    this.hint = hint;
+  }
+}
+
+/** @throws {AbiError} EINVAL */
+export function refuse(message: string): never {
+  throw new AbiError(AbiErrno.EINVAL, message);
+}

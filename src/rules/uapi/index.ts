@@ -1,0 +1,9 @@
+/** Tables as iptables and the kernel exchange them: getsockopt(2) and setsockopt(2) on a raw socket. */
+export { type DecodedTable, decodeTable, type TableRequest } from './decode.ts';
+export { type EncodedTable, encodeTable } from './encode.ts';
+export { AbiErrno, AbiError } from './errno.ts';
+export { COUNTER_BYTES, ENTRY_LAYOUTS, type EntryLayout, NO_HOOK } from './layout.ts';
+export { findRevision } from './lookup.ts';
+export type { AbiForm, PayloadContext } from './payload.ts';
+export * from './requests.ts';
+export { emptyTable } from './template.ts';
