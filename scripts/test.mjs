@@ -39,6 +39,7 @@ const PARSER_COVERAGE = [
     'test/rules/canonical.test.ts',
     'test/rules/roundtrip.test.ts',
     'test/rules/extension-tests.test.ts',
+    'test/rules/option-values.test.ts',
     'test/wire/fuzz.test.ts',
   ],
   ['--coverage.enabled', '--coverage.reporter=text-summary', '--coverage.thresholds.branches=90'],
