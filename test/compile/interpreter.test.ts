@@ -25,8 +25,14 @@ const REFUSED =
 const GROUPS: readonly TableGroup[] = ['raw', 'mangle', 'filter'];
 const MAC = /-m mac/;
 
-function cases(family: Family) {
-  return generatedRuleset({ family, maximumRules: 6 })
+/** Chains for tables are longer, so that most of them have vectors. */
+const FORMS = [
+  { strategy: 'inline', maximumRules: 6 },
+  { strategy: 'classifier', maximumRules: 40 },
+] as const;
+
+function cases(family: Family, maximumRules: number) {
+  return generatedRuleset({ family, maximumRules })
     .filter(({ text }) => !REFUSED.test(text) && !MAC.test(text))
     .chain((generated) =>
       fc.record({
@@ -59,17 +65,18 @@ function xorshift(seed: number): () => number {
 }
 
 describe('evaluator = interpreter', () => {
-  for (const family of ['ipv4', 'ipv6'] as const) {
+  const each = FORMS.flatMap((form) => (['ipv4', 'ipv6'] as const).map((family) => ({ ...form, family })));
+  for (const { strategy, maximumRules, family } of each) {
     test(
-      `generated rulesets, ${family}`,
+      `generated rulesets, ${strategy}, ${family}`,
       () => {
         let compared = 0;
-        const property = fc.property(cases(family), ({ generated, group, hook, packets }) => {
+        const property = fc.property(cases(family, maximumRules), ({ generated, group, hook, packets }) => {
           const { ruleset: whole, diagnostics } = parseRuleset(generated.text, { file: 'generated', family });
           expect(diagnostics.filter(({ severity }) => severity === 'error')).toEqual([]);
           const ruleset = onlyTable(whole, group);
           if (!ruleset.tables[0]?.chains.some(({ name }) => name === HOOK_CHAINS[hook])) return;
-          const policy = compilePolicy([ruleset], { hooks: ['netfilter'], hz: MACHINE_HZ });
+          const policy = compilePolicy([ruleset], { hooks: ['netfilter'], hz: MACHINE_HZ, strategy });
           const place = entryIndex({ flavour: 'netfilter', family, group, hook });
           const clock = { ms: 1_000_000 };
           const host = createHost({

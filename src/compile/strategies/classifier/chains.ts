@@ -176,8 +176,11 @@ export class ChainWriter {
       chain: chain.name,
       rule: rule.source.rule,
     };
-    const keys = stateKeys(rule.predicates, `${tag.family} ${tag.table} ${tag.chain} ${tag.rule}`);
-    const keyOf = (predicate: Predicate): string => keys.get(predicate)!;
+    let keys: Map<Predicate, string> | undefined;
+    const keyOf = (predicate: Predicate): string => {
+      keys ??= stateKeys(rule.predicates, `${tag.family} ${tag.table} ${tag.chain} ${tag.rule}`);
+      return keys.get(predicate)!;
+    };
     image.u32(at + RuleRecord.counter, (SYSTEM_COUNTERS + run.firstCounter + rule.counter) * COUNTER_SIZE);
     this.#way(at + RuleRecord.all, this.#nodes.conjunction(rule.predicates, keyOf));
     if (!linear) this.#way(at + RuleRecord.rest, this.#nodes.conjunction(divided.rest, keyOf));

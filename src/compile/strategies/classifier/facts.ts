@@ -47,8 +47,12 @@ export const ALL_FACTS: readonly Fact[] = [...WIDE_FACTS, 'macSource', ...NARROW
 
 /** Place of a fact's first word in the array. */
 export function factPlace(fact: Fact): number {
-  return FACT_WORDS.indexOf(`${fact}.0`);
+  return PLACES.get(fact)!;
 }
+
+const PLACES: ReadonlyMap<Fact, number> = new Map(
+  ALL_FACTS.map((fact) => [fact, FACT_WORDS.indexOf(`${fact}.0`)]),
+);
 
 /** The fact that a scalar field is; fields that are read from headers at the rule have none. */
 export const FIELD_FACTS: Partial<Record<ScalarField, Fact>> = {

@@ -136,6 +136,9 @@ function mergeRanges(ranges: readonly (readonly [number, number])[]): Interval[]
 }
 
 function wordsOf(bytes: Uint8Array): number[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: bytes.length / 4 }, (_, word) => view.getUint32(word * 4));
+  const words: number[] = [];
+  for (let at = 0; at < bytes.length; at += 4) {
+    words.push(((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0);
+  }
+  return words;
 }

@@ -17,7 +17,8 @@ export class NodeWriter {
   readonly #family: Family;
   readonly #state: StateWords;
   readonly #hz: number;
-  readonly #known = new Map<string, number>();
+  /** Nodes by hash; equal ones are found by comparing what was written. */
+  readonly #known = new Map<number, number[]>();
 
   constructor(image: ImageWriter, family: Family, state: StateWords, hz: number) {
     this.#image = image;
@@ -63,8 +64,8 @@ export class NodeWriter {
       case 'address-range': {
         const [a, b] = predicate.negate ? [no, yes] : [yes, no];
         const fact = factPlace(predicate.field === 'ip.source' ? 'source' : 'destination');
-        const low = words(predicate.min, false);
-        const high = words(predicate.max, false);
+        const low = words(predicate.min, 'network');
+        const high = words(predicate.max, 'network');
         return this.#node(Operation.addressRange, a, b, [fact, low.length, ...low, ...high]);
       }
       case 'device': {
@@ -138,9 +139,10 @@ export class NodeWriter {
 
   #node(operation: number, yes: number, no: number, parts: readonly number[]): number {
     if (yes === no && PURE.has(operation)) return yes;
-    const key = `${operation} ${yes} ${no} ${parts.join(' ')}`;
-    const known = this.#known.get(key);
-    if (known !== undefined) return known;
+    const hash = hashNode(operation, yes, no, parts);
+    const known = this.#known.get(hash);
+    const found = known?.find((at) => this.#isNode(at, operation, yes, no, parts));
+    if (found !== undefined) return found;
     const image = this.#image;
     const offset = image.reserve(Node.a + parts.length * 4);
     image.u32(offset + Node.operation, operation);
@@ -151,10 +153,31 @@ export class NodeWriter {
       if (way <= Way.hotdrop) image.u32(offset + place, way);
       else image.pointer(offset + place, way);
     }
-    for (const [index, part] of parts.entries()) image.u32(offset + Node.a + index * 4, part >>> 0);
-    this.#known.set(key, offset);
+    for (let index = 0; index < parts.length; index++)
+      image.u32(offset + Node.a + index * 4, parts[index]! >>> 0);
+    if (known === undefined) this.#known.set(hash, [offset]);
+    else known.push(offset);
     return offset;
   }
+
+  #isNode(at: number, operation: number, yes: number, no: number, parts: readonly number[]): boolean {
+    const image = this.#image;
+    if (image.get(at + Node.operation) !== operation) return false;
+    if (image.get(at + Node.yes) !== yes || image.get(at + Node.no) !== no) return false;
+    for (let index = 0; index < parts.length; index++) {
+      if (image.get(at + Node.a + index * 4) !== parts[index]! >>> 0) return false;
+    }
+    return true;
+  }
+}
+
+/** Ranges say how many there are, so nodes of one operation that agree in their parts are of one length. */
+function hashNode(operation: number, yes: number, no: number, parts: readonly number[]): number {
+  let hash = Math.imul(operation, 0x9e3779b1) ^ Math.imul(yes, 0x85ebca6b) ^ Math.imul(no, 0xc2b2ae35);
+  for (let index = 0; index < parts.length; index++) {
+    hash = Math.imul(hash ^ parts[index]!, 0x01000193) ^ (hash >>> 13);
+  }
+  return hash;
 }
 
 /** Operations that need not be carried out when both their ways lead to the same place. */
@@ -165,7 +188,15 @@ const PURE: ReadonlySet<number> = new Set([
   Operation.addressRange,
 ]);
 
-function words(bytes: Uint8Array, littleEndian = true): number[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: bytes.length / 4 }, (_, word) => view.getUint32(word * 4, littleEndian));
+/** Words as a little-endian load gives them, or in network order. */
+function words(bytes: Uint8Array, order: 'little' | 'network' = 'little'): number[] {
+  const found: number[] = [];
+  for (let at = 0; at < bytes.length; at += 4) {
+    const [a, b, c, d] = [bytes[at]!, bytes[at + 1]!, bytes[at + 2]!, bytes[at + 3]!];
+    found.push(
+      (order === 'little' ? (d << 24) | (c << 16) | (b << 8) | a : (a << 24) | (b << 16) | (c << 8) | d) >>>
+        0,
+    );
+  }
+  return found;
 }

@@ -47,7 +47,7 @@ export interface ServicePlan {
 export function planServices(rules: readonly Scalars[]): ServicePlan {
   const byKey = new Map<string, { scalars: Scalars; rules: number[] }>();
   for (const [rule, scalars] of rules.entries()) {
-    const key = JSON.stringify([...scalars].sort(([a], [b]) => (a < b ? -1 : 1)));
+    const key = combinationKey(scalars);
     const known = byKey.get(key);
     if (known === undefined) byKey.set(key, { scalars, rules: [rule] });
     else known.rules.push(rule);
@@ -73,6 +73,17 @@ export function planServices(rules: readonly Scalars[]): ServicePlan {
     } else left.push(field.field);
   }
   return { services, left, combinations: combinations.map(({ rules: own }) => own), store };
+}
+
+function combinationKey(scalars: Scalars): string {
+  let key = '';
+  for (const field of CLASS_FIELDS.keys()) {
+    const wanted = scalars.get(field);
+    if (wanted === undefined) continue;
+    key += `;${field}`;
+    for (const { low, high } of wanted) key += ` ${low[0]}:${high[0]}`;
+  }
+  return key;
 }
 
 /** Values above the field's own stand for packets that are odd: see layout.ts. */

@@ -86,9 +86,13 @@ export class VectorStore {
   /** Numbers in the set, ascending. */
   members(vector: number): number[] {
     const found: number[] = [];
-    for (const [block, id] of this.#vectors[vector]!.blocks.entries()) {
+    const { blocks } = this.#vectors[vector]!;
+    for (let block = 0; block < blocks.length; block++) {
+      const id = blocks[block]!;
       if (id === EMPTY) continue;
-      for (const [place, word] of this.#blocks[id]!.words.entries()) {
+      const { words } = this.#blocks[id]!;
+      for (let place = 0; place < BLOCK_WORDS; place++) {
+        const word = words[place]!;
         for (let rest = word; rest !== 0; rest &= rest - 1) {
           found.push(block * BLOCK_BITS + place * 32 + (31 - Math.clz32(rest & -rest)));
         }
@@ -102,15 +106,24 @@ export class VectorStore {
     if (vector === EMPTY) return 0;
     const known = this.#vectors[vector]!;
     if (known.offset !== 0) return known.offset;
-    const present = [...known.blocks.entries()].filter(([, id]) => id !== EMPTY);
-    for (const [, id] of present) this.#writeBlock(this.#blocks[id]!, image);
-    known.offset = image.reserve(8 + present.length * 4, 8);
+    const { blocks } = known;
+    let present = 0;
+    for (let place = 0; place < blocks.length; place++) {
+      if (blocks[place] === EMPTY) continue;
+      this.#writeBlock(this.#blocks[blocks[place]!]!, image);
+      present += 1;
+    }
+    known.offset = image.reserve(8 + present * 4, 8);
     let low = 0;
     let high = 0;
-    for (const [rank, [place, id]] of present.entries()) {
+    let rank = 0;
+    for (let place = 0; place < blocks.length; place++) {
+      const id = blocks[place]!;
+      if (id === EMPTY) continue;
       if (place < 32) low |= 1 << place;
       else high |= 1 << (place - 32);
       image.pointer(known.offset + 8 + rank * 4, this.#blocks[id]!.offset);
+      rank += 1;
     }
     image.u32(known.offset, low);
     image.u32(known.offset + 4, high);
