@@ -12,3 +12,4 @@ export * from './nat/index.ts';
 export * from './netns.ts';
 export * from './path/index.ts';
 export * from './skb.ts';
+export * from './sockets/index.ts';

@@ -87,14 +87,14 @@ export function outcomeTrace(outcome: Pick<PacketOutcome, 'matched' | 'policies'
   return [...rules, ...policies].sort();
 }
 
-function prefixOf(text: string): Prefix {
+export function prefixOf(text: string): Prefix {
   const prefix = parsePrefix(text);
   if (prefix === undefined) throw new Error(`not a prefix: ${text}`);
   return prefix;
 }
 
 /** A packet met a rule whose outcome the record does not tell: it draws lots, or its memory is not that of the kernel. */
-class UnknowableError extends Error {
+export class UnknowableError extends Error {
   constructor(reason: string) {
     super(`a recorded walk cannot tell: ${reason}`);
     this.name = 'UnknowableError';
@@ -102,7 +102,7 @@ class UnknowableError extends Error {
 }
 
 /** The same rules; those in `stale` that have a memory throw {@link UnknowableError} when a packet comes to it. */
-function watchMemories(ruleset: Ruleset, stale: ReadonlySet<string>): Ruleset {
+export function watchMemories(ruleset: Ruleset, stale: ReadonlySet<string>): Ruleset {
   const watch = (rule: Rule, name: string): Rule => ({
     ...rule,
     matches: rule.matches.map((use) => {
@@ -205,7 +205,7 @@ export function replayWalk(
  * Passes over a packet that cannot be decided: from here on it is unknown what conntrack knows of its connection,
  * translated or not, and what the rules it hit remember.
  */
-function leave(packet: RecordedPacket, touched: Set<string>, stale: Set<string>): void {
+export function leave(packet: RecordedPacket, touched: Set<string>, stale: Set<string>): void {
   for (const [table, chain, number] of packet.matched) stale.add(`${table} ${chain} ${number}`);
   for (const hex of [packet.hex, ...packet.out.map(([, sent]) => sent)]) {
     for (const flow of flowsOf(Uint8Array.from(Buffer.from(hex, 'hex')))) touched.add(flow);
@@ -216,7 +216,7 @@ const IPPROTO_ICMP = 1;
 const IPPROTO_ICMPV6 = 58;
 
 /** A name for the connection, the same for both directions; for ICMP errors that of the packet they speak of, too. */
-function flowsOf(bytes: Uint8Array): string[] {
+export function flowsOf(bytes: Uint8Array): string[] {
   const ipv4 = bytes[0]! >> 4 === 4;
   const protocol = ipv4 ? bytes[9]! : bytes[6]!;
   const at = ipv4 ? (bytes[0]! & 15) * 4 : 40;

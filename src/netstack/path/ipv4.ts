@@ -2,7 +2,7 @@
  * IPv4 from device to socket or to another device.
  * Source: net/ipv4/ip_input.c (ip_rcv, ip_rcv_finish, ip_local_deliver), net/ipv4/ip_forward.c, net/ipv4/route.c (ip_error).
  */
-import { ipv4OptionsAreAccepted } from '../../wire/index.ts';
+import { IpProtocol, ipv4OptionsAreAccepted, TCP_HEADER_LENGTH } from '../../wire/index.ts';
 import { ipv4ExceedsMtu } from '../defrag/fragment-ipv4.ts';
 import { isIpv4Fragment } from '../defrag/ipv4.ts';
 import { NF_INET_FORWARD, NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, NFPROTO_IPV4 } from '../hooks/family.ts';
@@ -45,6 +45,7 @@ function route(stack: NetworkStack, skb: SkBuff): void {
   const fib = stack.fib('ipv4');
   const device = skb.dev;
   if (fib === undefined || device === undefined) return;
+  pullTransportHeader(skb);
   const decision = fib.input(skb.data.subarray(12, 16), skb.data.subarray(16, 20), device.name);
   if (decision.kind === 'drop') {
     unroutable(stack, skb, decision.fault);
@@ -57,6 +58,16 @@ function route(stack: NetworkStack, skb: SkBuff): void {
   }
   if (decision.kind === 'local') deliver(stack, skb);
   else forward(stack, skb, decision.outDevice);
+}
+
+/**
+ * The search for a socket before routing reads the TCP header in one piece (tcp_v4_early_demux). A datagram whose first fragment
+ * was shorter than that loses the borders of its fragments by it.
+ */
+function pullTransportHeader(skb: SkBuff): void {
+  const first = skb.fragmentLengths?.[0];
+  if (first === undefined || skb.pktType !== PacketType.HOST) return;
+  if (skb.data[9] === IpProtocol.TCP && first < TCP_HEADER_LENGTH) skb.fragmentLengths = undefined;
 }
 
 /** ip_error: a router tells the sender, a host does not. Martians are never answered. */

@@ -27,12 +27,19 @@ export function routeOutput(stack: NetworkStack, skb: SkBuff): number {
 /** Sends a packet that a process or the stack itself has made (ip_local_out, ip6_local_out). */
 export function sendLocal(stack: NetworkStack, skb: SkBuff): void {
   const ipv4 = skb.protocol === ETH_P_IP;
-  const { counters, netfilter } = stack.net;
+  const { counters } = stack.net;
   if (routeOutput(stack, skb) < 0) {
     counters[ipv4 ? 'IpOutNoRoutes' : 'Ip6OutNoRoutes']++;
     stack.drop('no-route');
     return;
   }
+  localOut(stack, skb);
+}
+
+/** LOCAL_OUT and on, for a packet whose device has been chosen. */
+export function localOut(stack: NetworkStack, skb: SkBuff): void {
+  const ipv4 = skb.protocol === ETH_P_IP;
+  const { counters, netfilter } = stack.net;
   counters[ipv4 ? 'IpOutRequests' : 'Ip6OutRequests']++;
   stack.trace?.({ kind: 'routed', to: 'out', outDevice: skb.outDevice?.name ?? '' });
   const pf = ipv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;

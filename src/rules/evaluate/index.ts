@@ -1,5 +1,6 @@
 /** Reference semantics: what the kernel's tables do to a packet. The oracle that everything else is compared with. */
 export * from './explain.ts';
+export * from './header.ts';
 export * from './host.ts';
 export * from './packet.ts';
 export * from './packet-host.ts';
