@@ -1,6 +1,8 @@
 /** The conditions every rule has: ip_packet_match() and ip6_packet_match(). */
 import { formatAddressBytes, matchesMask } from '../../net/index.ts';
 import type { BaseMatch, DeviceName, MaskedAddress } from '../model.ts';
+import { formatProtocol } from '../names/protocols.ts';
+import { formatMaskedAddress } from '../text/address.ts';
 import type { EvaluationPacket } from './packet.ts';
 
 /** The condition that failed, in the kernel's order of looking; `undefined` when all hold. */
@@ -49,7 +51,7 @@ function deviceHolds(wanted: DeviceName, name: string): boolean {
   return equal !== wanted.negate;
 }
 
-/** "source 10.0.0.1 is not in 192.168.0.0/255.255.0.0": the condition with the packet's value. */
+/** "source 10.0.0.1 is not in 192.168.0.0/16": the condition with the packet's value. */
 export function describeBaseFailure(failure: BaseFailure, base: BaseMatch, packet: EvaluationPacket): string {
   switch (failure) {
     case 'source':
@@ -62,7 +64,7 @@ export function describeBaseFailure(failure: BaseFailure, base: BaseMatch, packe
       return describeDevice('output device', base.outDevice!, packet.outDevice);
     case 'protocol': {
       const { number, negate } = base.protocol!;
-      return `protocol ${packet.protocol} is ${negate ? '' : 'not '}${number}`;
+      return `protocol ${formatProtocol(packet.protocol)} is ${negate ? '' : 'not '}${formatProtocol(number)}`;
     }
     case 'fragment':
       return base.fragment!.negate
@@ -75,8 +77,7 @@ export function describeBaseFailure(failure: BaseFailure, base: BaseMatch, packe
 
 function describeAddress(what: string, wanted: MaskedAddress, address: Uint8Array): string {
   const relation = wanted.negate ? 'is in' : 'is not in';
-  const network = `${formatAddressBytes(wanted.address)}/${formatAddressBytes(wanted.mask)}`;
-  return `${what} ${formatAddressBytes(address)} ${relation} ${network}`;
+  return `${what} ${formatAddressBytes(address)} ${relation} ${formatMaskedAddress(wanted.address, wanted.mask)}`;
 }
 
 function describeDevice(what: string, wanted: DeviceName, name: string): string {
