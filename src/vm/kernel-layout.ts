@@ -89,6 +89,23 @@ const STRUCTS: Readonly<Record<string, StructLayout>> = {
   xdp_buff: pack({ data: 8, data_end: 8, data_meta: 8, data_hard_start: 8, rxq: 8, frame_sz: 4, flags: 4 }),
   xdp_rxq_info: pack({ dev: 8, queue_index: 4 }),
   nf_conn: pack({ status: 8, mark: 4, timeout: 4, 'ct_general.use': 4, master: 8 }),
+  // include/uapi/linux/bpf.h: what programs see of a socket through PTR_TO_SOCKET.
+  bpf_sock: table(80, {
+    bound_dev_if: [0, 4],
+    family: [4, 4],
+    type: [8, 4],
+    protocol: [12, 4],
+    mark: [16, 4],
+    priority: [20, 4],
+    src_ip4: [24, 4],
+    src_ip6: [28, 16],
+    src_port: [44, 4],
+    dst_port: [48, 2],
+    dst_ip4: [52, 4],
+    dst_ip6: [56, 16],
+    state: [72, 4],
+    rx_queue_mapping: [76, 4],
+  }),
   sock: pack({
     '__sk_common.skc_daddr': 4,
     '__sk_common.skc_rcv_saddr': 4,

@@ -26,6 +26,7 @@ import { isCast, KFUNC_BASE, resolveProgram } from './loader.ts';
 import { createMap } from './maps/create.ts';
 import type { MapSpec, VmMap } from './maps/map.ts';
 import { RingBufferMap } from './maps/ring-buffer.ts';
+import { SocketMap } from './maps/socket-map.ts';
 import { LinearMemory, type Region } from './memory.ts';
 import { Packet } from './packet.ts';
 import { Program } from './program.ts';
@@ -168,6 +169,11 @@ export class Machine {
   /** Ring buffers, in the order of their creation. */
   ringBuffers(): RingBufferMap[] {
     return this.#handles.filter((object) => object instanceof RingBufferMap);
+  }
+
+  /** Maps of sockets, in the order of their creation. */
+  socketMaps(): SocketMap[] {
+    return this.#handles.filter((object) => object instanceof SocketMap);
   }
 
   // Packets.
