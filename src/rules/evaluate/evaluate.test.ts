@@ -242,7 +242,7 @@ describe('explain', () => {
       ['INPUT', 4, true],
     ]);
     expect(rules[0]!.reason).toBe('source 192.0.2.1 is not in 10.9.0.0/16');
-    expect(rules[1]!.reason).toContain('17');
+    expect(rules[1]!.reason).toContain('protocol udp');
     expect(rules[2]!.reason).toContain('53');
     expect(sentence).toBe('Dropped by filter INPUT rule 4.');
   });
