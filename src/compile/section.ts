@@ -4,6 +4,7 @@ import { R1, R10 } from '../isa/index.ts';
 import type { Family } from '../net/index.ts';
 import { emitHandedStart } from './actions/handed.ts';
 import { actionNeeds, announceAction } from './actions/index.ts';
+import { FORWARDED } from './actions/reply/unreachable.ts';
 import { emitVerdicts } from './actions/verdict.ts';
 import { SystemCounter } from './arena/layout.ts';
 import { emitTick } from './emit/counter.ts';
@@ -62,6 +63,7 @@ export function emitSection(
     drop: asm.label('drop'),
     hotdrop: asm.label('hotdrop'),
     malformed: asm.label('malformed'),
+    ...(hook.answering !== undefined && runs.some(rejects) ? { reply: asm.label('reply') } : {}),
   };
   const { state, logs, hz } = parts;
   const emission: Emission = {
@@ -92,12 +94,20 @@ export function emitSection(
     emitRuns(emission, plan.local);
   } else {
     const forward = asm.label('forward');
+    const forwarded = labels.reply === undefined ? undefined : frame.word(FORWARDED);
+    if (forwarded !== undefined) asm.store('u32', R10, forwarded, 0);
     emitRoute(emission, forward);
     emitRuns(emission, plan.local);
     asm.goto(labels.accept).place(forward);
+    if (forwarded !== undefined) asm.store('u32', R10, forwarded, 1);
     emitRuns(emission, plan.forward);
   }
   emitVerdicts(emission);
+}
+
+function rejects({ table, chain }: ChainRun): boolean {
+  const { order } = planCalls(table.chains, chain);
+  return order.some(({ rules }) => rules.some(({ action }) => action.kind === 'reject'));
 }
 
 function emitRuns(emission: Emission, runs: readonly ChainRun[]): void {

@@ -153,13 +153,13 @@ function actionObstacles(action: Action, point: AttachPoint): readonly Obstacle[
         ? [{ what: 'target MARK', reason: 'a packet at xdp has no mark yet' }]
         : [];
     case 'reject':
-      if (point.flavour === 'netfilter') return [];
+      if (hookEmitter(point).answering !== undefined || point.flavour === 'netfilter') return [];
       if (point.flavour === 'cgroup') {
         return [
           { what: 'target REJECT', reason: 'cgroup programs can only drop; a local sender gets EPERM' },
         ];
       }
-      return [{ what: 'target REJECT', reason: `no answer is made at ${hookName(point)} yet; DROP is` }];
+      return [{ what: 'target REJECT', reason: 'a packet on its way out has nobody to be answered to' }];
     default:
       return [];
   }

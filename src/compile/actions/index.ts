@@ -7,6 +7,7 @@ import type { RuleTag } from '../program.ts';
 import { emitHandedReject } from './handed.ts';
 import { emitLog, logNeeds } from './log.ts';
 import { emitMark } from './mark.ts';
+import { emitReply, REPLY_NEEDS } from './reply/reply.ts';
 
 /** The facts that an action reads. */
 export function actionNeeds(action: Action, hook: HookEmitter): readonly Fact[] {
@@ -15,6 +16,8 @@ export function actionNeeds(action: Action, hook: HookEmitter): readonly Fact[] 
       return logNeeds(hook.provides.has('mark'));
     case 'mark':
       return ['mark'];
+    case 'reject':
+      return hook.answering === undefined ? [] : REPLY_NEEDS;
     default:
       return [];
   }
@@ -39,7 +42,8 @@ export function emitAction(emission: Emission, action: Action, rule: RuleTag): v
       emitMark(emission, action.value, action.mask);
       break;
     case 'reject':
-      emitHandedReject(emission, action.with);
+      if (emission.labels.reply === undefined) emitHandedReject(emission, action.with);
+      else emitReply(emission, emission.labels.reply, action.with);
       break;
     case 'accept':
     case 'drop':

@@ -4,6 +4,7 @@ import { SystemCounter } from '../arena/layout.ts';
 import { emitTick } from '../emit/counter.ts';
 import type { Emission } from '../emit/emission.ts';
 import { emitHandOn } from './handed.ts';
+import { emitReplies } from './reply/reply.ts';
 
 export function emitVerdicts(emission: Emission): void {
   const { asm, hook, labels } = emission;
@@ -17,4 +18,7 @@ export function emitVerdicts(emission: Emission): void {
   asm.place(labels.hotdrop);
   emitTick(emission, SystemCounter.hotdrops);
   asm.place(labels.drop).return(hook.drop);
+  if (labels.reply !== undefined && hook.answering !== undefined) {
+    emitReplies(emission, labels.reply, hook.answering);
+  }
 }

@@ -41,6 +41,8 @@ export interface VerdictLabels {
   readonly hotdrop: Label;
   /** Counts a packet that cannot be parsed, then drops. */
   readonly malformed: Label;
+  /** Answers the sender, then drops; where rules ask for it and the hook can. */
+  readonly reply?: Label;
 }
 
 /**

@@ -9,6 +9,7 @@ import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
 import type { RuleTag } from '../program.ts';
+import type { Answering } from './answer.ts';
 
 /** Offset from the network header: a constant, and the 32-bit word at a frame offset when one is given. */
 export interface PacketOffset {
@@ -53,4 +54,6 @@ export interface HookEmitter {
   facts(emission: Emission): void;
   /** Facts that this hook can provide besides those in the packet's bytes. */
   readonly provides: ReadonlySet<Fact>;
+  /** Present where a program can answer a packet by itself. */
+  readonly answering?: Answering;
 }

@@ -3,15 +3,18 @@ import type { AttachPoint } from '../attach.ts';
 import type { HookEmitter } from './hook.ts';
 import { NetfilterHook } from './netfilter.ts';
 import { SkbHook } from './skb.ts';
+import { TCX_ANSWER } from './tcxanswer.ts';
 import { XdpHook } from './xdp.ts';
+import { XDP_ANSWER } from './xdpanswer.ts';
 
 export function hookEmitter(point: AttachPoint): HookEmitter {
   switch (point.flavour) {
     case 'netfilter':
       return new NetfilterHook(point);
     case 'xdp':
-      return new XdpHook();
+      return new XdpHook(XDP_ANSWER);
     case 'tcx':
+      return point.direction === 'ingress' ? new SkbHook(point, TCX_ANSWER) : new SkbHook(point);
     case 'cgroup':
       return new SkbHook(point);
   }

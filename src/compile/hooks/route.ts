@@ -14,6 +14,7 @@ const PARAMS_SIZE = 64;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const BPF_FIB_LOOKUP_SKIP_NEIGH = 4;
+const BPF_FIB_LOOKUP_SRC = 16;
 const BPF_FIB_LKUP_RET_NOT_FWDED = 4;
 const BPF_FIB_LKUP_RET_FWD_DISABLED = 5;
 
@@ -57,4 +58,27 @@ export function emitRoute(emission: Emission, forward: Label): void {
   }
   asm.goto(forward);
   asm.place(local);
+}
+
+/**
+ * Stores at `to` the address that this host sends answers to the packet's source from, as the routing tables have it; goes
+ * to `no` when there is no way there. For packets on their way through. Uses r0..r5.
+ */
+export function emitAnswerSource(emission: Emission, to: number, no: Label): void {
+  const { asm, facts, frame, family } = emission;
+  const params = frame.block('fib', PARAMS_SIZE);
+  const words = family === 'ipv4' ? 1 : 4;
+  for (let at = 0; at < PARAMS_SIZE; at += 8) asm.store('u64', R10, params + at, 0);
+  asm.store('u8', R10, params + Params.family, family === 'ipv4' ? AF_INET : AF_INET6);
+  asm.load('u32', R1, R10, facts.offset('inIfindex')).store('u32', R10, params + Params.ifindex, R1);
+  for (let word = 0; word < words; word++) {
+    asm.load('u32', R1, R10, facts.offset('source', word));
+    asm.store('u32', R10, params + Params.destination + word * 4, R1);
+  }
+  asm.mov(R1, R6).mov(R2, R10).add(R2, params).mov(R3, PARAMS_SIZE);
+  asm.mov(R4, BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC);
+  asm.call('bpf_fib_lookup').jump('!=', R0, 0, no);
+  for (let word = 0; word < words; word++) {
+    asm.load('u32', R1, R10, params + Params.source + word * 4).store('u32', R10, to + word * 4, R1);
+  }
 }

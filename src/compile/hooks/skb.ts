@@ -24,12 +24,13 @@ import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
 import type { RuleTag } from '../program.ts';
+import type { Answering } from './answer.ts';
 import { emitDeviceName, emitNoDevice } from './device.ts';
 import { ETHERTYPE } from './ethertype.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
 
 /** Offsets in struct __sk_buff. */
-const Skb = {
+export const Skb = {
   len: 0,
   pktType: 4,
   mark: 8,
@@ -69,8 +70,11 @@ export class SkbHook implements HookEmitter {
   readonly drop: number;
   readonly provides: ReadonlySet<Fact> = PROVIDES;
 
-  constructor(point: AttachPoint & { flavour: 'tcx' | 'cgroup' }) {
+  readonly answering?: Answering;
+
+  constructor(point: AttachPoint & { flavour: 'tcx' | 'cgroup' }, answering?: Answering) {
     this.point = point;
+    if (answering !== undefined) this.answering = answering;
     const ingress = point.direction === 'ingress';
     if (point.flavour === 'tcx') {
       this.type = 'BPF_PROG_TYPE_SCHED_CLS';
@@ -94,8 +98,14 @@ export class SkbHook implements HookEmitter {
   }
 
   cookie(asm: Assembler<RuleTag>, to: Register): void {
-    asm.mov(R1, R6).call('bpf_get_netns_cookie');
-    if (to !== R0) asm.mov(to, R0);
+    if (this.point.flavour === 'cgroup') {
+      asm.mov(R1, R6).call('bpf_get_netns_cookie');
+      if (to !== R0) asm.mov(to, R0);
+      return;
+    }
+    // The helper asks the socket, which received packets do not have yet: it would name the first namespace.
+    asm.mov(R1, R6).callKfunc('bpf_cast_to_kern_ctx').loadField('u64', R1, R0, 'sk_buff', 'dev');
+    asm.loadField('u64', R1, R1, 'net_device', 'nd_net.net').loadField('u64', to, R1, 'net', 'net_cookie');
   }
 
   sort(asm: Assembler<RuleTag>, frame: Frame, labels: FamilyLabels): void {

@@ -22,6 +22,7 @@ import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
 import type { RuleTag } from '../program.ts';
+import type { Answering } from './answer.ts';
 import { emitDeviceName, emitNoDevice } from './device.ts';
 import { ETHERTYPE } from './ethertype.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
@@ -56,6 +57,11 @@ export class XdpHook implements HookEmitter {
   readonly accept: number = XDP_PASS;
   readonly drop: number = XDP_DROP;
   readonly provides: ReadonlySet<Fact> = PROVIDES;
+  readonly answering: Answering;
+
+  constructor(answering: Answering) {
+    this.answering = answering;
+  }
 
   begin(asm: Assembler<RuleTag>): void {
     asm.mov(R6, R1);
