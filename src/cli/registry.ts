@@ -41,6 +41,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/vm/run.ts')).vmRun,
   },
   {
+    name: 'exec',
+    group: 'iptables',
+    summary: 'run a command whose iptables calls make a policy of Sluice',
+    load: async () => (await import('./commands/exec.ts')).exec,
+  },
+  {
     name: 'reassemble',
     group: 'Packets',
     summary: 'put the fragments of a capture together as Linux does',

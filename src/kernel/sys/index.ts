@@ -4,3 +4,4 @@ export { isErrno, KernelArgumentError, KernelError, KernelUnavailableError, Sysc
 export { Fd } from './fd.ts';
 export { listIds } from './info.ts';
 export { Mapping } from './mapping.ts';
+export { type SyscallName, syscallNumber } from './syscall.ts';

@@ -1,4 +1,5 @@
 /** Tables as iptables and the kernel exchange them: getsockopt(2) and setsockopt(2) on a raw socket. */
+export { countedEntries } from './counters.ts';
 export { type DecodedTable, decodeTable, type TableRequest } from './decode.ts';
 export { type EncodedTable, encodeTable } from './encode.ts';
 export { AbiErrno, AbiError } from './errno.ts';

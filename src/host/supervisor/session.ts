@@ -1,0 +1,226 @@
+/** Answers the notified calls of one supervised command, from the table stores of the namespaces it uses. */
+import {
+  type Answer,
+  createMemfd,
+  Errno,
+  isErrno,
+  KernelError,
+  type Notification,
+  type NotificationListener,
+  readProcessMemory,
+  syscallNumber,
+  writeProcessMemory,
+} from '../../kernel/index.ts';
+import type { Family } from '../../net/index.ts';
+import { AbiError, GET_ENTRIES_BYTES, INFO_BYTES, REPLACE_BYTES, TableOption } from '../../rules/index.ts';
+import { mayChangeTables, namespaceOf, programName, socketOf } from './caller.ts';
+import { LEVELS, SO_IP_SET } from './calls.ts';
+import type { TableStore } from './store.ts';
+
+const NAMES_FILES: readonly (readonly [path: string, family: Family])[] = [
+  ['/proc/net/ip_tables_names', 'ipv4'],
+  ['/proc/self/net/ip_tables_names', 'ipv4'],
+  ['/proc/net/ip6_tables_names', 'ipv6'],
+  ['/proc/self/net/ip6_tables_names', 'ipv6'],
+];
+const LONGEST_NAME = 32;
+/** Longer requests than any the kernel takes are not read. */
+const LONGEST_REQUEST = 512 * 1024 * 1024;
+
+export interface SessionOptions {
+  readonly listener: NotificationListener;
+  /** Tables of the namespace that the command starts in. */
+  readonly store: TableStore;
+  readonly netnsCookie: bigint;
+  /** A thread in the command's user and network namespace. */
+  readonly thread: number;
+  /** Tables of another namespace that the command's processes use; `undefined`: there are none. */
+  readonly storeOf: (netnsCookie: bigint) => TableStore | undefined;
+  /** Words for the user; each is said once. */
+  readonly say: (line: string) => void;
+}
+
+/** A call that ends with this errno. */
+class Refusal extends Error {
+  readonly errno: number;
+  constructor(errno: number, message = '') {
+    super(message);
+    this.errno = errno;
+  }
+}
+
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #userNamespace: string;
+  readonly #netNamespace: string;
+  readonly #said = new Set<string>();
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#userNamespace = namespaceOf(options.thread, 'user');
+    this.#netNamespace = namespaceOf(options.thread, 'net');
+  }
+
+  /** Takes one call and ends it. Never throws for what a caller did. */
+  async serve(): Promise<void> {
+    const { listener } = this.#options;
+    const call = listener.receive();
+    if (call === undefined) return;
+    try {
+      const answer = await this.#answer(call);
+      if (answer !== undefined) listener.answer(call.id, answer);
+    } catch (error) {
+      listener.answer(call.id, { errno: this.#errnoOf(error) });
+    }
+  }
+
+  #errnoOf(error: unknown): number {
+    if (error instanceof AbiError || error instanceof Refusal) return error.errno;
+    // The caller has gone, or its memory is not there.
+    if (isErrno(error, Errno.EFAULT)) return Errno.EFAULT;
+    if (isErrno(error, Errno.ESRCH) || (error instanceof KernelError && error.code === 'PROCESS_GONE'))
+      return Errno.ESRCH;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Errno.ESRCH;
+    this.#say(`a call could not be answered: ${error instanceof Error ? error.message : String(error)}`);
+    return Errno.EIO;
+  }
+
+  #say(line: string): void {
+    if (this.#said.has(line)) return;
+    this.#said.add(line);
+    this.#options.say(line);
+  }
+
+  /** `undefined`: it has been answered already. */
+  async #answer(call: Notification): Promise<Answer | undefined> {
+    switch (call.nr) {
+      case syscallNumber('getsockopt'):
+        return this.#getOption(call);
+      case syscallNumber('setsockopt'):
+        return await this.#setOption(call);
+      case syscallNumber('openat'):
+        return this.#open(call);
+      case syscallNumber('socket'):
+        this.#say(
+          `${programName(call.pid)} asked for netfilter's netlink, which would change this machine's own rules: it was refused. The shims in PATH are the iptables of the legacy programs; --allow-netlink lets nft, ipset and iptables-nft through`,
+        );
+        return { errno: Errno.EPROTONOSUPPORT };
+      default:
+        return 'continue';
+    }
+  }
+
+  /** The tables that the call's socket is for. */
+  #storeOf(call: Notification): { readonly store: TableStore; readonly family: Family } {
+    const level = Number(call.arguments[1]! & 0xffff_ffffn);
+    const family = level === LEVELS.ipv4 ? 'ipv4' : 'ipv6';
+    const socket = socketOf(call.pid, Number(call.arguments[0]! & 0xffff_ffffn));
+    const SOCK_RAW = 3;
+    // A raw IPv6 socket has no options of IPv4; TCP and UDP sockets have.
+    if (socket === undefined || (socket.domain !== family && (family === 'ipv6' || socket.type === SOCK_RAW)))
+      throw new Refusal(Errno.ENOPROTOOPT);
+    const own = socket.netnsCookie === this.#options.netnsCookie;
+    if (!mayChangeTables(call.pid) || (own && namespaceOf(call.pid, 'user') !== this.#userNamespace))
+      throw new Refusal(Errno.EPERM);
+    const store = own ? this.#options.store : this.#options.storeOf(socket.netnsCookie);
+    if (store !== undefined) return { store, family };
+    this.#say('a socket of another network namespace asked for tables: only those of --netns are managed');
+    throw new Refusal(Errno.EPERM);
+  }
+
+  #getOption(call: Notification): Answer {
+    const option = Number(call.arguments[2]! & 0xffff_ffffn);
+    if (option === SO_IP_SET && (call.arguments[1]! & 0xffff_ffffn) === 0n) {
+      this.#say('sets of ipset are not managed here: a rule with -m set is refused');
+      return { errno: Errno.ENOPROTOOPT };
+    }
+    const { store, family } = this.#storeOf(call);
+    const address = call.arguments[3]!;
+    const length = new DataView(this.#read(call, call.arguments[4]!, 4).buffer).getInt32(0, true);
+    if (length < 0) return { errno: Errno.EINVAL };
+    const read = (most: number): Uint8Array => this.#read(call, address, Math.min(length, most));
+    switch (option) {
+      case TableOption.GET_INFO:
+        this.#write(call, address, store.info(family, read(INFO_BYTES), length));
+        break;
+      case TableOption.GET_ENTRIES: {
+        const entries = store.entries(family, read(GET_ENTRIES_BYTES), length);
+        this.#write(call, address + BigInt(GET_ENTRIES_BYTES), entries);
+        break;
+      }
+      case TableOption.GET_REVISION_MATCH[family]:
+        store.revision('match', family, read(LONGEST_NAME), length);
+        break;
+      default:
+        store.revision('target', family, read(LONGEST_NAME), length);
+    }
+    return { value: 0n };
+  }
+
+  async #setOption(call: Notification): Promise<Answer> {
+    const { store, family } = this.#storeOf(call);
+    const address = call.arguments[3]!;
+    const length = Number(BigInt.asIntN(32, call.arguments[4]!));
+    if (length < 0 || length > LONGEST_REQUEST) return { errno: Errno.EINVAL };
+    if (Number(call.arguments[2]! & 0xffff_ffffn) === TableOption.SET_ADD_COUNTERS) {
+      store.addCounters(family, this.#read(call, address, length), length);
+      return { value: 0n };
+    }
+    const header = store.replaceHeader(this.#read(call, address, Math.min(length, REPLACE_BYTES)), length);
+    const request = this.#read(call, address, REPLACE_BYTES + header.size);
+    // From here on the request is surely the caller's: until then its pid may have become another process.
+    if (!this.#options.listener.stillValid(call.id)) throw new Refusal(Errno.ESRCH);
+    try {
+      const { oldCounters, countersAddress } = await store.replace(family, request, length);
+      this.#writeOldCounters(call, countersAddress, oldCounters);
+      return { value: 0n };
+    } catch (error) {
+      if (error instanceof AbiError)
+        this.#options.say(
+          `${family === 'ipv4' ? 'iptables' : 'ip6tables'} table ${header.table} stays as it is: ${error.message}`,
+        );
+      throw error;
+    }
+  }
+
+  /** As in the kernel, a caller that cannot be given the old counters is not told: the table is in place. */
+  #writeOldCounters(call: Notification, address: bigint, counters: Uint8Array): void {
+    try {
+      this.#write(call, address, counters);
+    } catch (error) {
+      if (!isErrno(error, Errno.EFAULT)) throw error;
+    }
+  }
+
+  #open(call: Notification): Answer | undefined {
+    const path = this.#pathAt(call, call.arguments[1]!);
+    const found = NAMES_FILES.find(([name]) => name === path);
+    if (found === undefined || namespaceOf(call.pid, 'net') !== this.#netNamespace) return 'continue';
+    const text = this.#options.store.tableNames(found[1]);
+    using file = createMemfd('tables', new TextEncoder().encode(text));
+    this.#options.listener.answerWithFd(call.id, file);
+    return undefined;
+  }
+
+  #pathAt(call: Notification, address: bigint): string | undefined {
+    try {
+      const bytes = readProcessMemory(call.pid, address, LONGEST_NAME + 1);
+      const end = bytes.indexOf(0);
+      return end < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, end));
+    } catch {
+      return undefined;
+    }
+  }
+
+  #read(call: Notification, address: bigint, length: number): Uint8Array {
+    const bytes = readProcessMemory(call.pid, address, length);
+    if (bytes.length < length) throw new Refusal(Errno.EFAULT);
+    return bytes;
+  }
+
+  #write(call: Notification, address: bigint, bytes: Uint8Array): void {
+    // A caller that has gone must not have its successor's memory written.
+    if (!this.#options.listener.stillValid(call.id)) throw new Refusal(Errno.ESRCH);
+    writeProcessMemory(call.pid, address, bytes);
+  }
+}
