@@ -182,7 +182,7 @@ function answers(tap: Tap, packet: Uint8Array): string[] {
     const six = frame[12] === 0x86 && frame[13] === 0xdd;
     if (!four && !six) return [];
     // Neighbour discovery and group reports are the host's own.
-    if (six && answer[6] === 58 && (answer[40]! >= 130 || answer[6] === 0)) return [];
+    if (six && answer[6] === 58 && answer[40]! >= 130) return [];
     expect(answer.length).toBe(four ? (answer[2]! << 8) | answer[3]! : 40 + ((answer[4]! << 8) | answer[5]!));
     checkSums(answer, four);
     if (four) answer.fill(0, 10, 12);

@@ -3,6 +3,7 @@ import type { Action, Predicate } from '../../../ir/index.ts';
 import type { Family } from '../../../net/index.ts';
 import type { TableImage } from '../../arena/image.ts';
 import { type AttachPoint, entryIndex } from '../../attach.ts';
+import { hookEmitter } from '../../hooks/index.ts';
 import type { ProgramPlan } from '../../plan.ts';
 import type { SectionPlan } from '../../section.ts';
 import { planCalls } from '../inline/calls.ts';
@@ -30,6 +31,7 @@ export interface ClassifierTables {
 
 /** Why the tables cannot take a plan; `undefined` when they can. */
 export function whyNoTables(plan: ProgramPlan): string | undefined {
+  const answers = hookEmitter(plan.point).answering !== undefined;
   for (const section of plan.sections) {
     for (const run of runsOf(section)) {
       const { order, level } = planCalls(run.table.chains, run.chain);
@@ -40,6 +42,9 @@ export function whyNoTables(plan: ProgramPlan): string | undefined {
           return `chain ${chain.name} has ${chain.rules.length} rules, tables allow ${MAX_CHAIN_RULES}`;
         }
         for (const rule of chain.rules) {
+          if (answers && rule.action.kind === 'reject') {
+            return `chain ${chain.name}, rule ${rule.source.rule}: tables make no answers here`;
+          }
           const why = rule.predicates.map(whyNoNode).find((reason) => reason !== undefined);
           if (why !== undefined) return `chain ${chain.name}, rule ${rule.source.rule}: ${why}`;
         }
