@@ -53,7 +53,7 @@ function sourceFiles(folder: string): string[] {
 function importsOf(file: string): Import[] {
   const text = readFileSync(file, 'utf8');
   const folder = relative(src, file).split(sep)[0]!;
-  const pattern = /(?:\bfrom\s+|\bimport\s*\(?\s*|\brequire\s*\(\s*)'([^']+)'/g;
+  const pattern = /(?:\bfrom\s+|\bimport\s*\(?\s*|\brequire\s*\(\s*)'([^'\n]+)'/g;
   return [...text.matchAll(pattern)].map((match) => ({
     file: relative(root, file),
     folder,

@@ -258,14 +258,14 @@ describe('acceptance cases of sk_lookup', () => {
     programs.attach(
       programs.load(
         narrowProgram([
-          { offset: 8, bytes: word(four ? 2 : 10) },
-          { offset: 12, bytes: word(6) },
+          { offset: 8, bytes: word(four ? 2 : 10), short: true },
+          { offset: 12, bytes: word(6), short: true },
           { offset: 16, bytes: four ? query.remoteAddress : none(4) },
           { offset: 20, bytes: four ? none(16) : query.remoteAddress },
           { offset: 36, bytes: Uint8Array.of(40_000 >> 8, 40_000 & 0xff, 0, 0) },
           { offset: 40, bytes: four ? query.localAddress : none(4) },
           { offset: 44, bytes: four ? none(16) : query.localAddress },
-          { offset: 60, bytes: word(7007) },
+          { offset: 60, bytes: word(7007), short: true },
           { offset: 64, bytes: word(1) },
         ]),
       ),
@@ -342,7 +342,7 @@ describe('the order of look-up', () => {
     );
     const steered = serve(table, 'udp', { address: '127.0.0.5', port: 9999 });
     sockets.put(0, programs.objectOf(steered));
-    programs.attach(programs.load(actionProgram('redirect')));
+    const link = programs.attach(programs.load(actionProgram('redirect')));
     expect(table.lookup(query)).toBe(steered);
     const connected = table.bind(
       table.socket({ protocol: 'udp', domain: 'ipv4', reuseAddr: true }),
@@ -352,7 +352,10 @@ describe('the order of look-up', () => {
     table.connect(connected, query.remoteAddress, query.remotePort);
     expect(table.lookup(query)).toBe(connected);
     expect(table.lookup({ ...query, remotePort: 1 })).toBe(steered);
+    // The map has forgotten the socket, and this program drops what it has no socket for.
     table.close(steered);
+    expect(table.lookup({ ...query, remotePort: 1 })).toBeUndefined();
+    link.detach();
     expect(table.lookup({ ...query, remotePort: 1 })).toBe(plain);
   });
 

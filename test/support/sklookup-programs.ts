@@ -73,18 +73,25 @@ export function assignProgram(steps: readonly AssignStep[]): AssembledProgram {
   return asm.return(1).place(drop).return(0).finish();
 }
 
-/** Every narrow read of a field must give the bytes that it has. `bytes` as they lie in the context. */
-export function narrowProgram(
-  fields: readonly { readonly offset: number; readonly bytes: Uint8Array }[],
-): AssembledProgram {
+/** A field and the bytes that reads of it must give. */
+export interface NarrowField {
+  readonly offset: number;
+  /** As they lie in the context. */
+  readonly bytes: Uint8Array;
+  /** The kernel keeps 16 bits of it, and gives them again to a two-byte read of its upper half: that is not asked. */
+  readonly short?: boolean;
+}
+
+/** Every narrow read of a field must give the bytes that it has. */
+export function narrowProgram(fields: readonly NarrowField[]): AssembledProgram {
   const asm = new Assembler();
   const drop = asm.label('drop');
   asm.mov(R6, R1);
-  for (const { offset, bytes } of fields) {
+  for (const { offset, bytes, short } of fields) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     for (let at = 0; at < bytes.length; at++) {
       asm.load('u8', R1, R6, offset + at).jump('!=', R1, view.getUint8(at), drop);
-      if (at % 2 === 0 && at + 2 <= bytes.length)
+      if (at % 2 === 0 && at + 2 <= bytes.length && (short !== true || at === 0))
         asm.load('u16', R1, R6, offset + at).jump('!=', R1, view.getUint16(at, true), drop);
       if (at % 4 === 0 && at + 4 <= bytes.length)
         asm.load('u32', R1, R6, offset + at).jump32('!=', R1, view.getUint32(at, true), drop);

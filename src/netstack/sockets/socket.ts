@@ -34,7 +34,8 @@ export class NetSocket {
   readonly cookie: bigint;
   readonly protocol: 'tcp' | 'udp';
   readonly domain: 'ipv4' | 'ipv6';
-  readonly v6Only: boolean;
+  /** Becomes true when it is bound to an address that is neither `::` nor mapped (__inet6_bind). */
+  v6Only: boolean;
   readonly reusePort: boolean;
   readonly reuseAddr: boolean;
   readonly boundDevice: number;

@@ -58,6 +58,7 @@ export class SocketTable {
         'choose another, or set SO_REUSEPORT on all',
       );
     }
+    if (address.length === 16 && !isAny(address) && !isMapped(address)) socket.v6Only = true;
     this.#sockets.unshift(socket);
     if (socket.protocol === 'udp') this.#joinGroup(socket);
     return socket;
