@@ -2,9 +2,11 @@ import { createReadStream } from 'node:fs';
 import {
   type Decision,
   EvaluationEngine,
-  type ReplayEngine,
+  NetstackEngine,
+  parseHostConfig,
   type ReplayOptions,
   type ReplayPacket,
+  readLiveHost,
   replayPackets,
   type Vantage,
 } from '../../host/index.ts';
@@ -12,15 +14,15 @@ import { HOOK_CHAINS } from '../../ir/index.ts';
 import { parsePrefix } from '../../net/index.ts';
 import type { CaptureError } from '../../wire/index.ts';
 import { type Command, type Invocation, UsageError } from '../command.ts';
-import type { CliEnvironment } from '../environment.ts';
+import { type CliEnvironment, readInput } from '../environment.ts';
 import { ExitCode } from '../exit.ts';
 import { reportFailure } from '../failure.ts';
 import { countersJson, countersText } from '../output/counters.ts';
 import { explanationJson, explanationText } from '../output/explanation.ts';
 import { packetLine } from '../output/packet.ts';
-import { RULE_FILES, readRuleFiles, refusing, requireSound } from '../rulesets.ts';
+import { RULE_FILES, type RuleFile, readRuleFiles, refusing, requireSound } from '../rulesets.ts';
 
-const ENGINES = ['evaluate'] as const;
+const ENGINES = ['evaluate', 'netstack'] as const;
 
 function vantageOf(invocation: Invocation): Vantage {
   const chain = invocation.text('chain');
@@ -65,6 +67,45 @@ function seededRandom(seed: number): () => number {
   };
 }
 
+/** The engine that the options ask for. @throws {UsageError}, {RefusedError}, {HostSettingsError} */
+async function engineOf(
+  invocation: Invocation,
+  environment: CliEnvironment,
+  files: readonly RuleFile[],
+): Promise<EvaluationEngine | NetstackEngine> {
+  const rulesets = files.map(({ ruleset }) => ruleset);
+  const inDevice = invocation.text('in');
+  const common = {
+    rulesets,
+    ...(inDevice === undefined ? {} : { inDevice }),
+    verifyChecksums: invocation.flag('verify-checksums'),
+    random32: seededRandom(invocation.number('seed', { min: 0, max: 0xffff_ffff }) ?? 1),
+  };
+  const config = invocation.text('config');
+  const netns = invocation.text('netns');
+  if (invocation.text('engine') !== 'netstack') {
+    if (config !== undefined || netns !== undefined)
+      throw new UsageError('--config and --netns are for the netstack', 'add --engine netstack');
+    const options = { ...common, vantage: vantageOf(invocation), routes: routesOf(invocation) };
+    return refusing(files, () => new EvaluationEngine(options));
+  }
+  for (const name of ['local', 'route', 'chain'])
+    if (invocation.list(name).length > 0 || invocation.text(name) !== undefined)
+      throw new UsageError(`--${name} is not for the netstack`, 'say it in --config FILE');
+  if ((config === undefined) === (netns === undefined))
+    throw new UsageError('the netstack takes one of --config and --netns', 'see: sluice run --help');
+  const host =
+    config === undefined
+      ? readLiveHost(netns!)
+      : parseHostConfig(new TextDecoder().decode(await readInput(config, environment)));
+  if (inDevice !== undefined && !host.devices.some(({ name }) => name === inDevice))
+    throw new UsageError(
+      `the host has no device "${inDevice}"`,
+      `it has ${host.devices.map(({ name }) => name).join(', ')}`,
+    );
+  return refusing(files, () => new NetstackEngine({ ...common, host }));
+}
+
 /** One packet's decision as `run --json` prints it. */
 export function decisionJson(packet: number, decision: Decision): Readonly<Record<string, unknown>> {
   const { verdict, by, table, chain, rule, reason, matched } = decision;
@@ -93,7 +134,7 @@ interface Sums {
 }
 
 async function replay(
-  engine: ReplayEngine,
+  engine: EvaluationEngine | NetstackEngine,
   packets: AsyncIterable<ReplayPacket>,
   invocation: Invocation,
   environment: CliEnvironment,
@@ -104,7 +145,7 @@ async function replay(
   const sums: Sums = { ACCEPT: 0, DROP: 0, HELD: 0 };
   let explained = false;
   for await (const packet of packets) {
-    if (packet.number === wanted && engine instanceof EvaluationEngine) {
+    if (packet.number === wanted) {
       const explanation = engine.explain(packet);
       explained = true;
       const text = json
@@ -130,7 +171,7 @@ export const run: Command = {
   name: 'run',
   summary: 'let a ruleset decide the packets of a capture',
   description:
-    'Each packet goes the way it would go through a host with these rules: raw, conntrack, mangle, filter, security, in hook order,\nwith the time of the capture. --local says which addresses are this host: packets to them come in, packets from them go out,\nall others are forwarded. Without --local and --chain every packet is for this host.\nWith --json: a line {"packet":…} for each packet, then {"counters":…}.',
+    'Each packet goes the way it would go through a host with these rules: raw, conntrack, mangle, filter, security, in hook order,\nwith the time of the capture. --local says which addresses are this host: packets to them come in, packets from them go out,\nall others are forwarded. Without --local and --chain every packet is for this host.\nWith --engine netstack it goes through a whole host: routing, translation, ICMP errors, refragmentation; --config is JSON such as\n{"devices":[{"name":"eth0","mtu":1500,"addresses":["192.0.2.1/24"]}],"routes":[{"to":"default","via":"192.0.2.254","dev":"eth0"}],"sysctls":{"net.ipv4.ip_forward":1}}.\nWith --json: a line {"packet":…} for each packet, then {"counters":…}.',
   arguments: [
     {
       name: 'RULES',
@@ -163,7 +204,25 @@ export const run: Command = {
       repeatable: true,
       summary: 'device that packets to these addresses leave by (the one they came in by)',
     },
-    { long: 'engine', value: 'ENGINE', choices: ENGINES, completes: 'choices', summary: 'what decides' },
+    {
+      long: 'engine',
+      value: 'ENGINE',
+      choices: ENGINES,
+      completes: 'choices',
+      summary: 'what decides: the rules alone (default), or a whole host in user space',
+    },
+    {
+      long: 'config',
+      value: 'FILE',
+      completes: 'file',
+      summary: 'netstack: the host as JSON: devices with addresses, routes, sysctls',
+    },
+    {
+      long: 'netns',
+      value: 'NAME',
+      completes: 'netns',
+      summary: 'netstack: a host like this namespace: its devices, addresses, routes, sysctls',
+    },
     { long: 'counters', short: 'c', summary: 'print the rules with their counters at the end' },
     {
       long: 'explain',
@@ -183,23 +242,17 @@ export const run: Command = {
       line: 'sluice run rules.v4 --pcap office.pcap --explain 17',
       says: 'what became of packet 17, and why',
     },
+    {
+      line: 'sluice run rules.v4 --pcap office.pcap --engine netstack --config router.json --explain 17',
+      says: 'every station of its way through a router, translation included',
+    },
   ],
   async run(invocation, environment) {
     const capture = invocation.text('pcap');
     if (capture === undefined) throw new UsageError('no capture given', 'name one with --pcap FILE');
     const files = await readRuleFiles(invocation, environment);
     requireSound(files);
-    const vantage = vantageOf(invocation);
-    const inDevice = invocation.text('in');
-    const options: ReplayOptions = {
-      rulesets: files.map(({ ruleset }) => ruleset),
-      vantage,
-      ...(inDevice === undefined ? {} : { inDevice }),
-      routes: routesOf(invocation),
-      verifyChecksums: invocation.flag('verify-checksums'),
-      random32: seededRandom(invocation.number('seed', { min: 0, max: 0xffff_ffff }) ?? 1),
-    };
-    const engine = refusing(files, () => new EvaluationEngine(options));
+    const engine = await engineOf(invocation, environment, files);
     let broken: CaptureError | undefined;
     try {
       const chunks = capture === '-' ? environment.stdin : createReadStream(capture);

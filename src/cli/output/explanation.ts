@@ -1,9 +1,12 @@
-import type { ReplayPacket } from '../../host/index.ts';
+import type { PathExplanation, ReplayPacket } from '../../host/index.ts';
 import { type Explanation, printRule } from '../../rules/index.ts';
 import { packetLine } from './packet.ts';
 
 /** Each rule of a packet's way with what failed, then one sentence. A word instead of an explanation: no rule is asked. */
-export function explanationText(packet: ReplayPacket, explanation: Explanation | string): string {
+export function explanationText(
+  packet: ReplayPacket,
+  explanation: Explanation | PathExplanation | string,
+): string {
   const head = `${packetLine(packet)}\n`;
   if (typeof explanation === 'string') return `${head}  no rule is asked: ${explanation}\n`;
   const lines: string[] = [];
@@ -29,7 +32,7 @@ export function explanationText(packet: ReplayPacket, explanation: Explanation |
 /** The same as data: `{"explain":{"version":1,"packet":N,"steps":[…],"verdict":…,"sentence":…}}`. */
 export function explanationJson(
   packet: ReplayPacket,
-  explanation: Explanation | string,
+  explanation: Explanation | PathExplanation | string,
 ): Readonly<Record<string, unknown>> {
   if (typeof explanation === 'string') {
     return {

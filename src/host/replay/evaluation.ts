@@ -4,6 +4,7 @@ import { type Family, prefixContainsBytes } from '../../net/index.ts';
 import { ManualClock, PacketType } from '../../netstack/index.ts';
 import {
   type Chain,
+  type EvaluatedTable,
   type EvaluationHost,
   type Explanation,
   evaluateHook,
@@ -13,6 +14,8 @@ import {
   type PacketInput,
   type PacketOutcome,
   type Ruleset,
+  type RunTable,
+  type TableName,
 } from '../../rules/index.ts';
 import type { ReplayPacket } from './capture.ts';
 import type { CounterReport, Decision, ReplayEngine, ReplayOptions } from './engine.ts';
@@ -23,18 +26,26 @@ interface FamilyHost {
   readonly host: EvaluationHost;
 }
 
+/** Other things that run the tables on the same way through a host, on a clock that both know. */
+export interface TableRunner {
+  readonly clock: ManualClock;
+  readonly runTable: RunTable;
+}
+
 /** Decides with the reference semantics of `ipt_do_table`. Rules of both families may be given, one ruleset each. */
 export class EvaluationEngine implements ReplayEngine {
   readonly name = 'evaluate';
   readonly #options: ReplayOptions;
-  readonly #clock = new ManualClock();
+  readonly #clock: ManualClock;
   readonly #hosts = new Map<Family, FamilyHost>();
 
   /** @throws {UnsupportedRulesError} when a ruleset has rules that cannot be evaluated */
-  constructor(options: ReplayOptions) {
+  constructor(options: ReplayOptions, runner?: TableRunner) {
     this.#options = options;
+    this.#clock = runner?.clock ?? new ManualClock();
     for (const ruleset of options.rulesets) {
-      this.#hosts.set(ruleset.family, { ruleset, host: replayHost(ruleset, options, this.#clock) });
+      const host = replayHost(ruleset, options, this.#clock, runner?.runTable);
+      this.#hosts.set(ruleset.family, { ruleset, host });
     }
   }
 
@@ -58,7 +69,7 @@ export class EvaluationEngine implements ReplayEngine {
   counters(): readonly CounterReport[] {
     return [...this.#hosts.values()].map(({ ruleset, host }) => ({
       family: ruleset.family,
-      ruleset: withCounters(ruleset, host),
+      ruleset: withCounters(ruleset, host.tables),
     }));
   }
 
@@ -139,12 +150,12 @@ export function decisionOf(outcome: PacketOutcome): Decision {
   }
 }
 
-/** The ruleset as it was read, with the counters that the host has moved. */
-function withCounters(ruleset: Ruleset, host: EvaluationHost): Ruleset {
+/** The ruleset as it was read, with the counters that have moved in its tables. */
+export function withCounters(ruleset: Ruleset, tables: ReadonlyMap<TableName, EvaluatedTable>): Ruleset {
   return {
     family: ruleset.family,
     tables: ruleset.tables.map((table) => {
-      const evaluated = host.tables.get(table.name);
+      const evaluated = tables.get(table.name);
       const chains = table.chains.map((chain): Chain => {
         const moved = evaluated?.chains.get(chain.name);
         if (moved === undefined) return chain;

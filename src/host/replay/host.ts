@@ -1,5 +1,6 @@
 /** Evaluation hosts for a replay: one per family, with conntrack and reassembly of the netstack on the capture's clock. */
-import { type Family, prefixContainsBytes } from '../../net/index.ts';
+import type { AddressType } from '../../compile/index.ts';
+import { type Family, networkOf, type Prefix, parsePrefix, prefixContainsBytes } from '../../net/index.ts';
 import {
   Conntrack,
   ETH_P_IP,
@@ -21,14 +22,24 @@ import {
   type Routing,
   RTN,
   type Ruleset,
+  type RunTable,
 } from '../../rules/index.ts';
 import type { ReplayOptions } from './engine.ts';
 
 /** What packets come in by when nothing says otherwise. */
 export const DEFAULT_DEVICE = 'eth0';
 
-/** A host that has these rules and lives on this clock. @throws {UnsupportedRulesError} */
-export function replayHost(ruleset: Ruleset, options: ReplayOptions, clock: ManualClock): EvaluationHost {
+/**
+ * A host that has these rules and lives on this clock.
+ * @param runTable what runs its tables, when not the evaluator
+ * @throws {UnsupportedRulesError}
+ */
+export function replayHost(
+  ruleset: Ruleset,
+  options: ReplayOptions,
+  clock: ManualClock,
+  runTable?: RunTable,
+): EvaluationHost {
   const conntrack = needsConntrack(ruleset)
     ? new Conntrack({ clock, settings: { checksum: options.verifyChecksums } })
     : undefined;
@@ -39,18 +50,16 @@ export function replayHost(ruleset: Ruleset, options: ReplayOptions, clock: Manu
     random32: options.random32,
     reassembler: namespaceReassembler(clock),
     ...(conntrack === undefined ? {} : { conntrack }),
+    ...(runTable === undefined ? {} : { runTable }),
   });
 }
 
 /** Local prefixes are this host; everything else is reached by the out device, and nothing is a martian. */
 function replayRouting(family: Family, options: ReplayOptions): Routing {
   const { vantage } = options;
-  const local =
-    vantage.kind === 'host' ? vantage.local.filter(({ address }) => address.family === family) : [];
-  const addressType = (address: Uint8Array): number => {
-    if (local.some((prefix) => prefixContainsBytes(prefix, address))) return RTN.LOCAL;
-    return family === 'ipv4' ? ipv4Type(address) : ipv6Type(address);
-  };
+  const types = addressTypes(family, options);
+  const addressType = (address: Uint8Array): number =>
+    types.find(({ prefix }) => prefixContainsBytes(prefix, address))?.type ?? RTN.UNICAST;
   const everythingIsLocal = vantage.kind === 'host' && vantage.local.length === 0;
   return {
     addressType,
@@ -68,19 +77,41 @@ export function outDevice(options: ReplayOptions, destination: Uint8Array, inDev
   return fitting.sort((a, b) => b.prefix.length - a.prefix.length)[0]?.device ?? inDevice;
 }
 
-/** The types that an address has by itself, whatever is configured. */
-function ipv4Type(address: Uint8Array): number {
-  const first = address[0]!;
-  if (first === 127) return RTN.LOCAL;
-  if (first >> 4 === 0xe) return RTN.MULTICAST;
-  const limits = address.every((byte) => byte === 255) || address.every((byte) => byte === 0);
-  return limits ? RTN.BROADCAST : RTN.UNICAST;
+/** What every host has: loopback, broadcast, multicast. */
+const OWN_TYPES: readonly (readonly [prefix: string, type: number])[] = [
+  ['127.0.0.0/8', RTN.LOCAL],
+  ['0.0.0.0/32', RTN.BROADCAST],
+  ['255.255.255.255/32', RTN.BROADCAST],
+  ['224.0.0.0/4', RTN.MULTICAST],
+  ['::1/128', RTN.LOCAL],
+  ['ff00::/8', RTN.MULTICAST],
+];
+
+/** Route types of the host's addresses, longest prefix first; all others are unicast. */
+function addressTypes(
+  family: Family,
+  { vantage }: ReplayOptions,
+): readonly { readonly prefix: Prefix; readonly type: number }[] {
+  const local = vantage.kind === 'host' ? vantage.local : [];
+  const types = [
+    ...local.map((prefix) => ({ prefix: networkOf(prefix), type: RTN.LOCAL })),
+    ...OWN_TYPES.map(([text, type]) => ({ prefix: parsePrefix(text)!, type })),
+  ];
+  return types
+    .filter(({ prefix }) => prefix.address.family === family)
+    .sort((a, b) => b.prefix.length - a.prefix.length);
 }
 
-function ipv6Type(address: Uint8Array): number {
-  if (address[0] === 0xff) return RTN.MULTICAST;
-  const loopback = address.every((byte, index) => byte === (index === 15 ? 1 : 0));
-  return loopback ? RTN.LOCAL : RTN.UNICAST;
+/** The same as a generation's table has them. */
+export function generationAddresses(options: ReplayOptions): AddressType[] {
+  return (['ipv4', 'ipv6'] as const).flatMap((family) =>
+    addressTypes(family, options).map(({ prefix, type }) => ({
+      value: prefix.address.bytes,
+      prefixLength: prefix.length,
+      type,
+      device: 0,
+    })),
+  );
 }
 
 /** Reassembly of a namespace of its own, on the replay's clock. */

@@ -1,4 +1,6 @@
 /** Replays: captures decided by an engine, packet by packet. */
 export * from './capture.ts';
 export * from './engine.ts';
-export * from './evaluation.ts';
+export { decisionOf, EvaluationEngine } from './evaluation.ts';
+export { InterpreterEngine } from './interpreter.ts';
+export * from './netstack.ts';

@@ -7,6 +7,7 @@ import {
   NLM_F_CREATE,
   NLM_F_EXCL,
   NLM_F_REPLACE,
+  readU32,
   u32Attribute,
 } from './message.ts';
 import { routeRequest, withRouteSocket } from './route-socket.ts';
@@ -16,6 +17,7 @@ const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24;
 const RTM_DELROUTE = 25;
+const RTM_GETROUTE = 26;
 const RTM_NEWNEIGH = 28;
 const RTM_GETNEIGH = 30;
 const IFA_ADDRESS = 1;
@@ -25,8 +27,12 @@ const IFA_F_NODAD = 2;
 const RTA_DST = 1;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
+const RTA_PRIORITY = 6;
+const RTA_MULTIPATH = 9;
 const RTN_UNICAST = 1;
 const RTN_BLACKHOLE = 6;
+const RTN_UNREACHABLE = 7;
+const RTN_PROHIBIT = 8;
 const RT_TABLE_MAIN = 254;
 const RTPROT_STATIC = 4;
 const RT_SCOPE_LINK = 253;
@@ -131,6 +137,61 @@ function changeRoute(type: number, flags: number, route: Route, what: string): v
     ...(route.index === undefined ? [] : [u32Attribute(RTA_OIF, route.index)]),
   ];
   routeRequest({ type, flags, parts }, what);
+}
+
+/** A route as it is found: of several next hops the first. */
+export interface ListedRoute extends Omit<Route, 'type'> {
+  readonly type: 'unicast' | 'blackhole' | 'unreachable' | 'prohibit';
+  readonly metric: number;
+}
+
+const ROUTE_TYPES: ReadonlyMap<number, ListedRoute['type']> = new Map([
+  [RTN_UNICAST, 'unicast'],
+  [RTN_BLACKHOLE, 'blackhole'],
+  [RTN_UNREACHABLE, 'unreachable'],
+  [RTN_PROHIBIT, 'prohibit'],
+]);
+/** struct rtnexthop: length, flags, hops, index, then attributes. */
+const RTNH_BYTES = 8;
+
+/** The routes of the main table, both families; local and broadcast ones follow from the addresses. */
+export function listRoutes(): ListedRoute[] {
+  return withRouteSocket((socket) =>
+    [AF_INET, AF_INET6].flatMap((family) =>
+      socket
+        .dump(RTM_GETROUTE, [encodeStruct(rtmsg, { family })], 'listing routes')
+        .flatMap(({ payload }) => readRoute(payload)),
+    ),
+  );
+}
+
+function readRoute(payload: Uint8Array): ListedRoute[] {
+  const header = decodeStruct(rtmsg, payload);
+  const type = ROUTE_TYPES.get(header.type);
+  if (header.table !== RT_TABLE_MAIN || type === undefined) return [];
+  const attributes = decodeAttributes(payload.subarray(rtmsg.size));
+  const hops = attributes.get(RTA_MULTIPATH);
+  const hop = hops === undefined ? attributes : decodeAttributes(hops.subarray(RTNH_BYTES, hopLength(hops)));
+  const destination = attributes.get(RTA_DST)?.slice();
+  const gateway = hop.get(RTA_GATEWAY)?.slice();
+  const output = attributes.get(RTA_OIF) ?? hops?.subarray(4, 8);
+  const metric = attributes.get(RTA_PRIORITY);
+  return [
+    {
+      family: header.family === AF_INET ? 'ipv4' : 'ipv6',
+      type,
+      metric: metric === undefined ? 0 : readU32(metric),
+      ...(destination === undefined
+        ? {}
+        : { destination: { address: destination, prefixLength: header.destinationLength } }),
+      ...(gateway === undefined ? {} : { gateway }),
+      ...(output === undefined ? {} : { index: readU32(output) }),
+    },
+  ];
+}
+
+function hopLength(hops: Uint8Array): number {
+  return (hops[1]! << 8) | hops[0]!;
 }
 
 export interface Neighbour {

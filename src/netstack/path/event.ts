@@ -32,7 +32,8 @@ export type PathEvent =
       readonly name: string;
       readonly verdict: number;
     }
-  | { readonly kind: 'hook'; readonly hook: number }
+  /** What follows is about another packet: an answer of this host, or one that came back by lo. */
+  | { readonly kind: 'consequence' }
   | { readonly kind: 'held' }
   | { readonly kind: 'reassembled'; readonly length: number; readonly fragments: number }
   | { readonly kind: 'conntrack'; readonly tracking: Tracking }

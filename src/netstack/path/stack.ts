@@ -198,7 +198,10 @@ export class NetworkStack {
     this.#explained = undefined;
     try {
       work();
-      for (let next = this.#later.shift(); next !== undefined; next = this.#later.shift()) next();
+      for (let next = this.#later.shift(); next !== undefined; next = this.#later.shift()) {
+        this.trace?.({ kind: 'consequence' });
+        next();
+      }
     } finally {
       this.#running = false;
       this.#later.length = 0;

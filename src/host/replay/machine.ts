@@ -1,0 +1,209 @@
+/** A compiled policy in the user-space machine: netfilter programs behind their dispatchers, clock and chance injected. */
+import {
+  ACTIONS_MAP,
+  buildDispatcher,
+  COUNTER_SIZE,
+  type CompiledPolicy,
+  entryIndex,
+  FIRST_PROGRAM_INDEX,
+  GENERATIONS_OFFSET,
+  Generation,
+  generationImage,
+  initializeArena,
+  Record as PolicyRecord,
+  programArrayName,
+  recordHome,
+  type Surroundings,
+} from '../../compile/index.ts';
+import type { Family } from '../../net/index.ts';
+import type { ConntrackView } from '../../rules/index.ts';
+import {
+  ARENA_PAGE_BYTES,
+  type ArenaMap,
+  type Clock,
+  type HashMap,
+  type KernelObject,
+  Machine,
+  NetfilterContext,
+  type Packet,
+  type Program,
+  type ProgramArrayMap,
+} from '../../vm/index.ts';
+import type { ProgramRun } from './compiled.ts';
+
+/** Jiffies a second of the user-space machine: compile for it. */
+export const MACHINE_HZ = 1000;
+/** Cookie of the machine's one namespace. */
+const COOKIE = 1n;
+/** Bytes of `struct net_device` names. */
+const NAME_BYTES = 16;
+const ARPHRD_ETHER = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+/** A packet at a hook, as the kernel's structures tell programs of it. */
+export interface MachinePacket {
+  readonly family: Family;
+  readonly bytes: Uint8Array;
+  readonly hook: number;
+  /** Empty: none. */
+  readonly inDevice: string;
+  readonly outDevice: string;
+  readonly packetType?: number;
+  readonly mark?: number;
+  readonly ethernet?: Uint8Array | undefined;
+  /** What conntrack said; absent: it has not seen the packet. */
+  readonly conntrack?: Pick<ConntrackView, 'state' | 'direction' | 'status' | 'mark'> | undefined;
+}
+
+export interface PolicyMachineOptions {
+  readonly clock?: Clock;
+  /** A u32 each call. */
+  readonly random?: () => number;
+  readonly surroundings?: Partial<Surroundings>;
+}
+
+/** Compile the policy with `hz: MACHINE_HZ`. */
+export class PolicyMachine {
+  readonly policy: CompiledPolicy;
+  readonly #machine: Machine;
+  readonly #dispatchers = new Map<number, Program>();
+  readonly #packet: Packet;
+  readonly #context: NetfilterContext;
+  readonly #net: KernelObject;
+  readonly #connection: KernelObject;
+  readonly #devices = new Map<string, KernelObject>();
+  readonly #actions: HashMap | undefined;
+  readonly #root: number;
+
+  constructor(policy: CompiledPolicy, options: PolicyMachineOptions = {}) {
+    this.policy = policy;
+    const { clock, random } = options;
+    const machine = new Machine({
+      ...(clock === undefined ? {} : { clock }),
+      ...(random === undefined ? {} : { random }),
+    });
+    this.#machine = machine;
+    const netfilter = [...policy.programs.entries()].filter(([, { point }]) => point.flavour === 'netfilter');
+    const entries = new Map(
+      netfilter.map(([index, { point }]) => [entryIndex(point), FIRST_PROGRAM_INDEX + index]),
+    );
+    const image = generationImage(
+      policy.counters,
+      policy.state,
+      { cpus: 1, number: 1n, addresses: [], devices: new Map(), ...options.surroundings, entries },
+      policy.classifier,
+    );
+    const arena = machine.createMap({
+      name: 'arena',
+      type: 'BPF_MAP_TYPE_ARENA',
+      keySize: 0,
+      valueSize: 0,
+      maxEntries: (GENERATIONS_OFFSET + image.size) / ARENA_PAGE_BYTES,
+    }) as ArenaMap;
+    for (const map of policy.maps) machine.createMap(map);
+    for (const [index, program] of netfilter) {
+      const array = machine.map(programArrayName(program.point)) as ProgramArrayMap;
+      const { type, name } = program;
+      array.put(FIRST_PROGRAM_INDEX + index, machine.load(program.code, { type, name }));
+      const built = buildDispatcher(program.point, 'only');
+      const dispatcher = machine.load(built.code, { type: built.type, name: built.name });
+      array.put(entryIndex(program.point), dispatcher);
+      this.#dispatchers.set(entryIndex(program.point), dispatcher);
+    }
+    const handsOn = policy.maps.some(({ name }) => name === ACTIONS_MAP);
+    this.#actions = handsOn ? (machine.map(ACTIONS_MAP) as HashMap) : undefined;
+    this.#packet = machine.createPacket();
+    this.#context = new NetfilterContext(machine, this.#packet);
+    this.#net = machine.kernel.create('net', { net_cookie: COOKIE });
+    this.#connection = machine.kernel.create('nf_conn');
+    this.#root = arena.base + GENERATIONS_OFFSET;
+    const memory = arena.bytes;
+    initializeArena(memory, 1);
+    memory.set(image.build(this.#root), GENERATIONS_OFFSET);
+    const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+    view.setUint32(recordHome(COOKIE) + PolicyRecord.root, this.#root, true);
+    view.setBigUint64(recordHome(COOKIE) + PolicyRecord.cookie, COOKIE, true);
+  }
+
+  /** Runs the dispatcher of a netfilter place; `undefined` when the policy has nothing there. */
+  run(place: number, input: MachinePacket): ProgramRun | undefined {
+    const dispatcher = this.#dispatchers.get(place);
+    if (dispatcher === undefined) return undefined;
+    this.#packet.set(input.bytes, 0);
+    if (input.ethernet !== undefined) this.#packet.setLinkHeader(input.ethernet);
+    const inDevice = this.#device(input.inDevice);
+    const outDevice = this.#device(input.outDevice);
+    this.#context.state
+      .set('hook', input.hook)
+      .set('pf', input.family === 'ipv4' ? AF_INET : AF_INET6)
+      .set('in', inDevice)
+      .set('out', outDevice)
+      .set('net', this.#net);
+    this.#context.skb
+      .set('dev', inDevice ?? outDevice)
+      .set('mark', input.mark ?? 0)
+      .set('__pkt_type_offset', input.packetType ?? 0)
+      .set('_nfct', this.#connectionWord(input.conntrack));
+    const accepted = dispatcher.run(this.#context) !== 0;
+    return { accepted, handed: this.#takeHanded() };
+  }
+
+  /** Packets and bytes of every counter, one after the other. */
+  readCounters(into: BigUint64Array): void {
+    const { buffer } = this.#machine.memory.u8;
+    into.set(new BigUint64Array(buffer, this.#countersAt(), this.policy.counters * 2));
+  }
+
+  counter(index: number): { readonly packets: bigint; readonly bytes: bigint } {
+    const { memory } = this.#machine;
+    const at = this.#countersAt() + index * COUNTER_SIZE;
+    return { packets: memory.readU64(at), bytes: memory.readU64(at + 8) };
+  }
+
+  #countersAt(): number {
+    return this.#machine.memory.view.getUint32(this.#root + Generation.counters, true);
+  }
+
+  /** `skb->_nfct`: the connection, and enum ip_conntrack_info in its low three bits. */
+  #connectionWord(view: MachinePacket['conntrack']): number {
+    if (view === undefined || view.state === 'INVALID') return 0;
+    if (view.state === 'UNTRACKED') return IP_CT_UNTRACKED;
+    this.#connection.set('status', view.status).set('mark', view.mark);
+    const reply = view.direction === 'reply' ? IP_CT_IS_REPLY : 0;
+    return this.#connection.address | (CONNTRACK_INFO[view.state] + reply);
+  }
+
+  #device(name: string): KernelObject | undefined {
+    if (name === '') return undefined;
+    let device = this.#devices.get(name);
+    if (device === undefined) {
+      const bytes = new Uint8Array(NAME_BYTES);
+      bytes.set(new TextEncoder().encode(name).subarray(0, NAME_BYTES - 1));
+      device = this.#machine.kernel.create('net_device', {
+        ifindex: this.#devices.size + 1,
+        name: bytes,
+        type: ARPHRD_ETHER,
+        'nd_net.net': this.#net,
+      });
+      this.#devices.set(name, device);
+    }
+    return device;
+  }
+
+  /** What the program handed on to the action chain, which is not there: taken out. */
+  #takeHanded(): bigint {
+    let handed = 0n;
+    if (this.#actions === undefined) return handed;
+    for (const [key, value] of [...this.#actions.entries()]) {
+      handed = new DataView(value.buffer, value.byteOffset, 8).getBigUint64(0, true);
+      this.#actions.remove(key);
+    }
+    return handed;
+  }
+}
+
+/** enum ip_conntrack_info (uapi/linux/netfilter/nf_conntrack_common.h). */
+const CONNTRACK_INFO = { ESTABLISHED: 0, RELATED: 1, NEW: 2 } as const;
+const IP_CT_IS_REPLY = 3;
+const IP_CT_UNTRACKED = 7;
