@@ -19,6 +19,8 @@ export class Packet {
   meta: number;
   /** Where the network header begins, from `data`; 14 for Ethernet frames, 0 for packets at layer 3. */
   networkOffset = 0;
+  /** Bytes of link header right before `data`: of packets at layer 3 that came with one. */
+  linkHeaderBytes = 0;
 
   constructor(memory: LinearMemory, capacity: number) {
     this.#memory = memory;
@@ -49,6 +51,16 @@ export class Packet {
     this.meta = data;
     this.end = data + bytes.length;
     this.networkOffset = networkOffset;
+    this.linkHeaderBytes = 0;
+    return this;
+  }
+
+  /** Puts a link header before a packet at layer 3, where `skb->mac_header` points to it. At most {@link HEADROOM_BYTES}. */
+  setLinkHeader(bytes: Uint8Array): this {
+    if (bytes.length > HEADROOM_BYTES)
+      throw new VmError('VM_CONTEXT', `a link header of ${bytes.length} bytes is larger than the headroom`);
+    this.#memory.u8.set(bytes, this.data - bytes.length);
+    this.linkHeaderBytes = bytes.length;
     return this;
   }
 }

@@ -8,9 +8,10 @@
  */
 import type { Family } from '../../net/index.ts';
 import type { Ruleset, TableName } from '../model.ts';
-import type { ConntrackView } from './packet.ts';
+import type { ConntrackView, EvaluationPacket } from './packet.ts';
 import { type EvaluatedTable, prepareTable, UnsupportedRulesError, unsupportedRules } from './prepared.ts';
 import type { Routing } from './routing.ts';
+import { evaluateTable, type TableOutcome, type WalkObserver } from './walk.ts';
 
 /** What conntrack said, with the identity of the connection: one object for all packets of it. */
 export interface TrackedView extends ConntrackView {
@@ -43,6 +44,16 @@ export interface Reassembler {
   ): Uint8Array | undefined;
 }
 
+/**
+ * Decides a packet by one table at the packet's hook, moves the table's counters and the packet's mark, and tells the
+ * observer what it did; `undefined` when the table has no chain there. {@link evaluateTable} is one.
+ */
+export type RunTable = (
+  table: EvaluatedTable,
+  packet: EvaluationPacket,
+  observer: WalkObserver,
+) => TableOutcome | undefined;
+
 export interface HostOptions {
   readonly ruleset: Ruleset;
   readonly routing: Routing;
@@ -59,6 +70,8 @@ export interface HostOptions {
    * whose way meets such a rule throws {@link UnsupportedReachedError}; all others are decided.
    */
   readonly unsupported?: 'refuse' | 'when-reached';
+  /** What runs the tables; default: {@link evaluateTable}. */
+  readonly runTable?: RunTable;
 }
 
 /** One family's tables and the world around them. Counters and memories of the rules live here. */
@@ -70,6 +83,7 @@ export interface EvaluationHost {
   readonly reassembler: Reassembler | undefined;
   readonly nowMs: () => number;
   readonly random32: () => number;
+  readonly runTable: RunTable;
   /** Which connections the nat table has been asked about, by side. */
   readonly translated: { readonly source: WeakSet<object>; readonly destination: WeakSet<object> };
 }
@@ -91,6 +105,7 @@ export function createHost(options: HostOptions): EvaluationHost {
     reassembler: options.reassembler,
     nowMs: options.nowMs,
     random32: options.random32,
+    runTable: options.runTable ?? evaluateTable,
     translated: { source: new WeakSet(), destination: new WeakSet() },
   };
 }

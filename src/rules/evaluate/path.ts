@@ -9,7 +9,7 @@ import type { EvaluationPacket, LogEntry, World } from './packet.ts';
 import type { EvaluatedChain, EvaluatedRule, EvaluatedTable } from './prepared.ts';
 import { type ReceiveFault, receive } from './receive.ts';
 import type { RouteFault } from './routing.ts';
-import { evaluateTable, type RuleFailure } from './walk.ts';
+import type { RuleFailure } from './walk.ts';
 
 /** A packet as it came in, or as a local process sent it. */
 export interface PacketInput {
@@ -325,7 +325,7 @@ class Way {
       const table = this.#host.tables.get(name);
       if (table === undefined || (name === 'nat' && !this.#natAsks(hook))) continue;
       const packet = this.#packet(hook, inDevice, outDevice);
-      const result = evaluateTable(table, packet, {
+      const result = this.#host.runTable(table, packet, {
         matched: (chain, rule) => {
           this.#matched.push({ table: name, chain: chain.name, rule: rule.number });
           this.#observer.matched?.(table, chain, rule, packet);
