@@ -1,5 +1,5 @@
 export { currentNetnsCookie, socketNetnsCookie } from '../sys/socket.ts';
-export { listNetnsNames, reachableNetnsInodes } from './inventory.ts';
+export { listNetnsNames, reachableNetns, reachableNetnsInodes } from './inventory.ts';
 export {
   createNamedNetns,
   createNetns,

@@ -110,6 +110,26 @@ export function setMark(mark: number): NftExpression[] {
   ];
 }
 
+/** Changes the packet's mark: mark = (mark & ~mask) ^ value. */
+export function changeMark(value: number, mask: number): NftExpression[] {
+  const [metaDreg, metaKey, metaSreg] = [1, 2, 3];
+  const [sreg, dreg, length, maskData, xorData, dataValue] = [1, 2, 3, 4, 5, 1];
+  const NFT_META_MARK = 3;
+  const word = (number: number): Uint8Array => new Uint8Array(Uint32Array.of(number).buffer);
+  return [
+    expression('meta', u32BeAttribute(metaDreg, NFT_REG_1), u32BeAttribute(metaKey, NFT_META_MARK)),
+    expression(
+      'bitwise',
+      u32BeAttribute(sreg, NFT_REG_1),
+      u32BeAttribute(dreg, NFT_REG_1),
+      u32BeAttribute(length, 4),
+      nested(maskData, attribute(dataValue, word(~mask))),
+      nested(xorData, attribute(dataValue, word(value))),
+    ),
+    expression('meta', u32BeAttribute(metaKey, NFT_META_MARK), u32BeAttribute(metaSreg, NFT_REG_1)),
+  ];
+}
+
 /** Hands the packet to a user-space queue; with `bypass` it passes when nobody listens, else it is dropped. */
 export function queue(number: number, bypass: boolean): NftExpression {
   const [num, total, flags] = [1, 2, 3];

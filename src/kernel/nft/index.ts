@@ -1,5 +1,6 @@
 export { conntrackEnabled, disableConntrack, enableConntrack } from './conntrack.ts';
 export {
+  changeMark,
   counter,
   matchSocketFilter,
   type NftExpression,

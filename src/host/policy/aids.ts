@@ -1,0 +1,143 @@
+/**
+ * What the kernel's own code does for a policy's programs in a namespace: nf_tables tables of ours. One switches connection
+ * tracking on; one a family holds the action chains of decision 13 in docs/ARCHITECTURE.md: REJECT, MARK.
+ *
+ * `nft flush ruleset` by others removes them. Packets whose action nobody carries out are dropped by the backstop; every
+ * command that changes policies puts the tables back.
+ */
+import type { AttachPoint, MarkOperation } from '../../compile/index.ts';
+import {
+  changeMark,
+  conntrackEnabled,
+  countNftRules,
+  disableConntrack,
+  Errno,
+  enableConntrack,
+  isErrno,
+  matchSocketFilter,
+  type NftExpression,
+  type NftFamily,
+  NftTransaction,
+  type Rejection,
+  reject,
+} from '../../kernel/index.ts';
+import type { Family } from '../../net/index.ts';
+import type { KernelAids } from './document.ts';
+import { priorityOf } from './links.ts';
+import type { PolicyStore } from './store.ts';
+
+type NetfilterPoint = AttachPoint & { flavour: 'netfilter' };
+
+const TABLE_FAMILY: Readonly<Record<Family, NftFamily>> = { ipv4: 'ip', ipv6: 'ip6' };
+const LOCAL_OUT = 3;
+
+/** Codes of ICMP destination unreachable by enum ipt_reject_with (net/ipv4/netfilter/ipt_REJECT.c). */
+const UNREACHABLE4: Readonly<Record<number, number>> = { 0: 0, 1: 1, 2: 2, 3: 3, 5: 9, 6: 10, 8: 13 };
+const TCP_RESET4 = 7;
+/** Codes of ICMPv6 destination unreachable by enum ip6t_reject_with (net/ipv6/netfilter/ip6t_REJECT.c). */
+const UNREACHABLE6: Readonly<Record<number, number>> = { 0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 7: 5, 8: 6 };
+const TCP_RESET6 = 6;
+
+export function conntrackTable(policy: string): string {
+  return `sluice-${policy}-ct`;
+}
+
+export function actionTable(policy: string): string {
+  return `sluice-${policy}`;
+}
+
+function chainName({ group, hook }: NetfilterPoint): string {
+  return `${group}_${hook}`;
+}
+
+/** All that either needs: while a commit is under way both generations run. */
+export function unionOfAids(all: readonly KernelAids[]): KernelAids {
+  const chains = new Map<string, NetfilterPoint>();
+  for (const { chains: points } of all)
+    for (const point of points) chains.set(`${point.family} ${chainName(point)}`, point);
+  const rejects = (family: Family): number[] =>
+    [...new Set(all.flatMap((aids) => aids.rejects[family]))].sort((a, b) => a - b);
+  return {
+    conntrack: all.some(({ conntrack }) => conntrack),
+    chains: [...chains.values()],
+    marks: all.reduce<readonly MarkOperation[]>(
+      (most, { marks }) => (marks.length > most.length ? marks : most),
+      [],
+    ),
+    rejects: { ipv4: rejects('ipv4'), ipv6: rejects('ipv6') },
+  };
+}
+
+/** Makes or mends the tables in the calling thread's namespace. */
+export function ensureAids(store: PolicyStore, aids: KernelAids): void {
+  if (aids.conntrack && !conntrackEnabled(conntrackTable(store.name)))
+    enableConntrack(conntrackTable(store.name));
+  for (const family of ['ipv4', 'ipv6'] as const) {
+    const points = aids.chains.filter((point) => point.family === family);
+    if (points.length === 0) continue;
+    const transaction = new NftTransaction(TABLE_FAMILY[family], actionTable(store.name)).addTable();
+    for (const point of points) {
+      const name = chainName(point);
+      // A chain of type route looks the route up again when the mark has changed, as iptables' mangle OUTPUT does.
+      const type = point.group === 'mangle' && point.hook === LOCAL_OUT ? 'route' : 'filter';
+      const priority = priorityOf(point, store.about.order) + 1;
+      transaction
+        .addChain({ name, hook: { type, number: point.hook, priority, policy: 'accept' } })
+        .flushChain(name);
+      for (const rule of chainRules(store, point, aids)) transaction.addRule(name, rule);
+    }
+    transaction.commit();
+  }
+}
+
+/** The rules of an action chain, in the order of src/compile/actionchain.ts. */
+function chainRules(store: PolicyStore, point: NetfilterPoint, aids: KernelAids): NftExpression[][] {
+  const filter = (which: Parameters<PolicyStore['filter']>[0]): NftExpression =>
+    matchSocketFilter({ fd: store.filter(which).fd.number });
+  const rules = aids.marks.map(({ value, mask }, operation) => [
+    filter({ kind: 'mark', operation }),
+    ...changeMark(value, mask),
+  ]);
+  // The target REJECT is for the filter table only, as with iptables.
+  if (point.group === 'filter') {
+    for (const code of aids.rejects[point.family])
+      rules.push([filter({ kind: 'reject', with: code }), reject(rejectionOf(point.family, code))]);
+  }
+  return [...rules, [filter({ kind: 'done' })]];
+}
+
+function rejectionOf(family: Family, code: number): Rejection {
+  if (code === (family === 'ipv4' ? TCP_RESET4 : TCP_RESET6)) return { kind: 'tcp-reset' };
+  const unreachable = (family === 'ipv4' ? UNREACHABLE4 : UNREACHABLE6)[code];
+  if (unreachable === undefined) throw new RangeError(`no answer is known for REJECT ${code} of ${family}`);
+  return { kind: 'unreachable', code: unreachable };
+}
+
+/** What is missing of the tables in the calling thread's namespace, in words. */
+export function missingAids(policy: string, aids: KernelAids): string[] {
+  const missing: string[] = [];
+  if (aids.conntrack && !conntrackEnabled(conntrackTable(policy)))
+    missing.push(`nftables table inet ${conntrackTable(policy)}, which keeps connection tracking on`);
+  for (const point of aids.chains) {
+    const family = TABLE_FAMILY[point.family];
+    const rejects = point.group === 'filter' ? aids.rejects[point.family].length : 0;
+    const found = countNftRules(family, actionTable(policy), chainName(point));
+    if ((found ?? 0) < aids.marks.length + rejects + 1)
+      missing.push(
+        `nftables chain ${family} ${actionTable(policy)} ${chainName(point)}, which rejects and marks`,
+      );
+  }
+  return missing;
+}
+
+/** Takes the tables away from the calling thread's namespace. */
+export function removeAids(policy: string): void {
+  disableConntrack(conntrackTable(policy));
+  for (const family of ['ip', 'ip6'] as const) {
+    try {
+      new NftTransaction(family, actionTable(policy)).deleteTable().commit();
+    } catch (error) {
+      if (!isErrno(error, Errno.ENOENT)) throw error;
+    }
+  }
+}

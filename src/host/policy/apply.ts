@@ -1,0 +1,492 @@
+/**
+ * Making rules live, or replacing those that are. Nothing changes before everything has compiled; then new things are made
+ * beside the old ones; one store for each namespace commits; then the old ones are taken away (docs/arena.md).
+ */
+import { readFileSync } from 'node:fs';
+import {
+  ACTIONS_MAP,
+  ARENA_VERSION,
+  type AttachPoint,
+  type CompiledPolicy,
+  compilePolicy,
+  entryIndex,
+  type FragmentStrategy,
+  type GenerationImage,
+  generationImage,
+  type HookName,
+  type MarkOperation,
+  SYSTEM_COUNTERS,
+} from '../../compile/index.ts';
+import {
+  type BpfMap,
+  ensureBpffs,
+  pin,
+  possibleCpus,
+  replacePin,
+  requireKernel,
+  unpin,
+  waitForGracePeriod,
+  withNetns,
+} from '../../kernel/index.ts';
+import {
+  type Counters,
+  needsConntrack,
+  printRuleset,
+  type Ruleset,
+  type TableName,
+} from '../../rules/index.ts';
+import { ensureAids, unionOfAids } from './aids.ts';
+import {
+  type ChainCounters,
+  type GenerationDocument,
+  type KernelAids,
+  type Member,
+  type PlacedProgram,
+  writeDocument,
+} from './document.ts';
+import { PolicyError } from './error.ts';
+import { findRoom, OPEN_ROOT } from './generation.ts';
+import { MAX_ORDER, makeLinks } from './links.ts';
+import { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
+import type { NetnsRecord } from './record.ts';
+import { endCommit, removeStrayGenerations, removeUnwantedLinks, repair, repairAll } from './repair.ts';
+import { withWayBeginnings } from './roles.ts';
+import { PolicyStore } from './store.ts';
+import { addressTypes, deviceNames, kernelHz } from './surroundings.ts';
+import { checkAttachment, closeTargets, openTargets, type Target, wantedLinks } from './target.ts';
+
+export type ApplyFragments = 'reassemble' | FragmentStrategy;
+
+export interface ApplyRequest {
+  readonly policy: string;
+  /** One a family at most. */
+  readonly rulesets: readonly Ruleset[];
+  readonly hooks: readonly HookName[];
+  /** Names, paths or pids; none: the namespace of this process. */
+  readonly namespaces?: readonly string[];
+  readonly devices?: readonly string[];
+  readonly cgroup?: string;
+  /** Place among the policies at one hook, 0 to MAX_ORDER; absent: the lowest that is free, for a policy that is new. */
+  readonly order?: number;
+  readonly fragments?: ApplyFragments;
+  /** Without a confirmation within this time the policy before runs again. */
+  readonly confirmSeconds?: number;
+  /** Start with the counters of the rulesets, instead of zero or those of the same rules now live. */
+  readonly ownCounters?: boolean;
+  readonly allowPartial?: boolean;
+}
+
+/** Told the name of each step before it is done; tests end the process there. */
+export type StepListener = (step: string) => void;
+
+export interface ApplyReport {
+  readonly policy: string;
+  readonly namespaces: readonly {
+    readonly name: string;
+    readonly cookie: string;
+    readonly generation: number;
+  }[];
+  readonly programs: { readonly loaded: number; readonly shared: number };
+  readonly linksMade: number;
+  /** Milliseconds until which it must be confirmed, since 1970. */
+  readonly confirmBeforeMs?: number;
+  readonly notices: readonly string[];
+  readonly weakened: readonly string[];
+  /** What earlier commands had left undone. */
+  readonly repaired: readonly string[];
+  /** Where the time went. */
+  readonly times: {
+    readonly compileMs: number;
+    readonly loadMs: number;
+    readonly commitUs: number;
+    readonly totalMs: number;
+  };
+}
+
+/**
+ * Applies a policy.
+ * @throws {CompileError} with every rule that cannot be compiled; nothing has changed
+ * @throws {PolicyError} {@link PolicyErrorCode}
+ * @throws {KernelError} what the kernel refuses; what had been made is taken away again
+ */
+export async function applyPolicy(
+  request: ApplyRequest,
+  step: StepListener = () => {},
+): Promise<ApplyReport> {
+  const started = performance.now();
+  const hz = kernelHz();
+  const compiled = compileRequest(request, hz, []);
+  const compileMs = performance.now() - started;
+  requireKernel();
+  const targets = openTargets(request.namespaces ?? [], request.devices ?? []);
+  try {
+    return await withPolicyLock(() => {
+      const bpffs = ensureBpffs();
+      const repaired = repairAll().done;
+      step('create policy');
+      const store = openOrCreate(bpffs, request);
+      try {
+        const done = install(store, request, compiled, hz, targets, step);
+        const totalMs = performance.now() - started;
+        return { ...done, repaired, times: { compileMs, ...done.times, totalMs } };
+      } catch (error) {
+        repair(store);
+        if (store.records.all().length === 0) store.destroy();
+        throw error;
+      } finally {
+        store.close();
+      }
+    });
+  } finally {
+    closeTargets(targets);
+  }
+}
+
+/** Checks a request and compiles it. @throws {CompileError} @throws {PolicyError} */
+export function compileRequest(
+  request: ApplyRequest,
+  hz: number,
+  marks: readonly MarkOperation[],
+): CompiledPolicy {
+  checkPolicyName(request.policy);
+  const { hooks, devices = [], cgroup, fragments, order = 0 } = request;
+  checkAttachment({ hooks, devices, cgroup });
+  if (!Number.isInteger(order) || order < 0 || order > MAX_ORDER) {
+    throw new PolicyError(
+      'HOST_POLICY_TARGET',
+      `there is no place ${order} among policies`,
+      `places are 0 to ${MAX_ORDER}`,
+    );
+  }
+  const onDevices = hooks.some((hook) => hook === 'xdp' || hook.startsWith('tcx'));
+  if (fragments === 'reassemble' && !hooks.includes('netfilter')) {
+    throw new PolicyError(
+      'HOST_POLICY_TARGET',
+      'only the kernel puts fragments together, and only for netfilter hooks',
+      'use --hook netfilter, or --fragments drop',
+    );
+  }
+  if (fragments !== undefined && fragments !== 'reassemble' && !onDevices) {
+    throw new PolicyError(
+      'HOST_POLICY_TARGET',
+      `--fragments ${fragments} is for the hooks xdp, tcx-ingress and tcx-egress`,
+      'at netfilter rules see whole packets',
+    );
+  }
+  return compilePolicy(request.rulesets, {
+    hooks,
+    hz,
+    marks,
+    ...(fragments === undefined || fragments === 'reassemble' ? {} : { fragments }),
+    ...(request.allowPartial === true ? { allowPartial: true } : {}),
+  });
+}
+
+function openOrCreate(bpffs: string, request: ApplyRequest): PolicyStore {
+  const { policy, order } = request;
+  const found = PolicyStore.open(bpffs, policy);
+  if (found !== undefined) {
+    if (order === undefined || order === found.about.order) return found;
+    found.close();
+    throw new PolicyError(
+      'HOST_POLICY_TARGET',
+      `policy ${policy} has place ${found.about.order} among the policies`,
+      'remove it first, or leave --priority out',
+    );
+  }
+  return PolicyStore.create(bpffs, policy, {
+    build: buildId(),
+    arenaVersion: ARENA_VERSION,
+    order: order ?? freeOrder(bpffs),
+  });
+}
+
+/** The build that documents name: the package's version. */
+export function buildId(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+function freeOrder(bpffs: string): number {
+  const taken = new Set<number>();
+  for (const name of policyNames()) {
+    const store = PolicyStore.open(bpffs, name);
+    if (store !== undefined) taken.add(store.about.order);
+    store?.close();
+  }
+  for (let order = 0; order <= MAX_ORDER; order++) if (!taken.has(order)) return order;
+  throw new PolicyError(
+    'HOST_POLICY_FULL',
+    `there are ${MAX_ORDER + 1} policies already`,
+    'remove one, or say --priority to share a place where their namespaces differ',
+  );
+}
+
+interface NetnsPlan {
+  readonly target: Target;
+  readonly number: number;
+  readonly image: GenerationImage;
+  root: number;
+  links: readonly ReturnType<typeof wantedLinks>[number][];
+}
+
+/** Everything from the loading of programs to the removal of what is old. Synchronous: nothing comes between two stores. */
+function install(
+  store: PolicyStore,
+  request: ApplyRequest,
+  first: CompiledPolicy,
+  hz: number,
+  targets: readonly Target[],
+  step: StepListener,
+): Omit<ApplyReport, 'repaired' | 'times'> & { times: { loadMs: number; commitUs: number } } {
+  const started = performance.now();
+  const live = store.numbers.map((number) => store.document(String(number))!);
+  const knownMarks = unionOfAids(live.map(({ aids }) => aids)).marks;
+  const compiled = knownMarks.length === 0 ? first : compileRequest(request, hz, knownMarks);
+  const points = withWayBeginnings(compiled.programs.map(({ point }) => point));
+  const aids = aidsOf(request.rulesets, compiled, request.hooks);
+
+  step('load programs');
+  for (const map of compiled.maps) store.requireMap(map);
+  for (const point of points) store.programArray(point);
+  const placed: (PlacedProgram & { loaded: boolean })[] = [];
+  for (const program of compiled.programs) {
+    step(`load ${program.name}`);
+    placed.push(store.placeProgram(program, [...live.flatMap(({ programs }) => programs), ...placed]));
+  }
+  const entries = new Map(placed.map(({ point, index }) => [entryIndex(point), index]));
+  const loadMs = performance.now() - started;
+
+  step('write generations');
+  const chains = chainCounters(compiled);
+  const carried =
+    request.ownCounters === true ? ownCounters(request.rulesets, chains) : new Map<number, Counters>();
+  let number = Math.max(0, ...store.numbers);
+  const plans: NetnsPlan[] = targets.map((target) => {
+    number += 1;
+    const image = withNetns(target.netns, () =>
+      generationImage(
+        compiled.counters,
+        compiled.state,
+        {
+          cpus: possibleCpus(),
+          number: BigInt(number),
+          entries,
+          addresses: addressTypes(),
+          devices: deviceNames(),
+          carried,
+        },
+        compiled.classifier,
+      ),
+    );
+    const links = wantedLinks(points, aids.chains, target, request.cgroup);
+    return { target, number, image, root: 0, links };
+  });
+  const rooms = findRoom(
+    store.arena.buffer.byteLength,
+    store.extents(),
+    plans.map(({ image }) => image.size),
+  );
+  const memory = new Uint8Array(store.arena.buffer);
+  for (const [index, plan] of plans.entries()) {
+    plan.root = rooms[index]!;
+    memory.set(plan.image.build(plan.root), plan.root);
+  }
+
+  const confirm = request.confirmSeconds;
+  const members = plans.map((plan): Member => {
+    const record = store.records.find(plan.target.cookie);
+    const before = record === undefined ? OPEN_ROOT : confirmedRoot(record);
+    return {
+      cookie: String(plan.target.cookie),
+      number: plan.number,
+      root: plan.root,
+      previous: confirm === undefined ? 0 : before,
+      links: plan.links.map(({ name }) => name),
+    };
+  });
+  const document: GenerationDocument = {
+    build: buildId(),
+    appliedMs: Date.now(),
+    rulesets: request.rulesets.map((ruleset) => ({ family: ruleset.family, text: printRuleset(ruleset) })),
+    hooks: request.hooks,
+    devices: request.devices ?? [],
+    ...(request.cgroup === undefined ? {} : { cgroup: request.cgroup }),
+    ...(request.fragments === undefined || request.fragments === 'reassemble'
+      ? {}
+      : { fragments: request.fragments }),
+    hz,
+    allowPartial: request.allowPartial === true,
+    knownMarks,
+    chains,
+    counters: compiled.counters,
+    ownCounters: request.ownCounters === true,
+    logs: compiled.logs,
+    programs: placed.map(({ loaded: _, ...program }) => program),
+    aids,
+    weakened: compiled.weakened.map(
+      ({ table, chain, rule, what, reason, became }) =>
+        `${table} ${chain} rule ${rule}: ${what}: ${reason}; became ${became}`,
+    ),
+    members,
+  };
+  let linksMade = 0;
+  let commitUs = 0;
+  const map = writeDocument(document);
+  try {
+    step('pin documents');
+    for (const plan of plans) store.keepDocument(document, map, plan.number);
+    for (const { target, links } of plans) {
+      const record = prepareNetns(store, target, step);
+      step(`tables of ${target.cookie}`);
+      const running = record.named.flatMap((root) => store.documentAt(root)?.aids ?? []);
+      withNetns(target.netns, () => ensureAids(store, unionOfAids([...running, aids])));
+      const options = {
+        defragment: request.fragments === undefined || request.fragments === 'reassemble',
+        cgroup: request.cgroup,
+      };
+      step(`links of ${target.cookie}`);
+      makeLinks(store, target, links, points, options, (name) => {
+        linksMade++;
+        step(`link ${name}`);
+      });
+    }
+    commitUs = commit(store, members, map, confirm, step);
+  } finally {
+    map.close();
+  }
+  step('clean up');
+  for (const { cookie } of members) removeUnwantedLinks(store, store.records.find(BigInt(cookie))!);
+  removeStrayGenerations(store);
+  return {
+    policy: store.name,
+    namespaces: plans.map(({ target, number: generation }) => ({
+      name: target.name,
+      cookie: String(target.cookie),
+      generation,
+    })),
+    programs: {
+      loaded: placed.filter(({ loaded }) => loaded).length,
+      shared: placed.filter(({ loaded }) => !loaded).length,
+    },
+    linksMade,
+    ...(confirm === undefined ? {} : { confirmBeforeMs: Date.now() + confirm * 1000 }),
+    notices: compiled.notices,
+    weakened: document.weakened,
+    times: { loadMs, commitUs },
+  };
+}
+
+/** What runs when the namespace's unconfirmed generation, if it has one, is given up. */
+function confirmedRoot(record: NetnsRecord): number {
+  return record.deadlineNs !== 0n && record.previous !== 0 ? record.previous : record.root;
+}
+
+/** The namespace's record, made if it has none: until the commit every packet passes there. */
+function prepareNetns(store: PolicyStore, target: Target, step: StepListener): NetnsRecord {
+  const known = store.netns(target.cookie);
+  if (known === undefined || (target.name !== '' && known.name !== target.name)) {
+    const about = writeDocument({ inode: target.inode, name: target.name });
+    try {
+      replacePin(about, store.place.netnsDocument(target.cookie));
+    } finally {
+      about.close();
+    }
+  }
+  step(`record of ${target.cookie}`);
+  return store.records.find(target.cookie) ?? store.records.make(target.cookie, OPEN_ROOT);
+}
+
+/** Puts the members' generations in force. Returns how long the stores took, in microseconds. */
+function commit(
+  store: PolicyStore,
+  members: readonly Member[],
+  journal: BpfMap,
+  confirmSeconds: number | undefined,
+  step: StepListener,
+): number {
+  const changes = members.map((member) => ({ member, record: store.records.find(BigInt(member.cookie))! }));
+  step('note packets under way');
+  for (const { record } of changes) record.inFlight = record.running;
+  waitForGracePeriod();
+  step('journal');
+  if (changes.length > 1) pin(journal, store.place.journal);
+  if (confirmSeconds !== undefined) {
+    const deadlineNs = process.hrtime.bigint() + BigInt(confirmSeconds) * 1_000_000_000n;
+    for (const { record } of changes) record.deadlineNs = deadlineNs;
+  }
+  step('commit');
+  const started = process.hrtime.bigint();
+  for (const [index, { member, record }] of changes.entries()) {
+    if (index > 0) step('commit the next namespace');
+    // An unconfirmed generation is replaced for good: the deadline no longer changes anything, then it goes.
+    record.commit(member.root, confirmSeconds === undefined ? member.root : member.previous);
+  }
+  const commitUs = Number(process.hrtime.bigint() - started) / 1000;
+  step('committed');
+  for (const { member, record } of changes) {
+    if (confirmSeconds !== undefined) continue;
+    record.deadlineNs = 0n;
+    record.commit(member.root, 0);
+  }
+  unpin(store.place.journal);
+  step('wait for packets under way');
+  waitForGracePeriod();
+  step('carry counters');
+  for (const { record } of changes) endCommit(store, record);
+  return commitUs;
+}
+
+function aidsOf(
+  rulesets: readonly Ruleset[],
+  compiled: CompiledPolicy,
+  hooks: readonly HookName[],
+): KernelAids {
+  const handing = compiled.programs.filter(({ code }) =>
+    [...code.references.values()].some(
+      (reference) => reference.kind === 'map' && reference.name === ACTIONS_MAP,
+    ),
+  );
+  return {
+    conntrack: hooks.includes('netfilter') && rulesets.some(needsConntrack),
+    chains: handing
+      .map(({ point }) => point)
+      .filter((point): point is AttachPoint & { flavour: 'netfilter' } => point.flavour === 'netfilter'),
+    marks: compiled.marks,
+    rejects: compiled.rejects,
+  };
+}
+
+/** Where the counters of each chain lie among the generation's. */
+function chainCounters(compiled: CompiledPolicy): ChainCounters[] {
+  return compiled.tables.flatMap(({ ir, firstCounter }) => {
+    let next = SYSTEM_COUNTERS + firstCounter;
+    return [...ir.chains.values()].map((chain): ChainCounters => {
+      const first = next;
+      next += chain.rules.length + (chain.policy === undefined ? 0 : 1);
+      return {
+        family: ir.family,
+        table: ir.table as TableName,
+        chain: chain.name,
+        first,
+        rules: chain.rules.length,
+        ...(chain.policy === undefined
+          ? {}
+          : { policy: SYSTEM_COUNTERS + firstCounter + chain.policy.counter }),
+      };
+    });
+  });
+}
+
+function ownCounters(rulesets: readonly Ruleset[], places: readonly ChainCounters[]): Map<number, Counters> {
+  const carried = new Map<number, Counters>();
+  for (const { family, table, chain: name, first, policy } of places) {
+    const chain = rulesets
+      .find((ruleset) => ruleset.family === family)
+      ?.tables.find((one) => one.name === table)
+      ?.chains.find((one) => one.name === name);
+    for (const [index, rule] of (chain?.rules ?? []).entries()) carried.set(first + index, rule.counters);
+    if (policy !== undefined && chain !== undefined) carried.set(policy, chain.counters);
+  }
+  return carried;
+}

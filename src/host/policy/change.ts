@@ -1,0 +1,139 @@
+/** Changes of a live policy that make no programs: confirming it, moving its counters to zero, taking it away. */
+import { rmSync } from 'node:fs';
+import { findBpffs, reachableNetns, requireKernel } from '../../kernel/index.ts';
+import { PolicyError } from './error.ts';
+import { policiesRoot, policyNames, withPolicyLock } from './place.ts';
+import {
+  dropNamespace,
+  pathOf,
+  removeStrayGenerations,
+  removeUnwantedLinks,
+  repair,
+  repairAll,
+} from './repair.ts';
+import type { Selection } from './state.ts';
+import { PolicyStore } from './store.ts';
+
+/** Confirms what waits for it; returns the policies and namespaces. @throws {PolicyError} `HOST_POLICY_CONFIRM` */
+export async function confirmPolicy(selection: Selection): Promise<string[]> {
+  requireKernel();
+  return await withPolicyLock(() => {
+    const confirmed: string[] = [];
+    // Before anything is repaired: what is too late by now has been given up by the programs already.
+    const late: string[] = [];
+    for (const store of stores(selection)) {
+      for (const record of store.records.all()) {
+        if (selection.cookie !== undefined && record.cookie !== selection.cookie) continue;
+        if (record.deadlineNs === 0n) continue;
+        const name = `${store.name} in ${store.netns(record.cookie)?.name || record.cookie}`;
+        if (record.isReverted()) {
+          late.push(name);
+          continue;
+        }
+        const { root } = record;
+        record.deadlineNs = 0n;
+        record.commit(root, 0);
+        removeUnwantedLinks(store, record);
+        confirmed.push(name);
+      }
+      removeStrayGenerations(store);
+      store.close();
+    }
+    if (confirmed.length === 0) {
+      throw new PolicyError(
+        'HOST_POLICY_CONFIRM',
+        late.length === 0
+          ? 'no policy waits for confirmation'
+          : `too late: ${late.join(', ')} has been given up`,
+        late.length === 0 ? 'apply one with --confirm SECONDS' : 'apply it again',
+      );
+    }
+    return confirmed;
+  });
+}
+
+/** Lets the counters of a policy start from zero. */
+export async function zeroCounters(selection: Selection): Promise<number> {
+  requireKernel();
+  return await withPolicyLock(() => {
+    repairAll();
+    let zeroed = 0;
+    for (const store of stores(selection)) {
+      for (const record of store.records.all()) {
+        if (selection.cookie !== undefined && record.cookie !== selection.cookie) continue;
+        const document = store.documentAt(record.running);
+        if (document === undefined) continue;
+        const generation = store.generation(record.running);
+        for (let index = 0; index < document.counters; index++)
+          generation.setCounter(index, { packets: 0n, bytes: 0n });
+        zeroed++;
+      }
+      store.close();
+    }
+    if (zeroed === 0) throw none(selection);
+    return zeroed;
+  });
+}
+
+/** Takes policies away; returns what was removed. @throws {PolicyError} `HOST_POLICY_NONE` */
+export async function removePolicies(selection: Selection): Promise<string[]> {
+  requireKernel();
+  return await withPolicyLock(() => {
+    const removed: string[] = [];
+    const reachable = reachableNetns();
+    const bpffs = findBpffs();
+    for (const name of selected(selection)) {
+      let store: PolicyStore | undefined;
+      try {
+        store = PolicyStore.open(bpffs!, name);
+      } catch (error) {
+        // What cannot be read can still be taken away whole: nothing but pins holds it.
+        if (!(error instanceof PolicyError) || selection.policy === undefined) throw error;
+        rmSync(`${policiesRoot(bpffs!)}/${name}`, { recursive: true, force: true });
+        removed.push(name);
+        continue;
+      }
+      if (store === undefined) continue;
+      for (const record of store.records.all()) {
+        if (selection.cookie !== undefined && record.cookie !== selection.cookie) continue;
+        const about = store.netns(record.cookie);
+        removed.push(`${name} in ${about?.name || record.cookie}`);
+        dropNamespace(store, record, pathOf(store, record.cookie, reachable) ?? '');
+      }
+      repair(store, reachable);
+      if (store.records.all().length === 0) store.destroy();
+      else store.close();
+    }
+    if (removed.length === 0) throw none(selection);
+    return removed;
+  });
+}
+
+/** Repairs everything, takes the policies of namespaces that have gone away. */
+export async function collectGarbage(): Promise<readonly string[]> {
+  requireKernel();
+  if (findBpffs() === undefined) return [];
+  return await withPolicyLock(() => repairAll().done);
+}
+
+function selected({ policy }: Selection): string[] {
+  return policyNames().filter((name) => policy === undefined || name === policy);
+}
+
+function* stores(selection: Selection): Generator<PolicyStore> {
+  const bpffs = findBpffs();
+  if (bpffs === undefined) return;
+  for (const name of selected(selection)) {
+    const store = PolicyStore.open(bpffs, name);
+    if (store !== undefined) yield store;
+  }
+}
+
+function none({ policy, cookie }: Selection): PolicyError {
+  const here = cookie === undefined ? '' : ' in this namespace';
+  return new PolicyError(
+    'HOST_POLICY_NONE',
+    `there is no policy${policy === undefined ? '' : ` ${policy}`}${here}`,
+    'see: sluice status',
+  );
+}

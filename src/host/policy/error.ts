@@ -1,0 +1,32 @@
+/** What can go wrong with policies; the codes are stable. */
+
+/**
+ * - `HOST_POLICY_NAME`      a name that no policy can have
+ * - `HOST_POLICY_BUSY`      another command is changing policies
+ * - `HOST_POLICY_NONE`      there is no such policy, or none in this namespace
+ * - `HOST_POLICY_VERSION`   the policy was made by a build whose arena this one does not understand
+ * - `HOST_POLICY_BROKEN`    pins are missing or of another kind
+ * - `HOST_POLICY_FULL`      no room for another generation, program or namespace
+ * - `HOST_POLICY_TARGET`    hooks, devices and cgroups do not fit each other
+ * - `HOST_POLICY_CONFIRM`   nothing waits for confirmation, or it is too late
+ */
+export type PolicyErrorCode =
+  | 'HOST_POLICY_NAME'
+  | 'HOST_POLICY_BUSY'
+  | 'HOST_POLICY_NONE'
+  | 'HOST_POLICY_VERSION'
+  | 'HOST_POLICY_BROKEN'
+  | 'HOST_POLICY_FULL'
+  | 'HOST_POLICY_TARGET'
+  | 'HOST_POLICY_CONFIRM';
+
+export class PolicyError extends Error {
+  readonly code: PolicyErrorCode;
+  readonly hint: string;
+  constructor(code: PolicyErrorCode, message: string, hint: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'PolicyError';
+    this.code = code;
+    this.hint = hint;
+  }
+}

@@ -1,0 +1,142 @@
+/** Generations in an arena: finding room for one, reading and moving the counters of one (docs/arena.md). */
+import {
+  ARENA_VERSION,
+  alignUp,
+  GENERATION_HEADER_SIZE,
+  GENERATION_MAGIC,
+  GENERATIONS_OFFSET,
+  Generation,
+  ROOT_ALIGNMENT,
+} from '../../compile/index.ts';
+import type { Counters } from '../../rules/index.ts';
+import { PolicyError } from './error.ts';
+
+/**
+ * The generation that runs nothing, so that every packet passes: what a namespace has before its first commit and while
+ * its links are taken down. It stays at the first place for the arena's life.
+ */
+export const OPEN_ROOT: number = GENERATIONS_OFFSET;
+const OPEN_SIZE = ROOT_ALIGNMENT;
+
+/** Writes the open generation. */
+export function writeOpenGeneration(arena: ArrayBuffer, cpus: number): void {
+  const view = new DataView(arena, OPEN_ROOT, OPEN_SIZE);
+  view.setUint32(Generation.magic, GENERATION_MAGIC, true);
+  view.setUint32(Generation.version, ARENA_VERSION, true);
+  view.setUint32(Generation.size, OPEN_SIZE, true);
+  view.setUint32(Generation.cpus, cpus, true);
+  for (const pointer of [Generation.counters, Generation.baselines, Generation.state])
+    view.setUint32(pointer, OPEN_ROOT + GENERATION_HEADER_SIZE, true);
+}
+
+/** A generation that a record names. Arenas lie at multiples of 4 GiB, so that pointers are offsets. */
+export class LiveGeneration {
+  readonly root: number;
+  readonly #arena: ArrayBuffer;
+  readonly #view: DataView;
+
+  constructor(arena: ArrayBuffer, root: number) {
+    this.root = root;
+    this.#arena = arena;
+    this.#view = new DataView(arena, root, GENERATION_HEADER_SIZE);
+    if (this.#u32(Generation.magic) !== GENERATION_MAGIC) {
+      throw new PolicyError(
+        'HOST_POLICY_BROKEN',
+        `no generation lies at 0x${root.toString(16)}`,
+        'remove the policy and apply it again',
+      );
+    }
+  }
+
+  get number(): number {
+    return Number(this.#view.getBigUint64(Generation.number, true));
+  }
+
+  get size(): number {
+    return this.#u32(Generation.size);
+  }
+
+  /** Program-array index of an attach point's program; 0: nothing runs there. */
+  entry(place: number): number {
+    return this.#u32(Generation.entries + place * 4);
+  }
+
+  /** Packets and bytes of counter `index` since its baseline. */
+  counter(index: number): Counters {
+    const live = this.#live(index);
+    const base = this.#baselines();
+    return {
+      packets: BigInt.asUintN(64, live.packets - base[index * 2]!),
+      bytes: BigInt.asUintN(64, live.bytes - base[index * 2 + 1]!),
+    };
+  }
+
+  /** Lets counter `index` read as `value` from now on, by its baseline. */
+  setCounter(index: number, value: Counters): void {
+    const live = this.#live(index);
+    const base = this.#baselines();
+    base[index * 2] = BigInt.asUintN(64, live.packets - value.packets);
+    base[index * 2 + 1] = BigInt.asUintN(64, live.bytes - value.bytes);
+  }
+
+  /** Lets counter `index` have `value` more than it counted itself. */
+  startCounter(index: number, value: Counters): void {
+    const base = this.#baselines();
+    base[index * 2] = BigInt.asUintN(64, -value.packets);
+    base[index * 2 + 1] = BigInt.asUintN(64, -value.bytes);
+  }
+
+  #live(index: number): Counters {
+    const stride = this.#u32(Generation.counterStride);
+    const words = new BigUint64Array(
+      this.#arena,
+      this.#u32(Generation.counters),
+      (stride * this.#u32(Generation.cpus)) / 8,
+    );
+    let packets = 0n;
+    let bytes = 0n;
+    for (let at = index * 2; at < words.length; at += stride / 8) {
+      packets += words[at]!;
+      bytes += words[at + 1]!;
+    }
+    return { packets, bytes };
+  }
+
+  #baselines(): BigUint64Array {
+    return new BigUint64Array(
+      this.#arena,
+      this.#u32(Generation.baselines),
+      this.#u32(Generation.counterCount) * 2,
+    );
+  }
+
+  #u32(offset: number): number {
+    return this.#view.getUint32(offset, true);
+  }
+}
+
+/** Finds room for extents of these sizes between those that are in use. @throws {PolicyError} `HOST_POLICY_FULL` */
+export function findRoom(
+  arenaBytes: number,
+  used: readonly { readonly root: number; readonly size: number }[],
+  sizes: readonly number[],
+): number[] {
+  const taken = [{ root: OPEN_ROOT, size: OPEN_SIZE }, ...used].map(({ root, size }) => ({ root, size }));
+  return sizes.map((size) => {
+    taken.sort((a, b) => a.root - b.root);
+    let at = GENERATIONS_OFFSET;
+    for (const extent of taken) {
+      if (at + size <= extent.root) break;
+      at = Math.max(at, alignUp(extent.root + extent.size, ROOT_ALIGNMENT));
+    }
+    if (at + size > arenaBytes) {
+      throw new PolicyError(
+        'HOST_POLICY_FULL',
+        `the arena has no room for a generation of ${size} bytes`,
+        'use another --policy name for some of the namespaces',
+      );
+    }
+    taken.push({ root: at, size });
+    return at;
+  });
+}

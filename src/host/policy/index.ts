@@ -1,0 +1,16 @@
+/** Policies that live in the kernel. */
+export {
+  type ApplyFragments,
+  type ApplyReport,
+  type ApplyRequest,
+  applyPolicy,
+  buildId,
+  type StepListener,
+} from './apply.ts';
+export { collectGarbage, confirmPolicy, removePolicies, zeroCounters } from './change.ts';
+export type { GenerationDocument, KernelAids } from './document.ts';
+export { PolicyError, type PolicyErrorCode } from './error.ts';
+export { MAX_ORDER } from './links.ts';
+export { checkPolicyName, policyNames } from './place.ts';
+export { type LivePolicy, livePolicies, requireLive, type Selection } from './state.ts';
+export { closeTargets, openTargets, type Target } from './target.ts';

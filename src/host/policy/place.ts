@@ -1,0 +1,116 @@
+/** Where policies lie: a directory of pins for each, and one lock for all who change any of them. */
+import { mkdirSync, readdirSync } from 'node:fs';
+import { findBpffs, lock } from '../../kernel/index.ts';
+import { PolicyError } from './error.ts';
+
+const LOCK_DIRECTORY = '/run/sluice';
+const LOCK_TIMEOUT_MS = 30_000;
+/** Starts the names of directories that are being made; no policy's name does. */
+const STAGING = '-';
+
+/** The directory of all policies in a bpffs. */
+export function policiesRoot(bpffs: string): string {
+  return `${bpffs}/sluice/policies`;
+}
+
+/** @throws {PolicyError} `HOST_POLICY_NAME` */
+export function checkPolicyName(name: string): void {
+  if (/^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$/.test(name)) return;
+  throw new PolicyError(
+    'HOST_POLICY_NAME',
+    `"${name}" is no name for a policy`,
+    'at most 32 letters, digits, underscores and dashes, a letter or digit first',
+  );
+}
+
+/** Names of the policies that exist; nothing is mounted for it. */
+export function policyNames(): string[] {
+  const bpffs = findBpffs();
+  return bpffs === undefined
+    ? []
+    : entriesOf(policiesRoot(bpffs)).filter((name) => !name.startsWith(STAGING));
+}
+
+/** Directories that a crash left half made. */
+export function unfinishedDirectories(bpffs: string): string[] {
+  const root = policiesRoot(bpffs);
+  return entriesOf(root)
+    .filter((name) => name.startsWith(STAGING))
+    .map((name) => `${root}/${name}`);
+}
+
+/** Names in a directory, sorted; none when it is not there. */
+export function entriesOf(directory: string): string[] {
+  try {
+    return readdirSync(directory).sort();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Pins of one policy. */
+export class PolicyPlace {
+  readonly directory: string;
+  /** Where the directory is made before it gets its name. */
+  readonly staging: string;
+
+  constructor(bpffs: string, policy: string) {
+    checkPolicyName(policy);
+    this.directory = `${policiesRoot(bpffs)}/${policy}`;
+    this.staging = `${policiesRoot(bpffs)}/${STAGING}${policy}`;
+  }
+
+  map(name: string): string {
+    return `${this.directory}/${name}`;
+  }
+
+  /** The document of a generation, by its number. */
+  generation(number: number | string): string {
+    return `${this.directory}/generations/${number}`;
+  }
+
+  /** The document of a commit to several namespaces that is under way. */
+  get journal(): string {
+    return `${this.directory}/journal`;
+  }
+
+  /** Dispatchers, backstop and socket filters. */
+  program(name: string): string {
+    return `${this.directory}/programs/${name}`;
+  }
+
+  netns(cookie: bigint): string {
+    return `${this.directory}/netns/${cookie}`;
+  }
+
+  netnsDocument(cookie: bigint): string {
+    return `${this.netns(cookie)}/about`;
+  }
+
+  links(cookie: bigint): string {
+    return `${this.netns(cookie)}/links`;
+  }
+
+  link(cookie: bigint, name: string): string {
+    return `${this.links(cookie)}/${name}`;
+  }
+}
+
+/** Runs `use` while no other command changes policies. @throws {PolicyError} `HOST_POLICY_BUSY` */
+export async function withPolicyLock<T>(use: () => T | Promise<T>): Promise<T> {
+  mkdirSync(LOCK_DIRECTORY, { recursive: true, mode: 0o755 });
+  const held = await lock(`${LOCK_DIRECTORY}/policies.lock`, LOCK_TIMEOUT_MS);
+  if (held === undefined) {
+    throw new PolicyError(
+      'HOST_POLICY_BUSY',
+      `another command has been changing policies for ${LOCK_TIMEOUT_MS / 1000} s`,
+      'wait for it to end',
+    );
+  }
+  try {
+    return await use();
+  } finally {
+    held.close();
+  }
+}

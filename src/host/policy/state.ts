@@ -1,0 +1,185 @@
+/** What is live, from the pins alone: read without the lock, and again when a command changed it meanwhile. */
+import { SystemCounter } from '../../compile/index.ts';
+import {
+  findBpffs,
+  type LinkDescription,
+  openNetnsFile,
+  reachableNetns,
+  withNetns,
+} from '../../kernel/index.ts';
+import { type Chain, parseRuleset, type Ruleset } from '../../rules/index.ts';
+import { missingAids, unionOfAids } from './aids.ts';
+import type { ChainCounters, GenerationDocument } from './document.ts';
+import { PolicyError } from './error.ts';
+import { OPEN_ROOT } from './generation.ts';
+import { describeLinks } from './links.ts';
+import { policyNames } from './place.ts';
+import type { NetnsRecord } from './record.ts';
+import { pathOf } from './repair.ts';
+import { PolicyStore } from './store.ts';
+
+/** A policy in one namespace. */
+export interface LivePolicy {
+  readonly policy: string;
+  readonly order: number;
+  readonly netns: {
+    readonly name: string;
+    readonly inode: number;
+    readonly cookie: bigint;
+    readonly gone: boolean;
+  };
+  readonly generation: number;
+  readonly document: GenerationDocument;
+  /** Milliseconds left to confirm; absent when it is confirmed. */
+  readonly confirmWithinMs?: number;
+  readonly links: readonly { readonly name: string; readonly about: LinkDescription }[];
+  /** What must be put right, in words: every command that changes policies does so. */
+  readonly problems: readonly string[];
+  /** The rules with their live counters. */
+  readonly rulesets: readonly Ruleset[];
+  /** What programs do outside any rule. */
+  readonly system: Readonly<Record<keyof typeof SystemCounter, bigint>>;
+}
+
+const ATTEMPTS = 5;
+
+export interface Selection {
+  readonly policy?: string | undefined;
+  readonly cookie?: bigint | undefined;
+}
+
+/** The live policies of a name, or of a namespace, or all. Nothing is mounted or changed. */
+export function livePolicies({ policy, cookie }: Selection = {}): LivePolicy[] {
+  const bpffs = findBpffs();
+  if (bpffs === undefined) return [];
+  const reachable = reachableNetns();
+  const found: LivePolicy[] = [];
+  for (const name of policyNames()) {
+    if (policy !== undefined && name !== policy) continue;
+    const store = PolicyStore.open(bpffs, name);
+    if (store === undefined) continue;
+    try {
+      for (const record of store.records.all()) {
+        if (cookie !== undefined && record.cookie !== cookie) continue;
+        const live = readLive(store, record, reachable);
+        if (live !== undefined) found.push(live);
+      }
+    } finally {
+      store.close();
+    }
+  }
+  return found.sort((a, b) => a.order - b.order || (a.policy < b.policy ? -1 : a.policy > b.policy ? 1 : 0));
+}
+
+/** The one live policy that is meant. @throws {PolicyError} `HOST_POLICY_NONE` */
+export function requireLive(selection: Selection): LivePolicy {
+  const found = livePolicies(selection);
+  if (found.length === 1) return found[0]!;
+  const here = selection.cookie === undefined ? '' : ' in this namespace';
+  if (found.length === 0) {
+    const what = selection.policy === undefined ? 'no policy' : `no policy ${selection.policy}`;
+    throw new PolicyError('HOST_POLICY_NONE', `there is ${what}${here}`, 'make one with: sluice apply');
+  }
+  const names = found.map(({ policy }) => policy).join(', ');
+  throw new PolicyError(
+    'HOST_POLICY_NONE',
+    `there are several policies${here}: ${names}`,
+    'name one with --policy',
+  );
+}
+
+function readLive(
+  store: PolicyStore,
+  record: NetnsRecord,
+  reachable: ReadonlyMap<number, string>,
+): LivePolicy | undefined {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const root = record.running;
+    if (root === OPEN_ROOT || root === 0) return undefined;
+    const document = store.documentAt(root);
+    const rulesets = document && rulesWithCounters(store, root, document);
+    // Another command may have replaced the generation between two reads.
+    if (document === undefined || rulesets === undefined || record.running !== root) continue;
+    const generation = store.generation(root);
+    const netns = store.netns(record.cookie);
+    const path = pathOf(store, record.cookie, reachable);
+    const waiting = record.deadlineNs !== 0n && !record.isReverted();
+    const links = describeLinks(store, record.cookie);
+    return {
+      policy: store.name,
+      order: store.about.order,
+      netns: {
+        name: netns?.name ?? '',
+        inode: netns?.inode ?? 0,
+        cookie: record.cookie,
+        gone: path === undefined,
+      },
+      generation: generation.number,
+      document,
+      ...(waiting
+        ? { confirmWithinMs: Number((record.deadlineNs - process.hrtime.bigint()) / 1_000_000n) }
+        : {}),
+      links,
+      problems: problemsOf(store, record, document, generation.number, links, path),
+      rulesets,
+      system: Object.fromEntries(
+        Object.entries(SystemCounter).map(([name, index]) => [name, generation.counter(index).packets]),
+      ) as Record<keyof typeof SystemCounter, bigint>,
+    };
+  }
+  throw new PolicyError(
+    'HOST_POLICY_BUSY',
+    `policy ${store.name} changes faster than it can be read`,
+    'try again',
+  );
+}
+
+function rulesWithCounters(store: PolicyStore, root: number, document: GenerationDocument): Ruleset[] {
+  const generation = store.generation(root);
+  const places = new Map<string, ChainCounters>();
+  for (const place of document.chains) places.set(`${place.family} ${place.table} ${place.chain}`, place);
+  return document.rulesets.map(({ family, text }) => {
+    const { ruleset } = parseRuleset(text, { file: 'live rules', family });
+    const tables = ruleset.tables.map((table) => ({
+      ...table,
+      chains: table.chains.map((chain): Chain => {
+        const place = places.get(`${family} ${table.name} ${chain.name}`);
+        if (place === undefined) return chain;
+        return {
+          ...chain,
+          ...(place.policy === undefined ? {} : { counters: generation.counter(place.policy) }),
+          rules: chain.rules.map((rule, index) => ({
+            ...rule,
+            counters: generation.counter(place.first + index),
+          })),
+        };
+      }),
+    }));
+    return { family, tables };
+  });
+}
+
+function problemsOf(
+  store: PolicyStore,
+  record: NetnsRecord,
+  document: GenerationDocument,
+  number: number,
+  links: LivePolicy['links'],
+  path: string | undefined,
+): string[] {
+  if (path === undefined) return ['the namespace has gone; sluice gc takes the policy away'];
+  const problems: string[] = [];
+  const present = new Set(links.map(({ name }) => name));
+  for (const name of document.members.find((member) => member.number === number)?.links ?? [])
+    if (!present.has(name)) problems.push(`link ${name} is missing; apply the policy again`);
+  if (path === '') return problems;
+  const netns = openNetnsFile(path);
+  try {
+    const aids = unionOfAids(record.named.flatMap((root) => store.documentAt(root)?.aids ?? []));
+    for (const missing of withNetns(netns, () => missingAids(store.name, aids)))
+      problems.push(`${missing}, is missing (nft flush ruleset?); sluice gc puts it back`);
+  } finally {
+    netns.close();
+  }
+  return problems;
+}

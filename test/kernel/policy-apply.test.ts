@@ -1,0 +1,134 @@
+/** Policies in namespaces of their own: applied, replaced, confirmed, repaired, taken away. */
+import { expect, test } from 'vitest';
+import {
+  type ApplyRequest,
+  applyPolicy,
+  collectGarbage,
+  confirmPolicy,
+  livePolicies,
+  removePolicies,
+  requireLive,
+  zeroCounters,
+} from '../../src/host/index.ts';
+import { type Family, parseRuleset } from '../../src/rules/index.ts';
+import { describeKernel } from '../support/kernel.ts';
+import { type Host, withPair } from '../support/netns.ts';
+
+let policies = 0;
+/** A name of its own for each policy of a run. */
+function policyName(): string {
+  policies++;
+  return `slc-${process.pid}-${policies}`;
+}
+
+function ruleset(lines: readonly string[], family: Family = 'ipv4', policy = 'DROP') {
+  const text = [
+    '*filter',
+    `:INPUT ${policy} [0:0]`,
+    ':FORWARD DROP [0:0]',
+    ':OUTPUT ACCEPT [0:0]',
+    ...lines,
+    'COMMIT',
+    '',
+  ];
+  const { ruleset: parsed, diagnostics } = parseRuleset(text.join('\n'), { file: 'policy', family });
+  expect(diagnostics).toEqual([]);
+  return parsed;
+}
+
+function request(host: Host, lines: readonly string[], more: Partial<ApplyRequest> = {}): ApplyRequest {
+  return {
+    policy: policyName(),
+    rulesets: [ruleset(lines)],
+    hooks: ['netfilter'],
+    namespaces: [host.netnsName],
+    ...more,
+  };
+}
+
+function errorOf(use: () => unknown): string {
+  try {
+    use();
+    return 'connected';
+  } catch (error) {
+    return (error as { errnoName?: string }).errnoName ?? String(error);
+  }
+}
+
+describeKernel('policies', () => {
+  test('apply, replace with counters kept, zero, remove', () =>
+    withPair(async ({ a, b }) => {
+      const wanted = request(b, [
+        '-A INPUT -p udp -m udp --dport 5000 -j ACCEPT',
+        '-A INPUT -p tcp -j REJECT --reject-with tcp-reset',
+      ]);
+      const { policy } = wanted;
+      try {
+        const report = await applyPolicy(wanted);
+        expect(report.programs.loaded).toBe(3);
+        const [open, closed] = [b.udp(5000), b.udp(5001)];
+        a.udp().send(b.ipv4, 5000, 'in');
+        a.udp().send(b.ipv4, 5001, 'out');
+        expect(open.receiveText()).toBe('in');
+        expect(closed.receiveText(100)).toBeUndefined();
+        const listener = b.listen(0, b.ipv4);
+        expect(errorOf(() => a.connect(b.ipv4, listener.port, 1000))).toBe('ECONNREFUSED');
+        const counts = () =>
+          requireLive({ policy }).rulesets[0]!.tables[0]!.chains[0]!.rules.map(
+            ({ counters }) => counters.packets,
+          );
+        expect(counts()).toEqual([1n, 1n]);
+        expect(requireLive({ policy }).problems).toEqual([]);
+
+        const replaced = await applyPolicy({
+          ...wanted,
+          rulesets: [
+            ruleset([
+              '-A INPUT -p udp -m udp --dport 5001 -j ACCEPT',
+              '-A INPUT -p udp -m udp --dport 5000 -j ACCEPT',
+            ]),
+          ],
+        });
+        expect(replaced.linksMade).toBe(0);
+        a.udp().send(b.ipv4, 5001, 'now');
+        expect(closed.receiveText()).toBe('now');
+        expect(counts()).toEqual([1n, 1n]);
+        await zeroCounters({ policy });
+        expect(counts()).toEqual([0n, 0n]);
+        await removePolicies({ policy });
+        expect(livePolicies({ policy })).toEqual([]);
+        expect(errorOf(() => a.connect(b.ipv4, listener.port, 1000))).toBe('connected');
+      } finally {
+        await removePolicies({ policy }).catch(() => []);
+      }
+    }));
+
+  test('without a confirmation the policy before runs again', () =>
+    withPair(async ({ a, b }) => {
+      const wanted = request(b, ['-A INPUT -p udp -j ACCEPT'], { confirmSeconds: 1 });
+      const { policy } = wanted;
+      const server = b.udp(5000);
+      const reaches = (): boolean => {
+        a.udp().send(b.ipv4, 5000, 'x');
+        return server.receive(100) !== undefined;
+      };
+      try {
+        await applyPolicy({ ...wanted, rulesets: [ruleset([])] });
+        expect(reaches()).toBe(false);
+        await new Promise((resolve) => setTimeout(resolve, 1100));
+        // Nothing was there before: everything passes again.
+        expect(reaches()).toBe(true);
+        await applyPolicy(wanted);
+        await confirmPolicy({ policy });
+        await applyPolicy({ ...wanted, rulesets: [ruleset([])] });
+        expect(reaches()).toBe(false);
+        await new Promise((resolve) => setTimeout(resolve, 1100));
+        expect(reaches()).toBe(true);
+        await collectGarbage();
+        expect(requireLive({ policy }).rulesets[0]!.tables[0]!.chains[0]!.rules).toHaveLength(1);
+        expect(reaches()).toBe(true);
+      } finally {
+        await removePolicies({ policy }).catch(() => []);
+      }
+    }));
+});
