@@ -2,16 +2,29 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { MemoryEngine, TableStore } from '../../src/host/index.ts';
 import type { Family } from '../../src/net/index.ts';
 import {
+  AbiError,
   decodeTable,
   encodeTable,
   parseRuleset,
   printTable,
   type Ruleset,
   type TableName,
+  TableOption,
+  UnwrittenError,
 } from '../../src/rules/index.ts';
+import {
+  fieldsOf,
+  mutate,
+  mutations,
+  replaceRequest,
+  SAMPLES,
+  tableOf,
+} from '../support/generate/table-requests.ts';
 import { restoreProgram } from '../support/iptables.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { withNamespaces } from '../support/netns.ts';
@@ -32,7 +45,62 @@ function unknownOverAbi({ tables }: Ruleset): string | undefined {
   return undefined;
 }
 
+const RUNS = process.env.SLUICE_SOAK === '1' ? 200_000 : 2000;
+
 describeKernel('tables as bytes', () => {
+  test.each(['ipv4', 'ipv6'] as const)(
+    'changed %s requests end as in the kernel, or are refused where no iptables writes them',
+    async (family) => {
+      const { name, encoded } = tableOf(SAMPLES[family], family);
+      const base = replaceRequest(name, encoded, encoded.entryCount);
+      const fields = fieldsOf(base, family);
+      const outcomes = new Map<number, number>();
+      let stricter = 0;
+      await withNamespaces(['a'], async ({ a }) => {
+        const kernel = new KernelTables(a, family);
+        const fresh = kernel.read(name);
+        expect(kernel.set(TableOption.SET_REPLACE, replaceRequest(name, encoded, fresh.entryCount))).toBe(0);
+        const store = new TableStore(new MemoryEngine());
+        await store.replace(family, replaceRequest(name, encoded, fresh.entryCount), base.length);
+        await fc.assert(
+          fc.asyncProperty(mutations, async (changes) => {
+            const request = mutate(base, fields, changes);
+            const theirs = -kernel.set(TableOption.SET_REPLACE, request);
+            let reason = '';
+            let unwritten = false;
+            const ours = await store.replace(family, request, request.length).then(
+              () => 0,
+              (error: unknown) => {
+                expect(error).toBeInstanceOf(AbiError);
+                reason = (error as AbiError).message;
+                unwritten = error instanceof UnwrittenError;
+                return (error as AbiError).errno as number;
+              },
+            );
+            outcomes.set(theirs, (outcomes.get(theirs) ?? 0) + 1);
+            if (theirs === 0)
+              expect(
+                kernel.set(
+                  TableOption.SET_REPLACE,
+                  replaceRequest(name, encoded, kernel.read(name).entryCount),
+                ),
+              ).toBe(0);
+            if (ours === 0) {
+              const taken = store.entryCount(family, name);
+              await store.replace(family, replaceRequest(name, encoded, taken), base.length);
+            }
+            if (theirs === 0 && unwritten) stricter++;
+            else expect(`${ours} ${reason}`).toBe(`${theirs} ${ours === theirs ? reason : ''}`);
+          }),
+          { numRuns: RUNS },
+        );
+      });
+      console.log(`${family}: errno ${JSON.stringify(Object.fromEntries(outcomes))}, stricter ${stricter}`);
+      expect(outcomes.size).toBeGreaterThan(4);
+      expect(stricter).toBeLessThan(RUNS / 10);
+    },
+  );
+
   test('what iptables-restore hands to the kernel is read as the same rules and written as the same bytes', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'slc-abi-'));
     const skipped = new Map<string, number>();

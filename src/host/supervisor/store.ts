@@ -114,6 +114,11 @@ export class TableStore {
     }
   }
 
+  /** How many old counters a REPLACE of this table has to have room for. @throws {AbiError} */
+  entryCount(family: Family, table: TableName): number {
+    return this.#find(family, table).offsets.length;
+  }
+
   /** Content of /proc/net/ip_tables_names: tables that were asked for so far. */
   tableNames(family: Family): string {
     return [...this.#held[family].keys()]

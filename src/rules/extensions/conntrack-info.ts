@@ -1,5 +1,5 @@
 /** struct xt_conntrack_mtinfo1 to 3 (uapi/linux/netfilter/xt_conntrack.h): places and flags. */
-import { refuse } from '../uapi/errno.ts';
+import { unwritten } from '../uapi/errno.ts';
 
 /** Of revision 3; revisions 1 and 2 have 152 and 156. */
 export const CONNTRACK_BYTES = 164;
@@ -37,7 +37,7 @@ export function decodeStateAlias(view: DataView): { bits: number; negate: boolea
   const match = view.getUint16(ConntrackPlace.MATCH, true);
   if ((match & ConntrackFlag.STATE_ALIAS) === 0) return undefined;
   if (match !== (ConntrackFlag.STATE | ConntrackFlag.STATE_ALIAS))
-    refuse('conntrack is called state but asks for more');
+    unwritten('conntrack is called state but asks for more');
   return {
     bits: view.getUint16(ConntrackPlace.STATE, true),
     negate: (view.getUint16(ConntrackPlace.INVERT, true) & ConntrackFlag.STATE) !== 0,

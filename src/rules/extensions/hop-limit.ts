@@ -2,7 +2,7 @@
 import type { Family } from '../../net/index.ts';
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../extension.ts';
 import { boundedNumber } from '../text/bounded.ts';
-import { refuse } from '../uapi/errno.ts';
+import { unwritten } from '../uapi/errno.ts';
 import { fieldIn, fieldIs, ttlOf } from './header.ts';
 
 interface HopLimitState {
@@ -61,7 +61,7 @@ export function defineHopLimit(name: 'ttl' | 'hl', family: Family, field: string
         size: 2,
         decode(view) {
           const compare = COMPARISONS[view.getUint8(0)];
-          if (compare === undefined) refuse(`${name} has the unknown mode ${view.getUint8(0)}`);
+          if (compare === undefined) unwritten(`${name} has the unknown mode ${view.getUint8(0)}`);
           return { compare, value: view.getUint8(1) };
         },
         encode(state, view) {

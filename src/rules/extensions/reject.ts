@@ -4,7 +4,7 @@ import type { Family } from '../../net/index.ts';
 import { defineTarget, OptionError, type TargetExtension } from '../extension.ts';
 import { Protocol } from '../names/protocols.ts';
 import { didYouMean } from '../suggestion.ts';
-import { refuse } from '../uapi/errno.ts';
+import { refuse, unwritten } from '../uapi/errno.ts';
 
 /** A kind of answer: its names, and its number in enum ipt_reject_with or ip6t_reject_with. */
 export interface RejectKind {
@@ -18,6 +18,8 @@ interface RejectState {
 }
 
 const TCP_RESET = 'tcp-reset';
+/** IPT_ICMP_ECHOREPLY, IP6T_ICMP6_ECHOREPLY: the kernel refuses them by name. */
+const ECHO_REPLY: Readonly<Record<Family, number>> = { ipv4: 4, ipv6: 5 };
 
 /** The target for one family; `standard` is the answer when none is asked for. */
 export function defineReject(
@@ -66,7 +68,8 @@ export function defineReject(
         decode(view) {
           const number = view.getUint32(0, true);
           const kind = kinds.find((one) => one.number === number);
-          if (kind === undefined) refuse(`REJECT has no answer number ${number}`);
+          if (number === ECHO_REPLY[family]) refuse('REJECT no longer answers with an echo reply');
+          if (kind === undefined) unwritten(`REJECT has no answer number ${number}`);
           return { kind };
         },
         encode: (state, view) => view.setUint32(0, state.kind.number, true),

@@ -1,7 +1,7 @@
 /** The conditions of struct ipt_ip and ip6t_ip6 (ip_packet_match, ip6_packet_match; written as iptables 1.8.9 does). */
 import type { BaseMatch, DeviceName, MaskedAddress } from '../model.ts';
 import { byteLength } from '../text/quote.ts';
-import { refuse } from './errno.ts';
+import { unwritten } from './errno.ts';
 import { type EntryLayout, FLAG_FRAGMENT, FLAG_PROTOCOL, Invert } from './layout.ts';
 import { readBytes, readText, writeBytes, writeText } from './payload.ts';
 
@@ -10,7 +10,7 @@ const DEVICE_BYTES = 16;
 /** A byte of ip6t_ip6 that iptables never writes and the kernel never reads. */
 const TOS_BEFORE_FLAGS = 1;
 
-/** Reads the conditions at the beginning of `entry`. @throws {AbiError} for what no iptables writes */
+/** Reads the conditions at the beginning of `entry`. @throws {UnwrittenError} for what no iptables writes */
 export function decodeBase(entry: DataView, layout: EntryLayout): BaseMatch {
   const base: BaseMatch = {};
   const flags = entry.getUint8(layout.flags);
@@ -35,18 +35,18 @@ export function decodeBase(entry: DataView, layout: EntryLayout): BaseMatch {
   if (inDevice !== undefined) base.inDevice = inDevice;
   if (outDevice !== undefined) base.outDevice = outDevice;
   const number = entry.getUint16(layout.protocol, true);
-  if (number > 0xff && family === 'ipv4') refuse(`there is no IP protocol ${number}`);
+  if (number > 0xff && family === 'ipv4') unwritten(`there is no IP protocol ${number}`);
   if (number !== 0) base.protocol = { number, negate: negated(Invert.PROTOCOL) };
   if (family === 'ipv4') {
     if ((flags & FLAG_FRAGMENT) !== 0) base.fragment = { negate: negated(Invert.FRAGMENT) };
   } else {
     const looked = (flags & FLAG_PROTOCOL) !== 0;
-    if (looked !== (number !== 0)) refuse('the protocol and its flag do not go together');
+    if (looked !== (number !== 0)) unwritten('the protocol and its flag do not go together');
     if (
       entry.getUint8(layout.flags - TOS_BEFORE_FLAGS) !== 0 ||
       (flags & ~(FLAG_PROTOCOL | layout.gotoFlag)) !== 0
     )
-      refuse('the kernel has no condition on the traffic class here');
+      unwritten('the kernel has no condition on the traffic class here');
   }
   return base;
 }
@@ -56,7 +56,7 @@ function decodeDevice(entry: DataView, at: number, maskAt: number, negate: boole
   const compared = mask.indexOf(0);
   const length = compared < 0 ? DEVICE_BYTES : compared;
   if (mask.some((byte, index) => byte !== (index < length ? 0xff : 0)))
-    refuse('the mask of a device name is not contiguous');
+    unwritten('the mask of a device name is not contiguous');
   const text = readText(entry, at, DEVICE_BYTES);
   if (length === 0) {
     if (text === '' && !negate) return undefined;
@@ -66,7 +66,7 @@ function decodeDevice(entry: DataView, at: number, maskAt: number, negate: boole
   // An exact name is compared with its terminator; a wildcard keeps its "+" out of the comparison.
   if (length === bytes + 1) return { name: text, wildcard: false, negate };
   if (length === bytes - 1 && text.endsWith('+')) return { name: text.slice(0, -1), wildcard: true, negate };
-  return refuse(`the mask of device name "${text}" does not fit it`);
+  return unwritten(`the mask of device name "${text}" does not fit it`);
 }
 
 /** Writes the conditions over zeroes. */

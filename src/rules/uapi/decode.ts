@@ -15,7 +15,7 @@ import {
   type ExtensionPlace,
   matchPlaces,
 } from './entries.ts';
-import { refuse } from './errno.ts';
+import { refuse, UnwrittenError, unwritten } from './errno.ts';
 import {
   align8,
   CHAIN_NAME_BYTES,
@@ -62,6 +62,7 @@ export function decodeTable(entries: Uint8Array, request: TableRequest, family: 
   const checked = checkEntries(blob, request, request.entryCount, layout);
   const reader = new RuleReader(blob, request.table, layout);
   const rules = checked.entries.map((entry, index) => reader.read(entry, index));
+  reader.finish();
   const chains = assemble(blob, checked, rules);
   const span = spanOf(request.table, 0);
   return {
@@ -91,12 +92,30 @@ class RuleReader {
   readonly #view: DataView;
   readonly #table: string;
   readonly #layout: EntryLayout;
+  /** The first thing that rules cannot say; the kernel's refusals of later entries come before it. */
+  #unwritten: UnwrittenError | undefined;
 
   constructor(blob: Uint8Array<ArrayBuffer>, table: string, layout: EntryLayout) {
     this.#blob = blob;
     this.#view = new DataView(blob.buffer);
     this.#table = table;
     this.#layout = layout;
+  }
+
+  /** @throws {UnwrittenError} after everything was read */
+  finish(): void {
+    if (this.#unwritten !== undefined) throw this.#unwritten;
+  }
+
+  /** What `read` gives; `undefined` when rules cannot say it. */
+  #orLater<T>(read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof UnwrittenError)) throw error;
+      this.#unwritten ??= error;
+      return undefined;
+    }
   }
 
   read(entry: Entry, index: number): ReadRule {
@@ -126,7 +145,7 @@ class RuleReader {
     this.#fill(entry, place);
     const ip = new DataView(this.#blob.buffer, entry.at, layout.bytes);
     return {
-      base: decodeBase(ip, layout),
+      base: this.#orLater(() => decodeBase(ip, layout)) ?? {},
       matches,
       target,
       goto: (this.#blob[entry.at + layout.flags]! & layout.gotoFlag) !== 0,
@@ -166,13 +185,19 @@ class RuleReader {
       refuse(`${kind} ${name} has ${place.bytes - ExtensionHeader.BYTES} bytes, not ${align8(size)}`);
     const payload = new DataView(this.#blob.buffer, place.at + ExtensionHeader.BYTES, size);
     for (const known of forms) {
-      const state = known.form.decode(payload, { family });
-      if (state === undefined) continue;
+      let written = true;
+      const state = this.#orLater(() => {
+        written = false;
+        const read = known.form.decode(payload, { family });
+        written = true;
+        return read;
+      });
+      if (state === undefined && written) continue;
       this.#check(known, state, rule, matches);
       this.#clear(place, name, userSize ?? size);
       return { known, state };
     }
-    return refuse(`${kind} ${name} says nothing that is known`);
+    return unwritten(`${kind} ${name} says nothing that is known`);
   }
 
   #check(
@@ -181,7 +206,13 @@ class RuleReader {
     rule: { readonly protocol: AdmitContext['protocol']; readonly hooks: readonly Hook[] },
     matches: readonly MatchUse[],
   ): void {
-    const where = whereOf<unknown>(extension, state);
+    // Of a payload that says something unheard of, only what does not depend on it can be checked.
+    const where =
+      state !== undefined
+        ? whereOf<unknown>(extension, state)
+        : typeof extension.where === 'object'
+          ? extension.where
+          : {};
     if (where.tables !== undefined && !(where.tables as readonly string[]).includes(this.#table))
       refuse(`${extension.name} is not possible in table ${this.#table}`);
     if (where.hooks !== undefined && rule.hooks.some((hook) => !where.hooks!.includes(hook)))
@@ -192,7 +223,7 @@ class RuleReader {
       (protocol === undefined || protocol.negate || !where.protocols.includes(protocol.number))
     )
       refuse(`${extension.name} needs another protocol`);
-    if (!isTableName(this.#table)) return;
+    if (state === undefined || !isTableName(this.#table)) return;
     try {
       extension.admit?.(state, {
         family: this.#layout.family,
@@ -249,7 +280,7 @@ interface Stretch {
   readonly last: number;
 }
 
-/** Entries as chains, laid out as libiptc does. @throws {AbiError} EINVAL for any other layout */
+/** Entries as chains, laid out as libiptc does. @throws {UnwrittenError} for any other layout */
 function assemble(blob: Uint8Array, checked: CheckedEntries, rules: readonly ReadRule[]): Chain[] {
   const { entries } = checked;
   const stretches = findStretches(blob, checked, rules);
@@ -269,12 +300,12 @@ function findStretches(blob: Uint8Array, checked: CheckedEntries, rules: readonl
     if ((shape.validHooks & (1 << hook)) !== 0) starts.set(shape.hookEntries[hook]!, hook);
   const end = entries.length - 1;
   if (end < 0 || entries[end]!.targetName !== ERROR_TARGET)
-    refuse('the table does not end with an ERROR entry');
+    unwritten('the table does not end with an ERROR entry');
   const stretches: Stretch[] = [];
   for (let index = 0; index < end; ) {
     const hook = starts.get(entries[index]!.at);
     const head = entries[index]!.targetName === ERROR_TARGET;
-    if (hook === undefined && !head) refuse(`the rule at ${entries[index]!.at} is in no chain`);
+    if (hook === undefined && !head) unwritten(`the rule at ${entries[index]!.at} is in no chain`);
     const first = head ? index + 1 : index;
     let next = first;
     while (next < end && (next === index || !isHead(entries[next]!, starts))) next++;
@@ -284,7 +315,7 @@ function findStretches(blob: Uint8Array, checked: CheckedEntries, rules: readonl
     const counters = { packets: 0n, bytes: 0n };
     if (hook !== undefined) {
       if (last < first || shape.underflows[hook] !== entries[last]!.at || policy?.kind !== 'verdict')
-        refuse(`the chain of hook ${hook} does not end with its policy`);
+        unwritten(`the chain of hook ${hook} does not end with its policy`);
       const verdict = policy.verdict === 'DROP' ? 'DROP' : 'ACCEPT';
       stretches.push({
         chain: { name: HOOK_CHAINS[hook]!, policy: verdict, counters, rules: [], span },
@@ -295,7 +326,7 @@ function findStretches(blob: Uint8Array, checked: CheckedEntries, rules: readonl
       const at = entries[index]!.target + ExtensionHeader.BYTES;
       const name = readText(new DataView(blob.buffer, blob.byteOffset), at, CHAIN_NAME_BYTES);
       if (last < first || !entries[last]!.unconditional || entries[last]!.verdict !== Verdict.RETURN)
-        refuse(`chain ${name} does not end with RETURN`);
+        unwritten(`chain ${name} does not end with RETURN`);
       stretches.push({ chain: { name, policy: undefined, counters, rules: [], span }, first, last });
     }
     index = next;
@@ -311,11 +342,11 @@ function finishRule(read: ReadRule, entry: Entry, chainAt: ReadonlyMap<number, s
   const { base, matches, span } = read;
   const rule = { base, matches, counters: { packets: 0n, bytes: 0n }, span };
   const jump = entry.targetName === STANDARD_TARGET && entry.verdict > 0;
-  if (read.goto && !jump) refuse(`the rule at ${entry.at} goes to no chain`);
+  if (read.goto && !jump) unwritten(`the rule at ${entry.at} goes to no chain`);
   if (read.target !== undefined) return { ...rule, target: read.target };
-  if (!jump) return refuse(`the entry at ${entry.at} is a chain's head inside another chain`);
+  if (!jump) return unwritten(`the entry at ${entry.at} is a chain's head inside another chain`);
   if (entry.verdict === entry.at + entry.bytes && !read.goto) return rule;
   const chain = chainAt.get(entry.verdict);
-  if (chain === undefined) refuse(`the rule at ${entry.at} jumps into the middle of a chain`);
+  if (chain === undefined) unwritten(`the rule at ${entry.at} jumps into the middle of a chain`);
   return { ...rule, target: { kind: 'chain', chain, goto: read.goto, span } };
 }

@@ -32,3 +32,19 @@ export class AbiError extends Error {
 export function refuse(message: string): never {
   throw new AbiError(AbiErrno.EINVAL, message);
 }
+
+/**
+ * What the kernel might take, but no iptables writes, and rules cannot say: refused after everything that the kernel
+ * would refuse, so that a wrong request ends with the kernel's errno.
+ */
+export class UnwrittenError extends AbiError {
+  constructor(message: string) {
+    super(AbiErrno.EINVAL, message);
+    this.name = 'UnwrittenError';
+  }
+}
+
+/** @throws {UnwrittenError} */
+export function unwritten(message: string): never {
+  throw new UnwrittenError(message);
+}

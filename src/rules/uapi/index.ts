@@ -2,7 +2,7 @@
 export { countedEntries } from './counters.ts';
 export { type DecodedTable, decodeTable, type TableRequest } from './decode.ts';
 export { type EncodedTable, encodeTable } from './encode.ts';
-export { AbiErrno, AbiError } from './errno.ts';
+export { AbiErrno, AbiError, UnwrittenError } from './errno.ts';
 export { COUNTER_BYTES, ENTRY_LAYOUTS, type EntryLayout, NO_HOOK } from './layout.ts';
 export { findRevision } from './lookup.ts';
 export type { AbiForm, PayloadContext } from './payload.ts';

@@ -5,7 +5,7 @@
  */
 import type { Family } from '../../net/index.ts';
 import { utf8Bytes } from '../text/utf8.ts';
-import { refuse } from './errno.ts';
+import { refuse, unwritten } from './errno.ts';
 
 /** The rule around the payload. */
 export interface PayloadContext {
@@ -34,11 +34,11 @@ export interface AbiForm<S> {
   encode(state: S, view: DataView, context: PayloadContext): void;
 }
 
-/** Text up to its terminator, which has to be there. @throws {AbiError} */
+/** Text up to its terminator, which has to be there. @throws {UnwrittenError} */
 export function readText(view: DataView, offset: number, length: number): string {
   const bytes = new Uint8Array(view.buffer, view.byteOffset + offset, length);
   const end = bytes.indexOf(0);
-  if (end < 0) refuse('a text is not terminated');
+  if (end < 0) unwritten('a text is not terminated');
   return decodeUtf8(bytes.subarray(0, end));
 }
 

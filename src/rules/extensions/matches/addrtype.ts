@@ -4,7 +4,7 @@ import type { Family } from '../../../net/index.ts';
 import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { allowOne, requireAny } from '../../text/requirement.ts';
-import { refuse } from '../../uapi/errno.ts';
+import { refuse, unwritten } from '../../uapi/errno.ts';
 import { parseNames } from '../ct-state.ts';
 import { addressOf } from '../header.ts';
 
@@ -220,14 +220,13 @@ export const addrtype: MatchExtension = defineMatch<AddrtypeState>({
     {
       name: 'addrtype',
       revision: 1,
-      everyFamily: true,
       size: 8,
       decode(view) {
         const flags = view.getUint32(4, true);
-        if ((flags & ~AddrtypeFlag.ALL) !== 0) refuse('addrtype has unknown flags');
         const limitIn = (flags & AddrtypeFlag.LIMIT_IN) !== 0;
         const limitOut = (flags & AddrtypeFlag.LIMIT_OUT) !== 0;
         if (limitIn && limitOut) refuse('addrtype is limited to both devices');
+        if ((flags & ~AddrtypeFlag.ALL) !== 0) unwritten('addrtype has unknown flags');
         return {
           source: typesAt(view, 0, (flags & AddrtypeFlag.INVERT_SOURCE) !== 0),
           destination: typesAt(view, 2, (flags & AddrtypeFlag.INVERT_DESTINATION) !== 0),

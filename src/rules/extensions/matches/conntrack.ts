@@ -12,7 +12,7 @@ import { didYouMean } from '../../suggestion.ts';
 import { formatNumberRange, numberRange, UINT32_MAX } from '../../text/bounded.ts';
 import { formatHostMask, type HostMask, parseHostMask } from '../../text/host.ts';
 import { requireAny } from '../../text/requirement.ts';
-import { refuse } from '../../uapi/errno.ts';
+import { unwritten } from '../../uapi/errno.ts';
 import { type AbiForm, readAddress, writeBytes } from '../../uapi/payload.ts';
 import { CONNTRACK_BYTES, ConntrackFlag, ConntrackPlace } from '../conntrack-info.ts';
 import { connectionOf, formatStates, NO_CONNECTION, parseNames, stateBits, stateIs } from '../ct-state.ts';
@@ -263,7 +263,7 @@ function conntrackForm(revision: 1 | 2 | 3): AbiForm<ConntrackState> {
       const match = view.getUint16(ConntrackPlace.MATCH, true);
       const invert = view.getUint16(ConntrackPlace.INVERT, true);
       if ((match & ConntrackFlag.STATE_ALIAS) !== 0) return undefined;
-      if ((match & ~ConntrackFlag.ALL) !== 0) refuse('conntrack has unknown flags');
+      if ((match & ~ConntrackFlag.ALL) !== 0) unwritten('conntrack has unknown flags');
       const when = <T>(flag: number, value: () => T): Negatable<T> | undefined =>
         (match & flag) === 0 ? undefined : { value: value(), negate: (invert & flag) !== 0 };
       const small = (offset: number, offset1: number): number =>

@@ -4,7 +4,7 @@ import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber, formatNumberRange, numberRange, UINT32_MAX } from '../../text/bounded.ts';
-import { refuse } from '../../uapi/errno.ts';
+import { unwritten } from '../../uapi/errno.ts';
 import { readFlags } from '../../uapi/payload.ts';
 import { fieldIn, fieldIs, hasBytes, inRange, readUint16, readUint32 } from '../header.ts';
 import { findExtensionHeader } from '../ipv6-chain.ts';
@@ -126,10 +126,11 @@ export const frag: MatchExtension = defineMatch<FragState>({
       revision: 0,
       size: 16,
       decode(view) {
-        const flags = readFlags(view, 12, FragFlag.ALL, 'frag');
         const invert = readFlags(view, 13, FragFlag.IDS | FragFlag.LENGTH, 'frag');
+        const flags = view.getUint8(12);
+        if ((flags & ~FragFlag.ALL) !== 0) unwritten('frag has unknown flags');
         const more = (flags & FragFlag.MORE) !== 0;
-        if (more && (flags & FragFlag.LAST) !== 0) refuse('frag asks for more fragments and for none');
+        if (more && (flags & FragFlag.LAST) !== 0) unwritten('frag asks for more fragments and for none');
         return {
           id: { min: view.getUint32(0, true), max: view.getUint32(4, true) },
           idNegated: (invert & FragFlag.IDS) !== 0,

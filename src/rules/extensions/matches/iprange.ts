@@ -4,7 +4,8 @@ import { type Family, formatAddressBytes } from '../../../net/index.ts';
 import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { addressError, parseHost } from '../../text/address.ts';
 import { requireAny } from '../../text/requirement.ts';
-import { readAddress, readFlags, writeBytes } from '../../uapi/payload.ts';
+import { unwritten } from '../../uapi/errno.ts';
+import { readAddress, writeBytes } from '../../uapi/payload.ts';
 import { addressOf } from '../header.ts';
 
 interface AddressRange {
@@ -90,7 +91,8 @@ export const iprange: MatchExtension = defineMatch<IprangeState>({
       revision: 1,
       size: 68,
       decode(view, { family }) {
-        const flags = readFlags(view, 64, IprangeFlag.ALL, 'iprange');
+        const flags = view.getUint8(64);
+        if ((flags & ~IprangeFlag.ALL) !== 0) unwritten('iprange has unknown flags');
         const range = (given: number, inverted: number, offset: number): AddressRange | undefined =>
           (flags & given) === 0
             ? undefined

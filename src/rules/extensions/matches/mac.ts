@@ -53,7 +53,6 @@ export const mac: MatchExtension = defineMatch<MacState>({
     {
       name: 'mac',
       revision: 0,
-      everyFamily: true,
       size: 12,
       decode: (view) => ({
         address: readBytes(view, 0, ADDRESS_BYTES),

@@ -10,7 +10,7 @@ import {
 } from '../../extension.ts';
 import { Protocol, protocolName } from '../../names/protocols.ts';
 import { parsePort } from '../../names/services.ts';
-import { refuse } from '../../uapi/errno.ts';
+import { refuse, unwritten } from '../../uapi/errno.ts';
 import { readBoolean } from '../../uapi/payload.ts';
 import { fieldIn, hasBytes, readUint16 } from '../header.ts';
 
@@ -126,12 +126,21 @@ export const multiport: MatchExtension = defineMatch<MultiportState>({
         const count = view.getUint8(1);
         if (side === undefined || count > MAXIMUM_PLACES) refuse('multiport: unknown side or too many ports');
         const ranges: ScalarRange[] = [];
+        let single = false;
         for (let place = 0; place < count; place++) {
           const min = view.getUint16(2 + 2 * place, true);
-          if (!readBoolean(view, 32 + place)) ranges.push([min, min]);
-          else if (place + 1 === count) refuse('multiport: a range has no end');
-          else ranges.push([min, view.getUint16(2 + 2 * ++place, true)]);
+          if (!readBoolean(view, 32 + place)) {
+            ranges.push([min, min]);
+            continue;
+          }
+          place++;
+          if (place >= count || readBoolean(view, 32 + place)) refuse('multiport: a range has no end');
+          const max = view.getUint16(2 + 2 * place, true);
+          if (min > max) refuse(`multiport: the range ${min}:${max} runs backwards`);
+          single ||= min === max;
+          ranges.push([min, max]);
         }
+        if (single) unwritten('multiport: a range is one port');
         return { side, ranges, negate: readBoolean(view, 47) };
       },
       encode(state, view) {

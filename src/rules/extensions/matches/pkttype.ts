@@ -5,7 +5,7 @@ import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { didYouMean } from '../../suggestion.ts';
 import { requireAll } from '../../text/requirement.ts';
-import { refuse } from '../../uapi/errno.ts';
+import { unwritten } from '../../uapi/errno.ts';
 import { addressOf, fieldIs } from '../header.ts';
 
 interface PkttypeState {
@@ -80,7 +80,7 @@ export const pkttype: MatchExtension = defineMatch<PkttypeState>({
       size: 8,
       decode(view) {
         const type = view.getInt32(0, true);
-        if (NAMES[type] === undefined) refuse(`pkttype ${type} has no name`);
+        if (NAMES[type] === undefined) unwritten(`pkttype ${type} has no name`);
         return { type, negate: view.getInt32(4, true) !== 0 };
       },
       encode(state, view) {

@@ -6,7 +6,7 @@ import { defineMatch, type MatchExtension, type MatchOutcome, OptionError } from
 import { Protocol } from '../../names/protocols.ts';
 import { formatPortRange, parsePortRange } from '../../names/services.ts';
 import { didYouMean } from '../../suggestion.ts';
-import { refuse } from '../../uapi/errno.ts';
+import { refuse, unwritten } from '../../uapi/errno.ts';
 import { writeBytes } from '../../uapi/payload.ts';
 import { fieldIn, hasBytes, inRange, readUint16 } from '../header.ts';
 
@@ -176,12 +176,13 @@ const CHUNK_MATCHES = ['any', 'all', 'only'] as const;
 
 function decodeChunks(view: DataView, invert: number): Chunks {
   const match = CHUNK_MATCHES[[1, 2, 4].indexOf(view.getUint32(264, true))];
-  if (match === undefined) refuse('sctp has an unknown way to match chunks');
+  if ((view.getUint32(264, true) & 7) === 0) refuse('sctp has an unknown way to match chunks');
   const types = new Set<number>();
   for (let type = 0; type < CHUNK_TYPES; type++)
     if (((view.getUint32(8 + 4 * (type >> 5), true) >>> (type & 31)) & 1) !== 0) types.add(type);
   const count = view.getInt32(280, true);
   if (count < 0 || count > MAXIMUM_FLAGS) refuse('sctp has flags of too many chunks');
+  if (match === undefined) unwritten('sctp matches chunks in several ways');
   const flags: ChunkFlags[] = [];
   for (let index = 0; index < count; index++)
     flags.push({

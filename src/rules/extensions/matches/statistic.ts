@@ -1,7 +1,7 @@
 /** `-m statistic`: net/netfilter/xt_statistic.c; options of libxt_statistic. */
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
-import { refuse } from '../../uapi/errno.ts';
+import { refuse, unwritten } from '../../uapi/errno.ts';
 
 interface StatisticState {
   mode: 'random' | 'nth';
@@ -132,7 +132,7 @@ export const statistic: MatchExtension = defineMatch<StatisticState>({
         const every = view.getUint32(4, true) + 1;
         const packet = view.getUint32(8, true);
         if (packet >= every || view.getUint32(12, true) !== every - 1 - packet)
-          refuse('statistic counts from where no iptables lets it');
+          unwritten('statistic counts from where no iptables lets it');
         return { mode: 'nth', probability: undefined, every, packet, negate };
       },
       encode(state, view) {

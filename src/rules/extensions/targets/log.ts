@@ -4,8 +4,8 @@ import { didYouMean } from '../../suggestion.ts';
 import { parseUnsigned } from '../../text/number.ts';
 import { quoted } from '../../text/quote.ts';
 import { cutToBytes } from '../../text/utf8.ts';
-import { refuse } from '../../uapi/errno.ts';
-import { readFlags, readText, writeText } from '../../uapi/payload.ts';
+import { refuse, unwritten } from '../../uapi/errno.ts';
+import { readText, writeText } from '../../uapi/payload.ts';
 
 interface LogState {
   level: number;
@@ -93,7 +93,8 @@ export const log: TargetExtension = defineTarget<LogState>({
       decode(view) {
         const level = view.getUint8(0);
         if (level > 7) refuse(`LOG has the unknown level ${level}`);
-        const flags = readFlags(view, 1, KNOWN_FLAGS, 'LOG');
+        const flags = view.getUint8(1);
+        if ((flags & ~KNOWN_FLAGS) !== 0) unwritten('LOG has unknown flags');
         if (view.getUint8(31) !== 0) refuse('LOG: the prefix is not terminated');
         return { level, flags, prefix: readText(view, 2, PREFIX_BYTES + 1) };
       },

@@ -69,7 +69,6 @@ export const mark: TargetExtension = defineTarget<MarkState>({
     {
       name: 'MARK',
       revision: 2,
-      everyFamily: true,
       size: 8,
       decode: (view) => ({ mark: { value: view.getUint32(0, true), mask: view.getUint32(4, true) } }),
       encode(state, view) {
