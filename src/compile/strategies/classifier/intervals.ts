@@ -35,7 +35,8 @@ export function successor(value: readonly number[]): number[] | undefined {
   return undefined;
 }
 
-function predecessor(value: readonly number[]): number[] | undefined {
+/** The value before this one; `undefined` before the first. */
+export function predecessor(value: readonly number[]): number[] | undefined {
   const before = [...value];
   for (let word = before.length - 1; word >= 0; word--) {
     if (before[word] !== 0) {

@@ -9,8 +9,10 @@
  * - vector: u64 blocks that are there, then a u32 pointer to each
  * - block of 4,096 rules: u64 words that are there, then the u64 words
  *
- * A *trie* turns an address into a vector. A cell is 0 (the empty vector), a vector's pointer, or, with its low bit set,
- * a node's pointer. The root is an array of 2^rootBits cells; a node takes six more bits: u64 of the places where a new
+ * A set of one rule has no vector: its number, shifted left by two, with tag 2, stands where a vector's pointer would.
+ *
+ * A *trie* turns an address into a vector. A cell is 0 (the empty vector), a vector or a single rule, a node's pointer
+ * (tag 1), or the pointer of a comparison (tag 3): first and last address, then the cells inside and outside. The root is an array of 2^rootBits cells; a node takes six more bits: u64 of the places where a new
  * run of equal cells begins (bit 0 always), then a u32 cell for each run.
  *
  * A *service* turns numbers (ports, protocol, state, ...) into a vector: for each of its fields a class by a page table,
@@ -34,6 +36,10 @@ export const TABLES_HEADER_SIZE: number = TablesHeader.entries + ENTRY_LISTS * 4
 
 export const DE_BRUIJN = 0x03f79d71b4cb0a89n;
 
+/** The low two bits of a cell. */
+export const CellTag = { vector: 0, node: 1, single: 2, comparison: 3 } as const;
+export const CELL_TAGS = 3;
+
 /** What one attach point runs for one family. */
 export const Entry = {
   /** u32 {@link Need} bits */
@@ -54,6 +60,8 @@ export const Need = {
   connection: 4,
   mark: 8,
   tcpFlags: 16,
+  /** Ports, ICMP type and code. */
+  ports: 64,
   /** The routing decision: chains for packets to other hosts. */
   route: 32,
 } as const;

@@ -3,7 +3,15 @@ import { type Label, R0, R1, R2, R3, R4, R5, R10 } from '../../../isa/index.ts';
 import type { Emission } from '../../emit/emission.ts';
 import { emitCountBits } from './bits.ts';
 import { FACT_WORDS } from './facts.ts';
-import { CHAIN_SERVICES, Chain, SERVICE_FIELD_SIZE, Service, ServiceField } from './layout.ts';
+import {
+  CELL_TAGS,
+  CellTag,
+  CHAIN_SERVICES,
+  Chain,
+  SERVICE_FIELD_SIZE,
+  Service,
+  ServiceField,
+} from './layout.ts';
 import type { WalkFrame } from './walkframe.ts';
 
 const STRIDE = 6;
@@ -47,9 +55,11 @@ function emitAddressVector(
   asm.load('u32', R1, R1, 0);
 
   asm.place(descend).mayGoto(labels.malformed);
-  asm.mov(R0, R1).and(R0, 1).jump('==', R0, 0, leaf);
-  // The pointer's low bit is its tag: the node lies one byte lower.
-  asm.castToKernel(R1, R1).load('u64', R4, R1, -1);
+  const comparison = asm.label('trie_comparison');
+  asm.mov(R0, R1).and(R0, CELL_TAGS).jump('==', R0, CellTag.comparison, comparison);
+  asm.jump('!=', R0, CellTag.node, leaf);
+  // The pointer's low bits are its tag: the node lies that much lower.
+  asm.castToKernel(R1, R1).load('u64', R4, R1, -CellTag.node);
   asm
     .mov(R5, R2)
     .rsh(R5, 64 - STRIDE)
@@ -61,7 +71,7 @@ function emitAddressVector(
   asm
     .lsh(R4, 2)
     .add(R1, R4)
-    .load('u32', R1, R1, 8 - 4 - 1)
+    .load('u32', R1, R1, 8 - 4 - CellTag.node)
     .lsh(R2, STRIDE);
   if (wide)
     asm
@@ -70,8 +80,46 @@ function emitAddressVector(
       .or(R2, R0)
       .lsh(R3, STRIDE);
   asm.goto(descend);
+  asm.place(comparison);
+  emitComparison(emission, side);
   asm.place(leaf).jump('==', R1, 0, none).store('u32', R10, to, R1);
   asm.place(done);
+}
+
+/** r1 = the cell that the comparison at r1 chooses. Uses r0..r4. */
+function emitComparison(emission: Emission, side: 'source' | 'destination'): void {
+  const { asm, facts, family } = emission;
+  const outside = asm.label('outside');
+  const chosen = asm.label('chosen');
+  const at = (offset: number): number => offset - CellTag.comparison;
+  asm.castToKernel(R1, R1);
+  if (family === 'ipv4') {
+    asm.load('u32', R0, R10, facts.offset(side, 0)).toBe(R0, 32);
+    asm.load('u32', R2, R1, at(0)).jump('<', R0, R2, outside);
+    asm.load('u32', R2, R1, at(4)).jump('>', R0, R2, outside);
+  } else {
+    const first = asm.label('not_before');
+    const inside = asm.label('not_behind');
+    for (const [register, word] of [
+      [R0, 0],
+      [R3, 2],
+    ] as const) {
+      asm.load('u32', register, R10, facts.offset(side, word)).toBe(register, 32).lsh(register, 32);
+      asm
+        .load('u32', R4, R10, facts.offset(side, word + 1))
+        .toBe(R4, 32)
+        .or(register, R4);
+    }
+    asm.load('u64', R2, R1, at(0)).jump('<', R0, R2, outside).jump('!=', R0, R2, first);
+    asm.load('u64', R2, R1, at(8)).jump('<', R3, R2, outside);
+    asm.place(first).load('u64', R2, R1, at(16)).jump('>', R0, R2, outside).jump('!=', R0, R2, inside);
+    asm.load('u64', R2, R1, at(24)).jump('>', R3, R2, outside);
+    asm.place(inside);
+  }
+  const cells = family === 'ipv4' ? 8 : 32;
+  asm.load('u32', R1, R1, at(cells)).goto(chosen);
+  asm.place(outside).load('u32', R1, R1, at(cells + 4));
+  asm.place(chosen);
 }
 
 function emitServiceVector(

@@ -16,6 +16,7 @@ import { emitRoute } from '../../hooks/route.ts';
 import type { RuleTag } from '../../program.ts';
 import { emitIpv4Facts } from '../../prologue/ipv4.ts';
 import { emitIpv6Facts } from '../../prologue/ipv6.ts';
+import { emitTransportFacts } from '../../prologue/transport.ts';
 import { emitFragmentStrategy, type GenerationParts } from '../../section.ts';
 import { ALL_FACTS } from './facts.ts';
 import { Entry, Need, PacketKind, TablesHeader } from './layout.ts';
@@ -29,6 +30,7 @@ const GATED: Readonly<Partial<Record<keyof typeof Need, readonly Fact[]>>> = {
   connection: ['ctState', 'ctStatus', 'ctDirection', 'ctMark'],
   mark: ['mark', 'packetType'],
 };
+const PORTS: readonly Fact[] = ['sourcePort', 'destinationPort', 'icmpType', 'icmpCode'];
 const TCP_FLAGS = 13;
 
 /** `routed`: the hook runs before the routing decision, whose outcome chooses the chains. */
@@ -55,7 +57,7 @@ export function emitClassifierSection(
   if (hook.point.flavour === 'netfilter') handed.use();
 
   emitFindEntry(emission, walk);
-  const gated = new Set<Fact>([...Object.values(GATED).flat(), 'tcpFlags']);
+  const gated = new Set<Fact>([...Object.values(GATED).flat(), ...PORTS, 'tcpFlags']);
   const plain = new Facts(family, new Set([...known].filter((fact) => !gated.has(fact))), frame);
   const ungated: Emission = { ...emission, facts: plain };
   hook.open(ungated);
@@ -73,6 +75,10 @@ export function emitClassifierSection(
       hook.facts({ ...emission, facts: new Facts(family, new Set<Fact>(['inIfindex']), frame) }),
     );
   }
+  emitGate(emission, walk, Need.ports, () => {
+    const own = new Set<Fact>([...PORTS, 'transportOffset', 'fragmentOffset']);
+    emitTransportFacts({ ...emission, facts: new Facts(family, own, frame) });
+  });
   emitGate(emission, walk, Need.tcpFlags, () => emitTcpFlags(emission));
   emitHandedStart(emission);
   emitFragmentStrategy(emission, parts.fragments);

@@ -148,8 +148,7 @@ export function writeService(
       for (const rule of plan.combinations[combination]!) set.add(rule);
     });
     before = now;
-    const offset = rules.write(set.vector(), image);
-    if (offset !== 0) image.pointer(vectors + index * 4, offset);
+    image.cell(vectors + index * 4, rules.write(set.vector(), image));
   }
   const fields = service.fields.map((field) => ({ field, pages: writePages(image, field) }));
   const folds = service.folds.map((table) => writeFold(image, table));

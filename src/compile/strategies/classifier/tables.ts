@@ -9,6 +9,7 @@ import type { SectionPlan } from '../../section.ts';
 import { planCalls } from '../inline/calls.ts';
 import type { ChainRun } from '../inline/chain.ts';
 import { type ChainParts, type ChainReport, ChainWriter } from './chains.ts';
+import { TRANSPORT_FIELDS } from './conditions.ts';
 import {
   DE_BRUIJN,
   ENTRY_SIZE,
@@ -157,7 +158,8 @@ function predicateNeed(predicate: Predicate): number {
     case 'scalar':
       if (predicate.field.startsWith('ct.')) return Need.connection;
       if (predicate.field.startsWith('meta.')) return Need.mark;
-      return predicate.field === 'tcp.flags' ? Need.tcpFlags : 0;
+      if (predicate.field === 'tcp.flags') return Need.tcpFlags;
+      return TRANSPORT_FIELDS.has(predicate.field) ? Need.ports : 0;
     default:
       return 0;
   }

@@ -1,4 +1,6 @@
 /** Writes a partition of addresses as a trie: layout.ts says what it looks like. */
+import { predecessor } from './intervals.ts';
+import { CellTag } from './layout.ts';
 import type { Partition } from './sweep.ts';
 import type { VectorStore } from './vectors.ts';
 import type { ImageWriter } from './writer.ts';
@@ -9,7 +11,6 @@ const SMALL_ROOT_BITS = 8;
 const LARGE_ROOT_BITS = 14;
 /** Pieces from which on the large root pays. */
 const LARGE_ROOT_PIECES = 256;
-const NODE_TAG = 1;
 
 export interface WrittenTrie {
   readonly offset: number;
@@ -21,7 +22,7 @@ export function writeTrie(image: ImageWriter, store: VectorStore, pieces: Partit
   const writer = new TrieWriter(image, store, pieces);
   const offset = image.reserve(4 << rootBits, 8);
   writer.cells(0, rootBits, 0, pieces.vectors.length, (first, last, cell) => {
-    for (let slot = first; slot <= last; slot++) writer.put(offset + slot * 4, cell);
+    for (let slot = first; slot <= last; slot++) image.cell(offset + slot * 4, cell);
   });
   return { offset, rootBits };
 }
@@ -35,11 +36,6 @@ class TrieWriter {
     this.#image = image;
     this.#store = store;
     this.#pieces = pieces;
-  }
-
-  put(offset: number, cell: number): void {
-    if (cell === 0) this.#image.u32(offset, 0);
-    else this.#image.pointer(offset, cell);
   }
 
   /**
@@ -72,7 +68,35 @@ class TrieWriter {
   }
 
   #cell(depth: number, from: number, to: number): number {
-    return to - from === 1 ? this.#leaf(from) : this.#node(depth, from, to) | NODE_TAG;
+    if (to - from === 1) return this.#leaf(from);
+    const vectors = this.#pieces.vectors;
+    const oneInside = to - from === 2 || (to - from === 3 && vectors[from] === vectors[to - 1]);
+    if (oneInside)
+      return this.#comparison(from + 1, to - from === 3 ? to - 1 : undefined) | CellTag.comparison;
+    return this.#node(depth, from, to) | CellTag.node;
+  }
+
+  /** One piece, which ends where `behind` begins, or behind all addresses that get here; the piece before it is outside. */
+  #comparison(inside: number, behind: number | undefined): number {
+    const { width } = this.#pieces;
+    const image = this.#image;
+    const cells = [this.#leaf(inside), this.#leaf(inside - 1)];
+    const offset = image.reserve(width * 8 + 8, 8);
+    const first = this.#key(inside);
+    const last = behind === undefined ? first.map(() => 0xffffffff) : predecessor(this.#key(behind))!;
+    for (const [index, key] of [first, last].entries()) {
+      for (let word = 0; word < width; word++) {
+        // IPv6: two u64, the upper half of the address first, each little endian.
+        image.u32(offset + (index * width + (width === 1 ? 0 : word ^ 1)) * 4, key[word]!);
+      }
+    }
+    for (const [index, cell] of cells.entries()) image.cell(offset + width * 8 + index * 4, cell);
+    return offset;
+  }
+
+  #key(piece: number): number[] {
+    const { keys, width } = this.#pieces;
+    return [...keys.subarray(piece * width, (piece + 1) * width)];
   }
 
   #leaf(piece: number): number {
@@ -90,7 +114,7 @@ class TrieWriter {
     const offset = this.#image.reserve(8 + runs.length * 4, 8);
     this.#image.u32(offset, starts[0]!);
     this.#image.u32(offset + 4, starts[1]!);
-    for (const [rank, cell] of runs.entries()) this.put(offset + 8 + rank * 4, cell);
+    for (const [rank, cell] of runs.entries()) this.#image.cell(offset + 8 + rank * 4, cell);
     return offset;
   }
 

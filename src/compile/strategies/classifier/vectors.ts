@@ -2,6 +2,7 @@
  * Sets of numbers below a bound as bits in blocks of 4,096. Blocks and vectors are kept once however often they occur:
  * the vectors of neighbouring address ranges differ in a block or two and share the others.
  */
+import { CellTag } from './layout.ts';
 import type { ImageWriter } from './writer.ts';
 
 export const BLOCK_BITS = 4096;
@@ -101,10 +102,12 @@ export class VectorStore {
     return found;
   }
 
-  /** Writes the vector unless it is there already; its offset. The empty vector is 0. */
+  /** What stands for the vector in a cell, see layout.ts: written unless it is there already. */
   write(vector: number, image: ImageWriter): number {
     if (vector === EMPTY) return 0;
     const known = this.#vectors[vector]!;
+    if (known.offset !== 0) return known.offset;
+    known.offset = this.#single(known.blocks);
     if (known.offset !== 0) return known.offset;
     const { blocks } = known;
     let present = 0;
@@ -128,6 +131,25 @@ export class VectorStore {
     image.u32(known.offset, low);
     image.u32(known.offset + 4, high);
     return known.offset;
+  }
+
+  /** The cell of a set of one member, 0 for other sets. */
+  #single(blocks: Uint32Array): number {
+    let only = -1;
+    for (let place = 0; place < blocks.length; place++) {
+      if (blocks[place] === EMPTY) continue;
+      if (only >= 0) return 0;
+      only = place;
+    }
+    let member = -1;
+    const { words } = this.#blocks[blocks[only]!]!;
+    for (let place = 0; place < BLOCK_WORDS; place++) {
+      const word = words[place]!;
+      if (word === 0) continue;
+      if (member >= 0 || (word & (word - 1)) !== 0) return 0;
+      member = only * BLOCK_BITS + place * 32 + (31 - Math.clz32(word));
+    }
+    return (member << 2) | CellTag.single;
   }
 
   #writeBlock(block: Block, image: ImageWriter): void {

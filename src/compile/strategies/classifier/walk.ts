@@ -14,6 +14,7 @@ import { emitSetSkbMark } from '../../hooks/skb.ts';
 import { emitAsk } from './ask.ts';
 import { emitBitPlace, emitCountBits, emitTakeLowest } from './bits.ts';
 import {
+  CellTag,
   Chain,
   ChainKind,
   MAX_DEPTH,
@@ -105,20 +106,35 @@ class WalkWriter {
     asm.load('u32', R0, R1, Chain.kind).jump('==', R0, ChainKind.linear, this.#linearRule);
     emitFindVectors(this.#emission, walk, this.#end);
     asm.mov(R4, -1);
-    this.#eachVector(walk.vectors, () => asm.load('u64', R2, R1, 0).and(R4, R2));
+    this.#eachVector(walk.vectors, 12, () => asm.load('u64', R2, R1, 0).and(R4, R2));
     asm.load('u32', R1, R10, walk.from).rsh(R1, 12).mov(R2, -1).lsh(R2, R1).and(R4, R2);
     asm.store('u64', R10, walk.blockBits, R4);
     asm.store('u64', R10, walk.wordBits, 0).store('u64', R10, walk.ruleBits, 0).goto(this.#nextBit);
   }
 
-  /** With r1 = each vector (or block) that the chain has. */
-  #eachVector(words: readonly number[], emit: (index: number) => void): void {
+  /**
+   * With r1 = each vector (or block) that the chain has. For a single rule, takes all bits out of r4 but the one of its
+   * part, 1 << `size` rules long. Uses r2.
+   */
+  #eachVector(words: readonly number[], size: number, emit: (index: number) => void): void {
     const { asm } = this.#emission;
+    const tagBits = 2;
     for (const [index, word] of words.entries()) {
-      const absent = asm.label('no_vector');
-      asm.load('u32', R1, R10, word).jump('==', R1, 0, absent).castToKernel(R1, R1);
+      const done = asm.label('vector_done');
+      const many = asm.label('many');
+      asm.load('u32', R1, R10, word).jump('==', R1, 0, done);
+      asm.mov(R2, R1).and(R2, CellTag.single).jump('==', R2, 0, many);
+      if (words === this.#walk.vectors) asm.store('u32', R10, this.#walk.blocks[index]!, R1);
+      asm
+        .rsh(R1, size + tagBits)
+        .and(R1, 63)
+        .mov(R2, 1)
+        .lsh(R2, R1)
+        .and(R4, R2)
+        .goto(done);
+      asm.place(many).castToKernel(R1, R1);
       emit(index);
-      asm.place(absent);
+      asm.place(done);
     }
   }
 
@@ -148,7 +164,7 @@ class WalkWriter {
     this.#place(R2, R5);
     asm.lsh(R2, 12).store('u32', R10, walk.blockBase, R2).sub(R5, 1).mov(R4, -1);
     for (const block of walk.blocks) asm.store('u32', R10, block, 0);
-    this.#eachVector(walk.vectors, (index) => {
+    this.#eachVector(walk.vectors, 6, (index) => {
       this.#rank();
       asm.lsh(R2, 2).add(R1, R2).load('u32', R1, R1, 8).store('u32', R10, walk.blocks[index]!, R1);
       asm.castToKernel(R1, R1).load('u64', R2, R1, 0).and(R4, R2);
@@ -163,7 +179,7 @@ class WalkWriter {
     this.#place(R2, R5);
     asm.lsh(R2, 6).load('u32', R1, R10, walk.blockBase).add(R2, R1).store('u32', R10, walk.wordBase, R2);
     asm.sub(R5, 1).mov(R4, -1);
-    this.#eachVector(walk.blocks, () => {
+    this.#eachVector(walk.blocks, 0, () => {
       this.#rank();
       asm.lsh(R2, 3).add(R1, R2).load('u64', R2, R1, 8).and(R4, R2);
     });

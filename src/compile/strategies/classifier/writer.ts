@@ -1,6 +1,7 @@
 /** A growing image with pointers in it: offsets count from its own start until it is known where it will lie. */
 import type { TableImage } from '../../arena/image.ts';
 import { alignUp } from '../../arena/layout.ts';
+import { CELL_TAGS, CellTag } from './layout.ts';
 
 const INITIAL_WORDS = 1 << 14;
 
@@ -47,6 +48,12 @@ export class ImageWriter {
 
   get(offset: number): number {
     return this.#words[offset >>> 2]!;
+  }
+
+  /** A cell (layout.ts): relocated where it is a pointer. */
+  cell(offset: number, cell: number): void {
+    if (cell === 0 || (cell & CELL_TAGS) === CellTag.single) this.u32(offset, cell);
+    else this.pointer(offset, cell);
   }
 
   /** A pointer to `target` in this image; its low bits may carry a tag. */
