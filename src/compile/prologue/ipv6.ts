@@ -18,6 +18,7 @@ const CHAIN_HIDDEN = 2;
 
 /** Kinds that the walk passes over; 59, no next header, ends it like a protocol. */
 const EXTENSION_HEADERS: readonly number[] = [0, 43, 44, 51, 60];
+const NEXTHDR_ROUTING = 43;
 const NEXTHDR_FRAGMENT = 44;
 const NEXTHDR_AUTH = 51;
 const FRAGMENT_HEADER = 8;
@@ -88,6 +89,11 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   asm.jump('>', R2, MAX_EXTENSION_HEADERS, lost);
   // The first two bytes of every extension header: next header and length.
   emitCopy(emission, header, { constant: 0, word: offset }, 2, lost);
+  // Of a routing header ipv6_find_hdr wants four.
+  const notRouting = asm.label('not_routing');
+  asm.load('u32', R1, R10, protocol).jump('!=', R1, NEXTHDR_ROUTING, notRouting);
+  emitCopy(emission, header + 2, { constant: 2, word: offset }, 2, lost);
+  asm.place(notRouting);
   asm.load('u32', R1, R10, protocol).load('u8', R3, R10, header + 1);
   const notFragment = asm.label('not_fragment');
   asm.jump('!=', R1, NEXTHDR_FRAGMENT, notFragment);
