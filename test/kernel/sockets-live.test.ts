@@ -1,0 +1,305 @@
+/** Socket steering live: the two uses it was made for, and changes under load that no connection notices. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { SocketSteering, takeProcessSocket } from '../../src/host/index.ts';
+import { addAddress } from '../../src/kernel/index.ts';
+import { syscall } from '../../src/kernel/sys/syscall.ts';
+import { parseBindings } from '../../src/sklookup/index.ts';
+import { describeKernel } from '../support/kernel.ts';
+import { addressBytes, type Host, withNamespaces } from '../support/netns.ts';
+import { TcpStream } from '../support/socket.ts';
+
+const SUPPORT = new URL('../support/sockets/', import.meta.url).pathname;
+/** One that every user may run: not a shim in somebody's home. */
+const PYTHON = '/usr/bin/python3';
+const hasPython = spawnSync(PYTHON, ['--version']).status === 0;
+
+/** Processes inside a host's namespace; all are ended afterwards. */
+class Processes {
+  readonly #host: Host;
+  readonly #children: ChildProcess[] = [];
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  start(words: readonly string[], options: { uid?: number; cwd?: string } = {}): ChildProcess {
+    const user = options.uid === undefined ? [] : ['setpriv', `--reuid=${options.uid}`, '--clear-groups'];
+    const child = spawn('nsenter', [`--net=/run/netns/${this.#host.netnsName}`, ...user, ...words], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    });
+    this.#children.push(child);
+    return child;
+  }
+
+  /** A process that says when it listens. */
+  async server(...words: readonly string[]): Promise<ChildProcess> {
+    const child = this.start(words);
+    await once(child.stdout!, 'data');
+    return child;
+  }
+
+  async close(): Promise<void> {
+    for (const child of this.#children) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }
+  }
+}
+
+async function withServers(
+  use: (host: Host, steering: SocketSteering, processes: Processes) => Promise<void>,
+): Promise<void> {
+  await withNamespaces(['v'], async ({ v }) => {
+    for (const address of ['fd00::1', 'fd00::2', 'fd01::1'])
+      v.run(() => addAddress({ index: 1, address: addressBytes(address), prefixLength: 64 }));
+    const { steering } = await SocketSteering.load(v.netnsName);
+    const processes = new Processes(v);
+    try {
+      await use(v, steering, processes);
+    } finally {
+      await processes.close();
+      steering.close();
+      await SocketSteering.unload(v.netnsName);
+    }
+  });
+}
+
+async function register(
+  steering: SocketSteering,
+  label: string,
+  child: ChildProcess,
+  protocol: 'tcp' | 'udp',
+  address: string,
+  port: number,
+): Promise<void> {
+  const fd = takeProcessSocket(child.pid!, { protocol, address: addressBytes(address), port });
+  try {
+    await steering.register(fd, { label });
+  } finally {
+    fd.close();
+  }
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+describeKernel('steering live', () => {
+  test.skipIf(!hasPython)(
+    'two unmodified web servers of different users share port 80 on disjoint prefixes',
+    () =>
+      withServers(async (host, steering, processes) => {
+        const file = 'a tcp 127.1.0.0/16 80\na tcp fd00::/64 80\nb tcp 127.2.0.0/16 80\nb tcp fd01::/64 80\n';
+        await steering.apply(parseBindings(file, 'test'));
+        const folder = mkdtempSync(join(tmpdir(), 'slc-'));
+        try {
+          for (const [label, uid, port] of [
+            ['a', 65534, 8001],
+            ['b', 1, 8002],
+          ] as const) {
+            const root = mkdtempSync(join(folder, label));
+            writeFileSync(join(root, 'index.html'), `I am ${label}`);
+            spawnSync('chmod', ['-R', 'a+rX', folder]);
+            const server = processes.start(
+              [PYTHON, '-u', '-m', 'http.server', '--bind', '::', String(port)],
+              { uid, cwd: root },
+            );
+            for (let tries = 0; ; tries++) {
+              try {
+                await register(steering, label, server, 'tcp', '::', port);
+                break;
+              } catch (error) {
+                if (tries > 100) throw error;
+                await pause(100);
+              }
+            }
+          }
+          const get = (authority: string): string =>
+            host.exec('curl', ['-sS', '--max-time', '10', `http://${authority}/`]);
+          expect(get('127.1.0.1')).toBe('I am a');
+          expect(get('127.1.255.7')).toBe('I am a');
+          expect(get('127.2.3.4')).toBe('I am b');
+          expect(get('[fd00::1]')).toBe('I am a');
+          expect(get('[fd01::1]')).toBe('I am b');
+          expect(() => host.connect('127.3.0.1', 80)).toThrow(/ECONNREFUSED/);
+        } finally {
+          rmSync(folder, { recursive: true });
+        }
+      }),
+  );
+
+  test('one server receives connections on all 65,535 ports of a prefix', () =>
+    withServers(async (host, steering) => {
+      await steering.apply(parseBindings('proxy tcp 127.1.0.0/16 all\n', 'test'));
+      const server = host.listen(9999, '127.0.0.1');
+      await steering.register(server.fd, { label: 'proxy' });
+      // Linger 0: the connection is reset at its end, so that no port waits.
+      const linger = new Uint8Array(Int32Array.of(1, 0).buffer);
+      host.run(() => {
+        const target = addressBytes('127.1.0.1');
+        for (let port = 1; port <= 65_535; port++) {
+          const client = TcpStream.connect(target, port, 5000);
+          const accepted = server.accept(5000)!;
+          if (port % 251 === 0) expect(accepted.localAddress()).toEqual({ address: '127.1.0.1', port });
+          syscall('setsockopt', client.fd.number, 1, 13, linger, 8);
+          client.close();
+          accepted.close();
+        }
+      });
+      const { metrics } = steering.status().destinations[0]!;
+      expect(metrics).toMatchObject({ lookups: 65_535, assigned: 65_535, misses: 0 });
+    }));
+
+  test.skipIf(!hasPython)(
+    'one UDP server answers for a whole prefix and all ports, from where it was asked',
+    () =>
+      withServers(async (host, steering, processes) => {
+        await steering.apply(parseBindings('u4 udp 127.1.0.0/16 all\nu6 udp fd00::/64 1000-2000\n', 'test'));
+        for (const [label, address] of [
+          ['u4', '127.0.0.1'],
+          ['u6', 'fd01::1'],
+        ] as const) {
+          const server = await processes.server(PYTHON, `${SUPPORT}udp-server.py`, address, '5353');
+          await register(steering, label, server, 'udp', address, 5353);
+        }
+        for (const [address, ports] of [
+          ['127.1.7.7', [1, 53, 5353, 65535]],
+          ['fd00::2', [1000, 1500, 2000]],
+        ] as const) {
+          const client = host.udp(0, address.includes(':') ? 'fd00::1' : '127.0.0.1');
+          for (const port of ports) {
+            client.send(address, port, 'x');
+            const reply = client.receive(5000)!;
+            expect([new TextDecoder().decode(reply.data), reply.from, reply.port]).toEqual([
+              String(port),
+              address,
+              port,
+            ]);
+          }
+        }
+      }),
+  );
+
+  test('draining: kept UDP flows stay with the old socket, new ones go to the new', () =>
+    withServers(async (host, steering) => {
+      await steering.apply(parseBindings('dns udp 127.1.0.1 53\n', 'test'));
+      const [before, after] = [host.udp(6001, '127.0.0.1'), host.udp(6002, '127.0.0.1')];
+      const [old, fresh] = [host.udp(0, '127.0.0.1'), host.udp(0, '127.0.0.1')];
+      await steering.register(before.fd, { label: 'dns' });
+      old.send('127.1.0.1', 53, 'one');
+      expect(before.receiveText()).toBe('one');
+      await steering.register(after.fd, { label: 'dns' });
+      old.send('127.1.0.1', 53, 'two');
+      fresh.send('127.1.0.1', 53, 'three');
+      expect(before.receiveText()).toBe('two');
+      expect(after.receiveText()).toBe('three');
+      expect(steering.status().destinations[0]!.members.map(({ weight, port }) => [port, weight])).toEqual([
+        [6001, 0],
+        [6002, 1],
+      ]);
+      before.close();
+      old.send('127.1.0.1', 53, 'four');
+      expect(after.receiveText()).toBe('four');
+      expect(steering.status().destinations[0]!.metrics).toMatchObject({
+        lookups: 4,
+        assigned: 4,
+        keptFlows: 1,
+      });
+    }));
+
+  test('several sockets by weight; of one that died the others take over; few flows move', () =>
+    withServers(async (host, steering) => {
+      await steering.apply(
+        parseBindings('label dns spread hash flows forget\ndns udp 127.1.0.1 53\n', 'test'),
+      );
+      const servers = [6001, 6002, 6003].map((port) => host.udp(port, '127.0.0.1'));
+      for (const [index, server] of servers.entries())
+        await steering.register(server.fd, { label: 'dns', weight: index === 2 ? 2 : 1 });
+      const clients = Array.from({ length: 200 }, () => host.udp(0, '127.0.0.1'));
+      const round = (): number[] =>
+        clients.map((client) => {
+          client.send('127.1.0.1', 53, 'x');
+          for (let tries = 0; tries < 100; tries++) {
+            const at = servers.findIndex(
+              (server) => !server.fd.closed && server.receive(tries === 0 ? 0 : 2) !== undefined,
+            );
+            if (at >= 0) return at;
+          }
+          return -1;
+        });
+      const first = round();
+      const count = (list: readonly number[], server: number): number =>
+        list.filter((each) => each === server).length;
+      expect(count(first, 2)).toBeGreaterThan(count(first, 0));
+      expect(count(first, 0)).toBeGreaterThan(20);
+      expect(round()).toEqual(first);
+      servers[1]!.close();
+      const second = round();
+      expect(second).not.toContain(1);
+      expect(second).not.toContain(-1);
+      expect(second.filter((server, index) => first[index] !== 1 && server !== first[index])).toEqual([]);
+      // Drained: the places are dealt anew, and most stay.
+      await steering.drain({ label: 'dns', port: 6001 });
+      expect(new Set(round())).toEqual(new Set([2]));
+    }));
+
+  test('under about 2,000 new connections a second: upgrade, 100,000 other bindings, hand-over; none refused or misrouted', () =>
+    withServers(async (_host, steering, processes) => {
+      const base = 'web tcp 127.1.0.0/16 80\nother tcp 127.2.0.0/16 80\nwide tcp 127.0.0.0/8 all\n';
+      await steering.apply(parseBindings(base, 'test'));
+      const server = (name: string, port: number) =>
+        processes.server(process.execPath, `${SUPPORT}answering-server.mjs`, name, '127.0.0.1', String(port));
+      const web1 = await server('web1', 8001);
+      await register(steering, 'web', web1, 'tcp', '127.0.0.1', 8001);
+      await register(steering, 'other', await server('other', 8002), 'tcp', '127.0.0.1', 8002);
+      await register(steering, 'wide', await server('wide', 8003), 'tcp', '127.0.0.1', 8003);
+      const many: string[] = [base];
+      for (let n = 0; n < 100_000; n++)
+        many.push(`wide tcp 10.${n >> 16}.${(n >> 8) & 255}.${n & 255} ${1 + (n % 60_000)}`);
+      const large = parseBindings(many.join('\n'), 'large');
+      const targets = [
+        { host: '127.1.0.1', port: 80, names: ['web1', 'web2'] },
+        { host: '127.2.9.9', port: 80, names: ['other'] },
+        { host: '127.3.0.1', port: 4242, names: ['wide'] },
+      ];
+      const client = processes.start([
+        process.execPath,
+        `${SUPPORT}connecting-client.mjs`,
+        '2000',
+        '8',
+        JSON.stringify(targets),
+      ]);
+      let output = '';
+      client.stdout!.on('data', (data: Buffer) => {
+        output += data.toString();
+      });
+      const ended = once(client, 'exit');
+      await once(client.stdout!, 'data');
+      await pause(300);
+      await steering.upgrade();
+      await steering.apply(large);
+      expect(steering.status().bindings).toBe(100_003);
+      await steering.upgrade();
+      const web2 = await server('web2', 8004);
+      await register(steering, 'web', web2, 'tcp', '127.0.0.1', 8004);
+      await pause(300);
+      web1.kill('SIGTERM');
+      await steering.apply(parseBindings(base, 'test'));
+      await pause(300);
+      client.kill('SIGTERM');
+      await ended;
+      const { made, answers, failures } = JSON.parse(output.trim().split('\n').at(-1)!) as {
+        made: number;
+        answers: Record<string, number>;
+        failures: Record<string, number>;
+      };
+      expect(failures).toEqual({});
+      expect(made).toBeGreaterThan(1000);
+      expect(Object.keys(answers).sort()).toEqual(['other', 'web1', 'web2', 'wide']);
+    }));
+});
