@@ -1,6 +1,7 @@
 import { DIAGNOSTIC_CODES, iptablesReference } from '../rules/index.ts';
 import { COMMON_OPTIONS, type Command, type CommandOption } from './command.ts';
 import { usageLine } from './help.ts';
+import { hookReach } from './hookreach.ts';
 import { COMMANDS } from './registry.ts';
 
 const GENERATED = '<!-- Made from the code by `npm run docs`. -->\n\n';
@@ -68,5 +69,9 @@ ${rows.join('\n')}
 /** The generated pages of docs/reference by file name. */
 export async function referencePages(): Promise<Readonly<Record<string, string>>> {
   const commands = await Promise.all(COMMANDS.map(async (entry) => await entry.load()));
-  return { 'cli.md': commandPage(commands), 'errors.md': errorPage(), 'iptables.md': iptablesReference() };
+  return {
+    'cli.md': commandPage(commands),
+    'errors.md': errorPage(),
+    'iptables.md': iptablesReference(hookReach),
+  };
 }

@@ -22,10 +22,14 @@ function baseOptionRow(option: BaseOption): string {
   return `| \`${names.join('`, `')}\` | ${option.syntax === '' ? '' : `\`${cell(option.syntax)}\``} | ${cell(option.summary)} |`;
 }
 
-function optionRow(option: OptionSpec<unknown>): string {
+/** Says where an option can run, for those who know hooks; "" when it cannot be told. */
+export type ReachOf = (extension: MatchExtension | TargetExtension, option: OptionSpec<unknown>) => string;
+
+function optionRow(option: OptionSpec<unknown>, reach: string | undefined): string {
   const names = [option.name, ...(option.aliases ?? [])].map((name) => `\`--${name}\``).join(', ');
   const syntax = option.syntax === undefined ? '' : `\`${cell(option.syntax)}\``;
-  return `| ${option.negatable === true ? '`!` ' : ''}${names} | ${syntax} | ${cell(option.summary)} |`;
+  const last = reach === undefined ? '' : ` ${reach} |`;
+  return `| ${option.negatable === true ? '`!` ' : ''}${names} | ${syntax} | ${cell(option.summary)} |${last}`;
 }
 
 /** Restrictions in words; for an extension whose place depends on its options, those of every use. */
@@ -47,7 +51,7 @@ function placesOf(extension: MatchExtension | TargetExtension): string[] {
   return [...places(usual), 'Some options narrow that further.'];
 }
 
-function section(extension: MatchExtension | TargetExtension): string {
+function section(extension: MatchExtension | TargetExtension, reachOf: ReachOf | undefined): string {
   const families = extension.families.map((family) => (family === 'ipv4' ? 'IPv4' : 'IPv6')).join(', ');
   const flag = extension.kind === 'match' ? '-m' : '-j';
   const spellings = [extension.name, ...(extension.aliases ?? [])].map((name) => `\`${flag} ${name}\``);
@@ -61,20 +65,30 @@ function section(extension: MatchExtension | TargetExtension): string {
       : 'Read, printed, evaluated and compiled.',
     ...placesOf(extension),
   ];
-  if (extension.options.length > 0)
-    lines.push('', '| option | argument | meaning |', '|---|---|---|', ...extension.options.map(optionRow));
+  if (extension.options.length > 0) {
+    const runs = reachOf !== undefined && extension.semantics !== undefined;
+    const rows = extension.options.map((option) =>
+      optionRow(option, runs ? reachOf(extension, option) : undefined),
+    );
+    lines.push(
+      '',
+      `| option | argument | meaning |${runs ? ' runs at |' : ''}`,
+      `|---|---|---|${runs ? '---|' : ''}`,
+      ...rows,
+    );
+  }
   return lines.join('\n');
 }
 
-/** The whole document as Markdown. */
-export function iptablesReference(): string {
+/** The whole document as Markdown; with `reachOf`, a column that says where each option can run. */
+export function iptablesReference(reachOf?: ReachOf): string {
   const extensions = allExtensions();
   const table = (options: readonly BaseOption[]): string =>
     ['| option | argument | meaning |', '|---|---|---|', ...options.map(baseOptionRow)].join('\n');
   const sections = (kind: 'match' | 'target'): string =>
     extensions
       .filter((extension) => extension.kind === kind)
-      .map(section)
+      .map((extension) => section(extension, reachOf))
       .join('\n\n');
   return `${[
     '# iptables rules that Sluice reads',
