@@ -5,16 +5,12 @@
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { readLiveHost, StackTables } from '../../src/host/index.ts';
 import type { Family } from '../../src/net/index.ts';
-import { NetworkStack } from '../../src/netstack/index.ts';
-import { parseRuleset } from '../../src/rules/index.ts';
 import { conversation } from '../support/generate/conversations.ts';
 import { buildPacket } from '../support/generate/shape.ts';
-import { ADDRESSES, DEFAULT_DEVICE, DEVICES } from '../support/generate/world.ts';
 import { describeKernel } from '../support/kernel.ts';
-import { type Host, withNamespaces } from '../support/netns.ts';
-import { ETH_P_IP, ETH_P_IPV6, Tap } from '../support/tap.ts';
+import { openTaps, sentByKernel, stackOf } from '../support/live-stack.ts';
+import { withNamespaces } from '../support/netns.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1' ? 20 : 1;
 const CONVERSATIONS = 40 * SOAK;
@@ -74,65 +70,6 @@ function rulesOf(lines: readonly string[]): string {
     'COMMIT',
     '',
   ].join('\n');
-}
-
-function openTaps(fw: Host): ReadonlyMap<string, Tap> {
-  fw.sysctl('net/ipv4/ip_forward', 1);
-  fw.sysctl('net/ipv6/conf/all/forwarding', 1);
-  const taps = DEVICES.map((device) => {
-    const own = [...ADDRESSES.ipv4, ...ADDRESSES.ipv6].filter((address) => address.device === device);
-    return [device, Tap.open(fw, device, ...own.map(({ address }) => address))] as const;
-  });
-  for (const name of ['all', 'default', ...DEVICES]) fw.sysctl(`net/ipv4/conf/${name}/rp_filter`, 0);
-  fw.exec('ip', ['route', 'add', 'default', 'dev', DEFAULT_DEVICE]);
-  fw.exec('ip', ['-6', 'route', 'add', 'default', 'dev', DEFAULT_DEVICE]);
-  return new Map(taps);
-}
-
-/** What the kernel has sent, without what it says on its own account. */
-function sentByKernel(taps: ReadonlyMap<string, Tap>, family: Family): string[] {
-  const wanted = family === 'ipv4' ? ETH_P_IP : ETH_P_IPV6;
-  return [...taps].flatMap(([device, tap]) =>
-    tap
-      .take()
-      .filter((frame) => ((frame[12]! << 8) | frame[13]!) === wanted)
-      .map((frame) => `${device} ${Buffer.from(frame.subarray(14)).toString('hex')}`)
-      .filter((line) => !isOwnTalk(line, family)),
-  );
-}
-
-/** Listener and router discovery: to groups of the link, or from link-local addresses. */
-function isOwnTalk(line: string, family: Family): boolean {
-  if (family === 'ipv4') return false;
-  const bytes = Buffer.from(line.split(' ')[1]!, 'hex');
-  return bytes[24] === 0xff || bytes[8] === 0xfe;
-}
-
-/** A netstack like the namespace; `draws` counts what it left to chance. */
-function stackOf(fw: Host, family: Family, rules: string) {
-  const host = readLiveHost(fw.netnsName);
-  const sent: string[] = [];
-  const chance = { draws: 0 };
-  const stack = new NetworkStack({
-    clock: { nowMs: () => performance.now() },
-    random32: () => {
-      chance.draws++;
-      return 0;
-    },
-    devices: host.devices,
-    addresses: host.addresses,
-    routes: host.routes,
-    settings: host.path,
-    conntrack: host.conntrack,
-    transmit: (device, packet) => sent.push(`${device.name} ${Buffer.from(packet).toString('hex')}`),
-    trace: (event) => {
-      if (event.kind === 'icmp-error' && event.sent) chance.draws--;
-    },
-  });
-  const { ruleset, diagnostics } = parseRuleset(rules, { file: 'nat', family });
-  expect(diagnostics).toEqual([]);
-  new StackTables(stack, ruleset);
-  return { stack, sent, chance };
 }
 
 describeKernel('translation by the kernel and by the netstack', () => {

@@ -7,7 +7,7 @@ import { buildIcmpError, ICMPV6_PKT_TOOBIG, type IcmpError, mayAnswerIpv4 } from
 import { skipExtensionHeaders } from '../ipv6-header.ts';
 import { ETH_P_IP, ETH_P_IPV6, SkBuff } from '../skb.ts';
 import { RouteTypeNumber } from './fib.ts';
-import { GlobalLimit, PeerLimit } from './rate-limit.ts';
+import { GlobalLimit, PeerLimit, XRLIM_BURST_FACTOR } from './rate-limit.ts';
 import type { NetworkStack } from './stack.ts';
 
 const IPPROTO_ICMPV6 = 58;
@@ -29,6 +29,13 @@ export class IcmpSender {
     const skb = this.#build(error);
     this.#stack.trace?.({ kind: 'icmp-error', error, sent: skb !== undefined });
     if (skb !== undefined) this.#stack.sendSkb(skb);
+  }
+
+  /** Whether a host may be told that its packet has no route; from the same account as its ICMP errors (ip_error). */
+  mayTellUnroutable(source: Uint8Array): boolean {
+    const { routeErrorCostMs, routeErrorBurstMs } = this.#stack.settings;
+    const nowMs = this.#stack.net.clock.nowMs();
+    return this.#peers.ipv4.allow(String(source), nowMs, routeErrorCostMs, routeErrorBurstMs);
   }
 
   #build(error: IcmpError): SkBuff | undefined {
@@ -70,11 +77,14 @@ export class IcmpSender {
     const peer = String(destination);
     if (error.family === 'ipv6') {
       if (error.type === ICMPV6_PKT_TOOBIG || outDevice === 'lo') return true;
-      return this.#peers.ipv6.allow(peer, nowMs, settings.icmpv6RateLimitMs);
+      const costMs = settings.icmpv6RateLimitMs;
+      return this.#peers.ipv6.allow(peer, nowMs, costMs, XRLIM_BURST_FACTOR * costMs);
     }
     if (((1 << error.type) & settings.icmpRateMask) === 0) return true;
     if (!this.#global.allow(nowMs, settings.icmpMessagesPerSec, settings.icmpMessagesBurst)) return false;
-    return outDevice === 'lo' || this.#peers.ipv4.allow(peer, nowMs, settings.icmpRateLimitMs);
+    const costMs = settings.icmpRateLimitMs;
+    if (outDevice === 'lo') return true;
+    return this.#peers.ipv4.allow(peer, nowMs, costMs, XRLIM_BURST_FACTOR * costMs);
   }
 }
 

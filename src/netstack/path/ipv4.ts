@@ -27,6 +27,12 @@ import type { NetworkStack } from './stack.ts';
 const TTL_AT = 8;
 const CHECKSUM_AT = 10;
 
+const UNROUTABLE_CODES: Readonly<Partial<Record<FibFault, number>>> = {
+  'no-route': ICMP_NET_UNREACH,
+  unreachable: ICMP_HOST_UNREACH,
+  prohibited: ICMP_PKT_FILTERED,
+};
+
 /** ip_rcv. */
 export function receiveIpv4Packet(stack: NetworkStack, skb: SkBuff): void {
   const { net } = stack;
@@ -74,22 +80,12 @@ function pullTransportHeader(skb: SkBuff): void {
 function unroutable(stack: NetworkStack, skb: SkBuff, fault: FibFault): void {
   const { counters } = stack.net;
   stack.drop(fault);
-  switch (fault) {
-    case 'no-route':
-      counters.IpInAddrErrors++;
-      if (stack.settings.forwarding.ipv4) answer(stack, skb, ICMP_NET_UNREACH);
-      break;
-    case 'unreachable':
-      if (stack.settings.forwarding.ipv4) answer(stack, skb, ICMP_HOST_UNREACH);
-      break;
-    case 'prohibited':
-      if (stack.settings.forwarding.ipv4) answer(stack, skb, ICMP_PKT_FILTERED);
-      break;
-    case 'not-forwarding':
-    case 'martian-destination':
-      counters.IpInAddrErrors++;
-      break;
+  if (fault === 'no-route' || fault === 'not-forwarding' || fault === 'martian-destination') {
+    counters.IpInAddrErrors++;
   }
+  const code = UNROUTABLE_CODES[fault];
+  if (code === undefined || !stack.settings.forwarding.ipv4) return;
+  if (stack.icmp.mayTellUnroutable(skb.data.subarray(12, 16))) answer(stack, skb, code);
 }
 
 function answer(stack: NetworkStack, skb: SkBuff, code: number): void {

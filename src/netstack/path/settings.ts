@@ -14,6 +14,9 @@ export interface PathSettings {
   /** net.ipv4.icmp_msgs_per_sec and icmp_msgs_burst: what all hosts together may be sent. */
   readonly icmpMessagesPerSec: number;
   readonly icmpMessagesBurst: number;
+  /** net.ipv4.route.error_cost and error_burst, in milliseconds: telling a host that there is no route. */
+  readonly routeErrorCostMs: number;
+  readonly routeErrorBurstMs: number;
   /** net.ipv6.icmp.ratelimit. "Packet too big" is never limited. */
   readonly icmpv6RateLimitMs: number;
 }
@@ -27,5 +30,7 @@ export const DEFAULT_PATH_SETTINGS: PathSettings = {
   icmpRateMask: 6168,
   icmpMessagesPerSec: 1000,
   icmpMessagesBurst: 50,
+  routeErrorCostMs: 1000,
+  routeErrorBurstMs: 5000,
   icmpv6RateLimitMs: 100,
 };

@@ -75,6 +75,7 @@ export class NetworkStack {
   readonly conntrack: Conntrack | undefined;
   readonly nat: Nat | undefined;
   readonly natHooks: NatHooks | undefined;
+  readonly icmp: IcmpSender;
   readonly xdp: XdpHooks;
   readonly tcx: TcxHooks;
   readonly random32: () => number;
@@ -83,7 +84,6 @@ export class NetworkStack {
   readonly #config: StackConfig;
   readonly #devices = new Map<string, NetDevice>();
   readonly #fibs = new Map<Family, Fib>();
-  readonly #icmp: IcmpSender;
   readonly #later: (() => void)[] = [];
   #running = false;
   #explained: PathDrop | undefined;
@@ -95,10 +95,10 @@ export class NetworkStack {
     this.random32 = config.random32;
     this.runProgram = config.runProgram;
     this.trace = config.trace;
-    this.#icmp = new IcmpSender(this);
+    this.icmp = new IcmpSender(this);
     this.net = new NetworkNamespace(config.cookie ?? 1n, config.clock, {
       routeInput: (source, destination, dev) => this.#routeType(source, destination, dev),
-      sendIcmpError: (error) => this.enqueue(() => this.#icmp.send(error)),
+      sendIcmpError: (error) => this.enqueue(() => this.icmp.send(error)),
       reroute: (skb) => routeOutput(this, skb),
       packetFreed: () => this.drop(this.#explained ?? 'netfilter'),
       traceDefrag: (event) => this.#traceDefrag(event),
