@@ -8,9 +8,13 @@ export {
   type StepListener,
 } from './apply.ts';
 export { collectGarbage, confirmPolicy, removePolicies, zeroCounters } from './change.ts';
+export { type Change, diffRulesets } from './difference.ts';
 export type { GenerationDocument, KernelAids } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './error.ts';
 export { MAX_ORDER } from './links.ts';
+export { livePrograms, type ProgramListing } from './listing.ts';
+export { type LogEvent, LogReader, logLine } from './log.ts';
+export { listOtherFirewalls, type OtherFirewall, runningRules } from './others.ts';
 export { checkPolicyName, policyNames } from './place.ts';
 export { type LivePolicy, livePolicies, requireLive, type Selection } from './state.ts';
 export { closeTargets, openTargets, type Target } from './target.ts';
