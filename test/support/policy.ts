@@ -41,12 +41,14 @@ export interface CountedCounter {
 }
 
 export class LoadedPolicy {
-  readonly policy: CompiledPolicy;
+  policy: CompiledPolicy;
   readonly arena: Arena;
   readonly maps: Record<string, BpfMap> = {};
   readonly programs = new Map<number, Program>();
   readonly dispatchers = new Map<number, Program>();
-  readonly #image: { root: number; size: number };
+  #image: { root: number; size: number };
+  readonly #surroundings: (entries: ReadonlyMap<number, number>) => Surroundings;
+  readonly #entries = new Map<number, number>();
 
   constructor(
     policy: CompiledPolicy,
@@ -54,6 +56,8 @@ export class LoadedPolicy {
     role: FlightRole = 'only',
     places?: readonly number[],
     room = 1,
+    /** Room for larger generations, see {@link renew}. */
+    spareBytes = 0,
   ) {
     this.policy = policy;
     const surroundings = (entries: ReadonlyMap<number, number>): Surroundings => ({
@@ -64,18 +68,19 @@ export class LoadedPolicy {
       ...extra,
       entries,
     });
+    this.#surroundings = surroundings;
     const probe = generationImage(policy.counters, policy.state, surroundings(new Map()), policy.classifier);
     nextAddress += 1n;
     this.arena = Arena.create({
       name: 'slc_test_arena',
-      pages: Math.ceil((GENERATIONS_OFFSET + probe.size * room) / PAGE),
+      pages: Math.ceil((GENERATIONS_OFFSET + probe.size * room + spareBytes) / PAGE),
       address: nextAddress * GIB4,
     });
     try {
       for (const map of policy.maps) {
         this.maps[map.name] = BpfMap.create({ ...map, name: map.name.slice(0, 15) });
       }
-      const entries = new Map<number, number>();
+      const entries = this.#entries;
       for (const [index, program] of policy.programs.entries()) {
         const place = entryIndex(program.point);
         if (places !== undefined && !places.includes(place)) continue;
@@ -103,6 +108,16 @@ export class LoadedPolicy {
   /** Bytes of the generation's extent; there is room for `room` of them. */
   get size(): number {
     return this.#image.size;
+  }
+
+  /** Puts another policy's generation in the place of this one's; it must have the same programs, as tables do. */
+  renew(policy: CompiledPolicy): void {
+    const root = GENERATIONS_OFFSET;
+    const surroundings = this.#surroundings(this.#entries);
+    const image = generationImage(policy.counters, policy.state, surroundings, policy.classifier);
+    new Uint8Array(this.arena.buffer).set(image.build(root), root);
+    this.#image = { root, size: image.size };
+    this.policy = policy;
   }
 
   get view(): DataView {
