@@ -33,13 +33,14 @@ export class CompileError extends Error {
   readonly code = 'COMPILE_REFUSED';
   readonly refusals: readonly Refusal[];
   readonly hint: string;
-  constructor(refusals: readonly Refusal[]) {
+  /** @param hint the way out, where it is not another hook or a weaker ruleset */
+  constructor(refusals: readonly Refusal[], hint: string = hintOf(refusals)) {
     const first = refusals[0];
     const more = refusals.length > 1 ? ` (and ${refusals.length - 1} more)` : '';
     super(first === undefined ? 'nothing to compile' : formatRefusal(first) + more);
     this.name = 'CompileError';
     this.refusals = refusals;
-    this.hint = hintOf(refusals);
+    this.hint = hint;
   }
 }
 

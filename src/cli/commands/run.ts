@@ -2,6 +2,8 @@ import { createReadStream } from 'node:fs';
 import {
   type Decision,
   EvaluationEngine,
+  InterpreterEngine,
+  KernelEngine,
   NetstackEngine,
   parseHostConfig,
   type ReplayOptions,
@@ -22,7 +24,8 @@ import { explanationJson, explanationText } from '../output/explanation.ts';
 import { packetLine } from '../output/packet.ts';
 import { RULE_FILES, type RuleFile, readRuleFiles, refusing, requireSound } from '../rulesets.ts';
 
-const ENGINES = ['evaluate', 'netstack'] as const;
+const ENGINES = ['evaluate', 'interpreter', 'kernel', 'netstack'] as const;
+type Engine = EvaluationEngine | InterpreterEngine | KernelEngine | NetstackEngine;
 
 function vantageOf(invocation: Invocation): Vantage {
   const chain = invocation.text('chain');
@@ -72,7 +75,7 @@ async function engineOf(
   invocation: Invocation,
   environment: CliEnvironment,
   files: readonly RuleFile[],
-): Promise<EvaluationEngine | NetstackEngine> {
+): Promise<Engine> {
   const rulesets = files.map(({ ruleset }) => ruleset);
   const inDevice = invocation.text('in');
   const common = {
@@ -83,11 +86,20 @@ async function engineOf(
   };
   const config = invocation.text('config');
   const netns = invocation.text('netns');
-  if (invocation.text('engine') !== 'netstack') {
+  const engine = invocation.text('engine') ?? 'evaluate';
+  if (invocation.text('explain') !== undefined && (engine === 'interpreter' || engine === 'kernel'))
+    throw new UsageError(
+      'programs do not say why a rule did not match',
+      'explain with --engine evaluate or --engine netstack',
+    );
+  if (engine !== 'netstack') {
     if (config !== undefined || netns !== undefined)
       throw new UsageError('--config and --netns are for the netstack', 'add --engine netstack');
     const options = { ...common, vantage: vantageOf(invocation), routes: routesOf(invocation) };
-    return refusing(files, () => new EvaluationEngine(options));
+    return refusing(files, () => {
+      if (engine === 'interpreter') return new InterpreterEngine(options);
+      return engine === 'kernel' ? new KernelEngine(options) : new EvaluationEngine(options);
+    });
   }
   for (const name of ['local', 'route', 'chain'])
     if (invocation.list(name).length > 0 || invocation.text(name) !== undefined)
@@ -134,7 +146,7 @@ interface Sums {
 }
 
 async function replay(
-  engine: EvaluationEngine | NetstackEngine,
+  engine: Engine,
   packets: AsyncIterable<ReplayPacket>,
   invocation: Invocation,
   environment: CliEnvironment,
@@ -145,7 +157,7 @@ async function replay(
   const sums: Sums = { ACCEPT: 0, DROP: 0, HELD: 0 };
   let explained = false;
   for await (const packet of packets) {
-    if (packet.number === wanted) {
+    if (packet.number === wanted && 'explain' in engine) {
       const explanation = engine.explain(packet);
       explained = true;
       const text = json
@@ -171,7 +183,7 @@ export const run: Command = {
   name: 'run',
   summary: 'let a ruleset decide the packets of a capture',
   description:
-    'Each packet goes the way it would go through a host with these rules: raw, conntrack, mangle, filter, security, in hook order,\nwith the time of the capture. --local says which addresses are this host: packets to them come in, packets from them go out,\nall others are forwarded. Without --local and --chain every packet is for this host.\nWith --engine netstack it goes through a whole host: routing, translation, ICMP errors, refragmentation; --config is JSON such as\n{"devices":[{"name":"eth0","mtu":1500,"addresses":["192.0.2.1/24"]}],"routes":[{"to":"default","via":"192.0.2.254","dev":"eth0"}],"sysctls":{"net.ipv4.ip_forward":1}}.\nWith --json: a line {"packet":…} for each packet, then {"counters":…}.',
+    'Each packet goes the way it would go through a host with these rules: raw, conntrack, mangle, filter, security, in hook order,\nwith the time of the capture. --local says which addresses are this host: packets to them come in, packets from them go out,\nall others are forwarded. Without --local and --chain every packet is for this host.\nWith --engine interpreter or kernel the rules are compiled, and the programs decide at each hook: in the user-space machine, or by test runs in\nthe kernel, which refuses rules about devices, marks, connections and time.\nWith --engine netstack it goes through a whole host: routing, translation, ICMP errors, refragmentation; --config is JSON such as\n{"devices":[{"name":"eth0","mtu":1500,"addresses":["192.0.2.1/24"]}],"routes":[{"to":"default","via":"192.0.2.254","dev":"eth0"}],"sysctls":{"net.ipv4.ip_forward":1}}.\nWith --json: a line {"packet":…} for each packet, then {"counters":…}.',
   arguments: [
     {
       name: 'RULES',
