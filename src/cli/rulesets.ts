@@ -101,27 +101,40 @@ export function refusing<T>(files: readonly RuleFile[], work: () => T): T {
   try {
     return work();
   } catch (error) {
-    if (error instanceof CompileError) {
-      const found = error.refusals.map(({ code, span, what, reason, hooks, table, chain, rule }) =>
-        located(files, span, {
-          code,
-          message: `${what}: ${reason} (${table} ${chain}${rule > 0 ? ` rule ${rule}` : ''})`,
-          ...(hooks.length === 0 ? {} : { hint: `could run at ${hooks.join(', ')}` }),
-        }),
-      );
-      throw new RefusedError(found, error.hint);
-    }
-    if (error instanceof UnsupportedRulesError) {
-      const found = error.rules.map(({ what, span, table, chain, number }) =>
-        located(files, span, {
-          code: 'UNSUPPORTED',
-          message: `${what} cannot be run (${table} ${chain} rule ${number})`,
-        }),
-      );
-      throw new RefusedError(found, error.hint);
-    }
-    throw error;
+    throw withPlaces(files, error);
   }
+}
+
+/** The same for work that goes on later. @throws {RefusedError} */
+export async function refusingLater<T>(files: readonly RuleFile[], work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw withPlaces(files, error);
+  }
+}
+
+function withPlaces(files: readonly RuleFile[], error: unknown): unknown {
+  if (error instanceof CompileError) {
+    const found = error.refusals.map(({ code, span, what, reason, hooks, table, chain, rule }) =>
+      located(files, span, {
+        code,
+        message: `${what}: ${reason} (${table} ${chain}${rule > 0 ? ` rule ${rule}` : ''})`,
+        ...(hooks.length === 0 ? {} : { hint: `could run at ${hooks.join(', ')}` }),
+      }),
+    );
+    return new RefusedError(found, error.hint);
+  }
+  if (error instanceof UnsupportedRulesError) {
+    const found = error.rules.map(({ what, span, table, chain, number }) =>
+      located(files, span, {
+        code: 'UNSUPPORTED',
+        message: `${what} cannot be run (${table} ${chain} rule ${number})`,
+      }),
+    );
+    return new RefusedError(found, error.hint);
+  }
+  return error;
 }
 
 /** A finding with its source line. */

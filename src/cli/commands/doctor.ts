@@ -1,3 +1,4 @@
+import { listOtherFirewalls, livePolicies, type OtherFirewall } from '../../host/index.ts';
 import { type Feature, type KernelFacts, probeKernel } from '../../kernel/index.ts';
 import type { Command } from '../command.ts';
 import { ExitCode } from '../exit.ts';
@@ -18,6 +19,21 @@ function factLines(facts: KernelFacts): string {
   ].join('\n');
 }
 
+/** What else decides in this namespace, where it may be asked; and what is wrong with live policies. */
+function surroundings(): { readonly others: readonly OtherFirewall[]; readonly problems: readonly string[] } {
+  try {
+    const problems = livePolicies().flatMap((live) =>
+      live.problems.map(
+        (problem) => `policy ${live.policy} in ${live.netns.name || live.netns.inode}: ${problem}`,
+      ),
+    );
+    return { others: listOtherFirewalls(), problems };
+  } catch {
+    // Without privilege neither can be seen; the features say so.
+    return { others: [], problems: [] };
+  }
+}
+
 export const doctor: Command = {
   name: 'doctor',
   summary: 'what this kernel and these privileges allow, and the way out where they do not',
@@ -27,11 +43,18 @@ export const doctor: Command = {
   options: [],
   async run(invocation, environment) {
     const { facts, features } = probeKernel();
+    const { others, problems } = surroundings();
     if (invocation.flag('json')) {
-      await environment.stdout.write(`${JSON.stringify({ doctor: { version: 1, facts, features } })}\n`);
+      const doctor = { version: 1, facts, features, others, problems };
+      await environment.stdout.write(`${JSON.stringify({ doctor })}\n`);
     } else {
       await environment.stdout.write(factLines(facts) + features.map(featureLine).join(''));
+      for (const { kind, what, remedy } of others)
+        await environment.stdout.write(`! ${kind.padEnd(22)} ${what}\n    note: ${remedy}\n`);
+      for (const problem of problems) await environment.stdout.write(`✗ ${'policy'.padEnd(22)} ${problem}\n`);
     }
-    return features.every(({ available }) => available) ? ExitCode.OK : ExitCode.FINDING;
+    return problems.length === 0 && features.every(({ available }) => available)
+      ? ExitCode.OK
+      : ExitCode.FINDING;
   },
 };

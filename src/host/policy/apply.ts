@@ -437,7 +437,8 @@ function commit(
   return commitUs;
 }
 
-function aidsOf(
+/** What the compiled rules want of the kernel's own code. */
+export function aidsOf(
   rulesets: readonly Ruleset[],
   compiled: CompiledPolicy,
   hooks: readonly HookName[],

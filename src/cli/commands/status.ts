@@ -1,0 +1,78 @@
+import { type LivePolicy, livePolicies } from '../../host/index.ts';
+import type { Command } from '../command.ts';
+import { ExitCode } from '../exit.ts';
+import { POLICY_OPTION, policyTitle } from '../policies.ts';
+
+function statusText(live: LivePolicy): string {
+  const { document, links, netns, system } = live;
+  const rules = live.rulesets.map(({ family, tables }) => {
+    const count = tables.reduce(
+      (sum, { chains }) => sum + chains.reduce((all, chain) => all + chain.rules.length, 0),
+      0,
+    );
+    return `${count} ${family} rules`;
+  });
+  const lines = [
+    `${policyTitle(live)}`,
+    `  rules       ${rules.join(', ')}; generation ${live.generation}, applied ${new Date(document.appliedMs).toISOString()}`,
+    `  hooks       ${document.hooks.join(', ')}${document.devices.length > 0 ? ` on ${document.devices.join(', ')}` : ''}${document.cgroup === undefined ? '' : ` of ${document.cgroup}`}; place ${live.order}`,
+    `  fragments   ${document.hooks.includes('netfilter') ? 'reassemble' : (document.fragments ?? 'drop')}`,
+    `  kernel      ${document.programs.length} programs, ${links.length} links${document.aids.conntrack ? ', connection tracking' : ''}; namespace inode ${netns.inode}, cookie ${netns.cookie}`,
+  ];
+  const counted = Object.entries(system).filter(([, packets]) => packets > 0n);
+  if (counted.length > 0)
+    lines.push(`  outside rules  ${counted.map(([name, packets]) => `${name} ${packets}`).join(', ')}`);
+  if (live.confirmWithinMs !== undefined)
+    lines.push(
+      `  UNCONFIRMED  goes back in ${Math.ceil(live.confirmWithinMs / 1000)} s; sluice confirm keeps it`,
+    );
+  for (const text of document.weakened) lines.push(`  PARTIAL     ${text}`);
+  for (const problem of live.problems) lines.push(`  PROBLEM     ${problem}`);
+  return `${lines.join('\n')}\n`;
+}
+
+export function statusJson(live: LivePolicy): Readonly<Record<string, unknown>> {
+  const { policy, order, netns, generation, document, links, problems, system, confirmWithinMs } = live;
+  const { hooks, devices, cgroup, fragments, appliedMs, weakened, build } = document;
+  return {
+    policy,
+    order,
+    netns: { ...netns, cookie: String(netns.cookie) },
+    generation,
+    build,
+    appliedMs,
+    hooks,
+    devices,
+    cgroup,
+    fragments: hooks.includes('netfilter') ? 'reassemble' : (fragments ?? 'drop'),
+    programs: document.programs.length,
+    links: links.map(({ name, about }) => ({ name, id: about.id, kind: about.kind })),
+    outsideRules: Object.fromEntries(
+      Object.entries(system).map(([name, packets]) => [name, String(packets)]),
+    ),
+    weakened,
+    problems,
+    confirmWithinMs,
+  };
+}
+
+export const status: Command = {
+  name: 'status',
+  summary: 'show the live policies of all namespaces, and what is wrong with them',
+  description: 'Reads the pins alone. Exit code 1 when something must be put right.',
+  arguments: [],
+  options: [POLICY_OPTION],
+  async run(invocation, environment) {
+    const found = livePolicies({ policy: invocation.text('policy') });
+    if (invocation.flag('json')) {
+      await environment.stdout.write(
+        `${JSON.stringify({ status: { version: 1, policies: found.map(statusJson) } })}\n`,
+      );
+    } else {
+      await environment.stdout.write(
+        found.length === 0 ? 'no policy is live\n' : found.map(statusText).join(''),
+      );
+    }
+    return found.every(({ problems }) => problems.length === 0) ? ExitCode.OK : ExitCode.FINDING;
+  },
+};
