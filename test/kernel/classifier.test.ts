@@ -129,7 +129,7 @@ describeKernel('evaluator = tables in the kernel', () => {
       expect(compared).toBeGreaterThan(RULESETS * 5);
     });
 
-    for (const size of [1, 10, 100, 1000, ...(SOAK ? [10_000, 100_000] : [])]) {
+    for (const size of [1, 10, 100, 500, ...(SOAK ? [1000, 10_000] : [])]) {
       test(`${size} rules that overlap, ${family}`, () => {
         const seeds = fc.integer({ min: 1, max: 0x7fffffff });
         const property = fc.property(seeds, (seed) => {
@@ -141,7 +141,8 @@ describeKernel('evaluator = tables in the kernel', () => {
     }
   }
 
-  for (const name of ['acl1_1000', 'fw1_1000', 'ipc1_1000', 'acl1_10000', 'fw1_10000', 'acl1_100000']) {
+  const large = SOAK ? ['fw1_10000', 'acl1_100000'] : [];
+  for (const name of ['acl1_1000', 'fw1_1000', 'ipc1_1000', 'acl1_10000', ...large]) {
     const data = classBenchRules(name);
     test.skipIf(data === undefined)(`ClassBench ${name}: the first rule that fits`, () => {
       const policy = asTables(parse(data!, 'ipv4'));

@@ -1,5 +1,6 @@
 import {
   annotate,
+  type ChainReport,
   type CompiledPolicy,
   type CompiledProgram,
   compilePolicy,
@@ -44,19 +45,31 @@ function programJson(program: CompiledProgram): Readonly<Record<string, unknown>
 }
 
 function explainText(policy: CompiledPolicy): string {
-  const lines = policy.programs.map((program) => {
-    const { instructions } = program.code;
-    const rules = new Set(
-      program.code.tags.filter((tag) => tag !== undefined && tag.rule > 0).map((tag) => JSON.stringify(tag)),
-    );
-    return `${formatAttachPoint(program.point)}: strategy inline, ${rules.size} rules, ${instructions.length} instructions`;
+  const lines = policy.programs.map((program, index) => {
+    const choice = policy.choices[index]!;
+    const slots = program.code.instructions.length;
+    return `${formatAttachPoint(program.point)}: strategy ${choice.strategy} (${choice.reason}), ${choice.rules} rules, ${slots} instructions`;
   });
   return [
     ...lines,
+    ...policy.chains.map(chainText),
+    ...(policy.classifier === undefined ? [] : [`${policy.classifier.size} bytes of tables`]),
     `${policy.counters} counters, ${policy.state.length} state words`,
     ...policy.notices,
     '',
   ].join('\n');
+}
+
+function chainText(chain: ChainReport): string {
+  const place = `  ${chain.family} ${chain.table} ${chain.chain}: ${chain.rules} rules`;
+  if (chain.form === 'linear') return `${place}, one by one, ${chain.bytes} bytes`;
+  const found = [
+    ...(chain.sources > 0 ? [`${chain.sources} source ranges`] : []),
+    ...(chain.destinations > 0 ? [`${chain.destinations} destination ranges`] : []),
+    ...chain.services.map(({ fields, classes }) => `${classes} classes of ${fields.join(', ')}`),
+    ...(chain.asked > 0 ? [`${chain.asked} rules with conditions asked at their turn`] : []),
+  ];
+  return `${place}, by vectors: ${found.join('; ')}; ${chain.bytes} bytes`;
 }
 
 export const compile: Command = {
