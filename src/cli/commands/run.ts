@@ -221,7 +221,7 @@ export const run: Command = {
       value: 'ENGINE',
       choices: ENGINES,
       completes: 'choices',
-      summary: 'what decides: the rules alone (default), or a whole host in user space',
+      summary: 'what decides: the rules alone (default), their programs, or a whole host in user space',
     },
     {
       long: 'config',
