@@ -1,6 +1,5 @@
 /** Differences between sets of bindings: what applying a file would change. */
 import { type Binding, trafficKey } from './binding.ts';
-import { compareBindings } from './precedence.ts';
 
 /** What changes between two sets: bindings that mean the same traffic with another label are moved, not removed and added. */
 export interface BindingPlan {
@@ -10,8 +9,9 @@ export interface BindingPlan {
   readonly kept: number;
 }
 
-/** The difference of two sets of bindings, each list in the order of precedence. */
+/** The difference of two sets of bindings. */
 export function planBindings(current: readonly Binding[], wanted: readonly Binding[]): BindingPlan {
+  if (current.length === 0) return { added: [...wanted], removed: [], moved: [], kept: 0 };
   const before = new Map(current.map((binding) => [trafficKey(binding), binding]));
   const added: Binding[] = [];
   const moved: { from: Binding; to: Binding }[] = [];
@@ -25,9 +25,9 @@ export function planBindings(current: readonly Binding[], wanted: readonly Bindi
     before.delete(name);
   }
   return {
-    added: added.sort(compareBindings),
-    removed: [...before.values()].sort(compareBindings),
-    moved: moved.sort((a, b) => compareBindings(a.to, b.to)),
+    added,
+    removed: [...before.values()],
+    moved,
     kept,
   };
 }

@@ -65,28 +65,67 @@ export interface Conflict {
 
 /**
  * All conflicts of a list, by the later binding. Bindings that conflict have one prefix, one port width and one
- * source length, so only such groups are compared; sorted by their first port, a sweep meets the overlapping ones.
+ * source, device and remote port, so only such groups are compared; sorted by their first port, a sweep meets the
+ * overlapping ones. Groups are found by sorting hashes: in a large set nearly every binding is alone in its own.
  */
 export function findConflicts(bindings: readonly Binding[]): Conflict[] {
-  const groups = new Map<string, number[]>();
-  for (const [index, binding] of bindings.entries()) {
-    const source = binding.source === undefined ? '' : formatPrefix(binding.source);
-    const key = `${binding.protocol} ${formatPrefix(binding.prefix)} ${binding.ports.max - binding.ports.min} ${source} ${binding.device ?? ''} ${binding.remotePort ?? ''}`;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [index]);
-    else group.push(index);
-  }
   const conflicts: Conflict[] = [];
-  for (const group of groups.values()) {
-    group.sort((a, b) => bindings[a]!.ports.min - bindings[b]!.ports.min || a - b);
-    for (let at = 1; at < group.length; at++) {
-      // Equal widths: whoever overlaps any earlier one overlaps the nearest earlier one.
-      const [a, b] = [group[at - 1]!, group[at]!];
-      if (inConflict(bindings[a]!, bindings[b]!))
-        conflicts.push({ first: Math.min(a, b), second: Math.max(a, b) });
+  for (const candidates of sameHash(bindings)) {
+    const groups = new Map<string, number[]>();
+    for (const index of candidates) {
+      const key = groupKey(bindings[index]!);
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [index]);
+      else group.push(index);
+    }
+    for (const group of groups.values()) {
+      group.sort((a, b) => bindings[a]!.ports.min - bindings[b]!.ports.min || a - b);
+      for (let at = 1; at < group.length; at++) {
+        // Equal widths: whoever overlaps any earlier one overlaps the nearest earlier one.
+        const [a, b] = [group[at - 1]!, group[at]!];
+        if (inConflict(bindings[a]!, bindings[b]!))
+          conflicts.push({ first: Math.min(a, b), second: Math.max(a, b) });
+      }
     }
   }
   return conflicts.sort((a, b) => a.second - b.second || a.first - b.first);
+}
+
+function groupKey(binding: Binding): string {
+  const source = binding.source === undefined ? '' : formatPrefix(binding.source);
+  const width = binding.ports.max - binding.ports.min;
+  return `${binding.protocol} ${formatPrefix(binding.prefix)} ${width} ${source} ${binding.device ?? ''} ${binding.remotePort ?? ''}`;
+}
+
+/** Lists of bindings whose hashes are equal, two or more each, in ascending order. */
+function* sameHash(bindings: readonly Binding[]): Generator<readonly number[]> {
+  const count = bindings.length;
+  // Hash and index as one number, exact below 2^53.
+  const hashes = Math.min(2 ** 32, Math.floor(2 ** 53 / Math.max(1, count)));
+  const sorted = Float64Array.from(
+    bindings,
+    (binding, index) => (groupHash(binding) % hashes) * count + index,
+  ).sort();
+  for (let from = 0, to = 0; from < count; from = to) {
+    const hash = Math.floor(sorted[from]! / count);
+    to = from + 1;
+    while (to < count && Math.floor(sorted[to]! / count) === hash) to++;
+    if (to - from > 1) yield Array.from(sorted.subarray(from, to), (value) => value % count);
+  }
+}
+
+/** Equal for bindings with equal {@link groupKey}; FNV-1a. */
+function groupHash({ protocol, prefix, ports, source, remotePort }: Binding): number {
+  let hash = protocol === 'tcp' ? 0x811c9dc5 : 0x1000193;
+  const add = (value: number): void => {
+    hash = Math.imul(hash ^ value, 0x01000193);
+  };
+  for (const byte of prefix.address.bytes) add(byte);
+  add(prefix.length);
+  add(ports.max - ports.min);
+  if (source !== undefined) for (const byte of source.address.bytes) add(byte);
+  add(remotePort ?? -1);
+  return hash >>> 0;
 }
 
 /** The binding that gets the packet, by looking at every one: the definition that the tables are compared with. */

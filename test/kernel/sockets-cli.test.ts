@@ -305,4 +305,39 @@ COMMIT
         });
       });
     }));
+
+  test('two writers and a reader at once: nothing is lost, nothing is half', () =>
+    withLoaded(async (_host, run) => {
+      const bind = (n: number) => run('bind', `l${n}`, 'tcp', `10.0.0.${n}`, '80');
+      const results = await Promise.all(
+        Array.from({ length: 12 }, (_, n) => (n % 3 === 2 ? run('bindings') : bind(n))),
+      );
+      expect(results.map(({ code, stderr }) => [code, stderr])).toEqual(results.map(() => [0, '']));
+      expect((await run('bindings')).stdout.split('\n').length).toBe(9);
+    }));
+
+  test('without privilege: refused in words', async () => {
+    const child = spawn(
+      'setpriv',
+      [
+        '--reuid=65534',
+        '--clear-groups',
+        '--bounding-set=-all',
+        '--inh-caps=-all',
+        process.execPath,
+        'bin/sluice.js',
+        'socket',
+        'status',
+      ],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
+    let talk = '';
+    child.stderr.on('data', (data: Buffer) => {
+      talk += data.toString();
+    });
+    await once(child, 'exit');
+    expect([child.exitCode, talk]).toEqual([4, expect.stringContaining('hint: run as root')]);
+  });
 });

@@ -11,6 +11,7 @@ import {
   type BindingFile,
   type BindingPlan,
   type DestinationState,
+  findConflicts,
   formatBinding,
   formatBindingFile,
   labelOptions,
@@ -196,6 +197,8 @@ export class SocketSteering {
   }
 
   #install(file: BindingFile): void {
+    // A file that was parsed has none; one that a program made up may have. Parsing it says them with their lines.
+    if (findConflicts(file.bindings).length > 0) parseBindings(formatBindingFile(file), 'bindings');
     this.#objects.state.install(file, (device) => this.#ifindex(device));
   }
 

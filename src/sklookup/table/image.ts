@@ -77,7 +77,7 @@ function writeTable(writer: ImageWriter, table: NumberedBinding[]): number {
       yield { prefix, write: (next: number) => writeBindings(writer, group, next) };
     }
   }
-  return writePrefixSearch(writer, 'local', prefixes(), 0);
+  return writePrefixSearch(writer, 'local', bindingFamily(table[0]!.binding), prefixes(), 0);
 }
 
 /** By address, the shorter prefix first: whoever holds others comes before them. Host bits are clear in bindings. */

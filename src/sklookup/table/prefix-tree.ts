@@ -33,60 +33,90 @@ export interface PrefixEntry {
   write(next: number): number;
 }
 
-interface OpenPrefix {
-  readonly entry: PrefixEntry;
-  /** First address after it, both halves as one number. */
-  readonly end: bigint;
+interface OpenPrefix<K> {
+  /** First address after it. */
+  readonly end: K;
   readonly record: number;
 }
 
 /**
- * Writes a search over prefixes, given in ascending order of address and then length, each once.
+ * Writes a search over prefixes of one family, given in ascending order of address and then length, each once.
  * @param next record for addresses outside of all, and after the shortest prefix
  */
 export function writePrefixSearch(
   writer: ImageWriter,
   side: 'local' | 'remote',
+  family: 'ipv4' | 'ipv6',
   entries: Iterable<PrefixEntry>,
   next: number,
 ): number {
+  if (family === 'ipv4') {
+    const intervals = new IntervalList(0, next);
+    sweep(entries, next, ipv4Bounds, (at, record) => intervals.add(at, record));
+    return writeSearch(writer, `${side}High`, intervals);
+  }
   const halves = new HalfIntervals(writer, side, next);
-  const open: OpenPrefix[] = [];
-  const closeUntil = (start: bigint | undefined): void => {
+  sweep(entries, next, ipv6Bounds, (at, record) => halves.add(at, record));
+  return halves.finish();
+}
+
+interface Bounds<K> {
+  readonly start: K;
+  /** First address after the prefix. */
+  readonly end: K;
+}
+
+function ipv4Bounds({ address, length }: Prefix): Bounds<number> {
+  const { bytes } = address;
+  const start = ((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0;
+  return { start, end: start + 2 ** (32 - length) };
+}
+
+function ipv6Bounds({ address, length }: Prefix): Bounds<bigint> {
+  const { high, low } = addressKeys(address.bytes);
+  const start = (high << HALF) | low;
+  return { start, end: start + (1n << BigInt(128 - length)) };
+}
+
+/** Tells in ascending order from which address on which record holds. */
+function sweep<K extends number | bigint>(
+  entries: Iterable<PrefixEntry>,
+  next: number,
+  boundsOf: (prefix: Prefix) => Bounds<K>,
+  boundary: (at: K, record: number) => void,
+): void {
+  const open: OpenPrefix<K>[] = [];
+  const closeUntil = (start: K | undefined): void => {
     for (let top = open.at(-1); top !== undefined; top = open.at(-1)) {
       if (start !== undefined && top.end > start) return;
       open.pop();
-      halves.add(top.end, open.at(-1)?.record ?? next);
+      boundary(top.end, open.at(-1)?.record ?? next);
     }
   };
   for (const entry of entries) {
-    const { high, low } = addressKeys(entry.prefix.address.bytes);
-    const start = (high << HALF) | low;
+    const { start, end } = boundsOf(entry.prefix);
     closeUntil(start);
-    const width = entry.prefix.address.family === 'ipv4' ? 96 : 128;
-    const end = start + (1n << BigInt(width - entry.prefix.length));
     const record = entry.write(open.at(-1)?.record ?? next);
-    open.push({ entry, end, record });
-    halves.add(start, record);
+    open.push({ end, record });
+    boundary(start, record);
   }
   closeUntil(undefined);
-  return halves.finish();
 }
 
 /** Boundaries of both halves, gathered into one search by the upper and, where needed, searches by the lower. */
 class HalfIntervals {
   readonly #writer: ImageWriter;
   readonly #side: 'local' | 'remote';
-  readonly #upper: IntervalList;
+  readonly #upper: IntervalList<bigint>;
   /** Upper half whose lower half is being cut up, and the intervals so far. */
   #high = 0n;
-  #lower: IntervalList;
+  #lower: IntervalList<bigint>;
 
   constructor(writer: ImageWriter, side: 'local' | 'remote', next: number) {
     this.#writer = writer;
     this.#side = side;
-    this.#upper = new IntervalList(next);
-    this.#lower = new IntervalList(next);
+    this.#upper = new IntervalList(0n, next);
+    this.#lower = new IntervalList(0n, next);
   }
 
   add(at: bigint, record: number): void {
@@ -94,7 +124,7 @@ class HalfIntervals {
     if (high !== this.#high) {
       this.#flush();
       this.#high = high;
-      this.#lower = new IntervalList(this.#lower.last);
+      this.#lower = new IntervalList(0n, this.#lower.last);
     }
     this.#lower.add(at & HALF_MASK, record);
   }

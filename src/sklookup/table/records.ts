@@ -3,7 +3,7 @@
  * by device and by remote port, in the order of precedence.
  */
 import { compareAddressBytes, formatPrefix, networkOf } from '../../net/index.ts';
-import type { Binding } from '../binding.ts';
+import { type Binding, bindingFamily } from '../binding.ts';
 import { BindingRecord, RECORD, RecordFlag, SMALL_RECORD } from '../layout.ts';
 import { compareSpecificity } from '../precedence.ts';
 import { groupBy } from './group.ts';
@@ -87,29 +87,33 @@ function writePortSearch(writer: ImageWriter, sorted: readonly NumberedBinding[]
   const exact = groupBy(sorted.filter(isExact), ({ binding }) => binding.ports.min);
   const ranges = sorted.filter((entry) => !isExact(entry));
   const wide = rangeIntervals(writer, ranges, next);
-  const intervals = new IntervalList(next);
-  const boundaries = [...wide.starts.map(Number), ...[...exact.keys()].flatMap((port) => [port, port + 1])];
+  const intervals = new IntervalList(0, next);
+  const boundaries = [...wide.starts, ...[...exact.keys()].flatMap((port) => [port, port + 1])];
   let at = 0;
   for (const port of [...new Set(boundaries)].sort((a, b) => a - b)) {
     if (port > 0xffff) break;
-    while (at + 1 < wide.starts.length && wide.starts[at + 1]! <= BigInt(port)) at++;
+    while (at + 1 < wide.starts.length && wide.starts[at + 1]! <= port) at++;
     const under = wide.records[at]!;
     const own = exact.get(port);
-    intervals.add(BigInt(port), own === undefined ? under : writeSameWidth(writer, own, under));
+    intervals.add(port, own === undefined ? under : writeSameWidth(writer, own, under));
   }
   return writeSearch(writer, 'localPort', intervals);
 }
 
 /** The ranges as they lie over each other: for each stretch of ports the list that holds there. */
-function rangeIntervals(writer: ImageWriter, ranges: readonly NumberedBinding[], next: number): IntervalList {
-  const intervals = new IntervalList(next);
+function rangeIntervals(
+  writer: ImageWriter,
+  ranges: readonly NumberedBinding[],
+  next: number,
+): IntervalList<number> {
+  const intervals = new IntervalList(0, next);
   const begins = groupBy(ranges, ({ binding }) => binding.ports.min);
   const ends = groupBy(ranges, ({ binding }) => binding.ports.max + 1);
   const active = new Set<NumberedBinding>();
   for (const port of [...new Set([...begins.keys(), ...ends.keys()])].sort((a, b) => a - b)) {
     for (const entry of ends.get(port) ?? []) active.delete(entry);
     for (const entry of begins.get(port) ?? []) active.add(entry);
-    if (port <= 0xffff) intervals.add(BigInt(port), writeWidths(writer, [...active], next));
+    if (port <= 0xffff) intervals.add(port, writeWidths(writer, [...active], next));
   }
   return intervals;
 }
@@ -144,7 +148,7 @@ function writeSameWidth(writer: ImageWriter, sorted: readonly NumberedBinding[],
         compareAddressBytes(a.prefix.address.bytes, b.prefix.address.bytes) ||
         a.prefix.length - b.prefix.length,
     );
-  return writePrefixSearch(writer, 'remote', entries, tail);
+  return writePrefixSearch(writer, 'remote', bindingFamily(sorted[0]!.binding), entries, tail);
 }
 
 /** Bindings that differ in device and remote port only: a device before none, then a remote port before none. */
@@ -155,14 +159,14 @@ function writeSameSource(writer: ImageWriter, sorted: readonly NumberedBinding[]
     sorted.filter(({ ifindex }) => ifindex === 0),
     next,
   );
-  const intervals = new IntervalList(tail);
+  const intervals = new IntervalList(0, tail);
   const devices = groupBy(
     sorted.filter(({ ifindex }) => ifindex !== 0),
     ({ ifindex }) => ifindex,
   );
   for (const [ifindex, group] of [...devices].sort(([a], [b]) => a - b)) {
-    intervals.add(BigInt(ifindex), writeSameDevice(writer, group, tail));
-    intervals.add(BigInt(ifindex + 1), tail);
+    intervals.add(ifindex, writeSameDevice(writer, group, tail));
+    intervals.add(ifindex + 1, tail);
   }
   return writeSearch(writer, 'ifindex', intervals);
 }
@@ -174,14 +178,14 @@ function writeSameDevice(writer: ImageWriter, sorted: readonly NumberedBinding[]
     sorted.filter(({ binding }) => binding.remotePort === undefined),
     next,
   );
-  const intervals = new IntervalList(tail);
+  const intervals = new IntervalList(0, tail);
   const byPort = groupBy(
     sorted.filter(({ binding }) => binding.remotePort !== undefined),
     ({ binding }) => binding.remotePort!,
   );
   for (const [port, group] of [...byPort].sort(([a], [b]) => a - b)) {
-    intervals.add(BigInt(port), writeList(writer, group, tail));
-    intervals.add(BigInt(port + 1), tail);
+    intervals.add(port, writeList(writer, group, tail));
+    intervals.add(port + 1, tail);
   }
   return writeSearch(writer, 'remotePort', intervals);
 }

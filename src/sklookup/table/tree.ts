@@ -19,24 +19,28 @@ import type { ImageWriter } from './writer.ts';
 
 const GREATEST = 0xffff_ffff_ffff_ffffn;
 
+/** A 64-bit key; those that fit a number exactly may be one, which is several times faster. */
+export type TreeKey = number | bigint;
+
 /** Neighbouring intervals: each begins where the one before ends, the first at 0. */
 export interface Intervals {
-  readonly starts: readonly bigint[];
+  readonly starts: readonly TreeKey[];
   /** Pointers to records, 0 for none. */
   readonly records: readonly number[];
 }
 
 /** Collects intervals in ascending order; neighbours with one value become one. */
-export class IntervalList implements Intervals {
-  readonly starts: bigint[] = [0n];
-  readonly records: number[] = [0];
+export class IntervalList<K extends TreeKey> implements Intervals {
+  readonly starts: K[];
+  readonly records: number[];
 
-  constructor(first = 0) {
-    this.records[0] = first;
+  constructor(zero: K, first: number) {
+    this.starts = [zero];
+    this.records = [first];
   }
 
   /** From `start` on the record is this one; a second word about one start replaces the first. */
-  add(start: bigint, record: number): void {
+  add(start: K, record: number): void {
     const last = this.starts.length - 1;
     if (this.starts[last] === start) {
       this.records[last] = record;
@@ -55,23 +59,28 @@ export class IntervalList implements Intervals {
   }
 }
 
+/** The key before; of 0 there is none, and separator 0 is never looked at. */
+function separatorBefore(start: TreeKey): TreeKey {
+  if (typeof start === 'number') return Math.max(0, start - 1);
+  return start === 0n ? 0n : start - 1n;
+}
+
 /** Writes a search by `key`; a pointer to its record, or to the only record there is. */
 export function writeSearch(writer: ImageWriter, key: KeyName, intervals: Intervals): number {
   const { starts, records } = intervals;
   if (starts.length === 1) return records[0]!;
   // Separators of the leaves: one for each interval; of the levels above: the first of each node below.
   const levels: number[] = [];
-  let separators: readonly bigint[] = starts;
+  let separators: readonly TreeKey[] = starts;
   for (;;) {
     const nodes = Math.ceil(separators.length / FANOUT);
     const base = writer.reserve(nodes * NODE_SIZE, NODE_SIZE);
     levels.unshift(writer.pointer(base));
-    const above: bigint[] = [];
+    const above: TreeKey[] = [];
     for (let index = 0; index < nodes * FANOUT; index++) {
       const start = separators[index];
       if (start !== undefined && index % FANOUT === 0) above.push(start);
-      const separator = start === undefined ? GREATEST : start === 0n ? 0n : start - 1n;
-      writer.setU64(base + index * 8, separator);
+      writer.setU64(base + index * 8, start === undefined ? GREATEST : separatorBefore(start));
     }
     if (nodes === 1) break;
     separators = above;

@@ -47,7 +47,12 @@ export class ImageWriter {
   setU32(offset: number, value: number): void {
     this.#view.setUint32(offset, value, true);
   }
-  setU64(offset: number, value: bigint): void {
+  setU64(offset: number, value: number | bigint): void {
+    if (typeof value === 'number') {
+      this.#view.setUint32(offset, value, true);
+      this.#view.setUint32(offset + 4, value / 2 ** 32, true);
+      return;
+    }
     // Two stores of numbers are several times faster than one of a bigint.
     this.#view.setUint32(offset, Number(value & LOW), true);
     this.#view.setUint32(offset + 4, Number(value >> 32n), true);

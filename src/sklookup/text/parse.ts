@@ -31,6 +31,8 @@ interface Word {
   readonly column: number;
 }
 
+/** A label of 1 to 63 characters, a protocol, and two words that are no comments. */
+const PLAIN = /^([A-Za-z0-9_.][A-Za-z0-9_.-]{0,62}) (tcp|udp) ([^\s#]+) ([^\s#]+)$/;
 const USAGE = 'LABEL tcp|udp PREFIX PORT[-PORT]|all [from PREFIX] [remote-port N] [in DEVICE]';
 const LABEL_USAGE = 'label NAME [when-empty drop|pass] [spread reuseport|hash] [flows keep|forget]';
 
@@ -84,12 +86,25 @@ class LineReader {
   read(): { bindings: Binding[]; lines: number[]; labels: Map<string, LabelOptions> } {
     for (const [index, line] of this.#lines.entries()) {
       this.#line = index + 1;
+      if (this.#readPlain(line)) continue;
       const words = split(line);
       if (words.length === 0) continue;
       if (words[0]!.text === 'label' && !isProtocol(words[1]?.text)) this.#readLabel(words);
       else this.#readBinding(words);
     }
     return { bindings: this.#bindings, lines: this.#bindingLines, labels: this.#labels };
+  }
+
+  /** The common form without conditions, read without cutting the line into words; false: read it in full. */
+  #readPlain(line: string): boolean {
+    const found = PLAIN.exec(line);
+    if (found === null) return false;
+    const [prefix, ports] = [readPrefix(found[3]!), readPorts(found[4]!)];
+    if (!('value' in prefix) || !('value' in ports)) return false;
+    const protocol = found[2] === 'tcp' ? 'tcp' : 'udp';
+    this.#bindings.push({ label: found[1]!, protocol, prefix: prefix.value, ports: ports.value });
+    this.#bindingLines.push(this.#line);
+    return true;
   }
 
   #syntax(word: Word | undefined, words: readonly Word[], message: string, usage: string): undefined {

@@ -25,7 +25,7 @@ export function readProtocol(text: string): Read<Protocol> {
   return { message: `"${text}" is no protocol`, hint: 'give tcp or udp' };
 }
 
-/** A prefix; host bits must be clear, so that no one means another one than he wrote. */
+/** A prefix; host bits are cleared. */
 export function readPrefix(text: string): Read<Prefix> {
   const prefix = parsePrefix(text);
   if (prefix === undefined) {
@@ -34,7 +34,8 @@ export function readPrefix(text: string): Read<Prefix> {
       hint: 'give one as 192.0.2.0/24 or 2001:db8::/32',
     };
   }
-  return { value: networkOf(prefix) };
+  const whole = prefix.length === prefix.address.bytes.length * 8;
+  return { value: whole ? prefix : networkOf(prefix) };
 }
 
 /** A port, a range or all of them. Port 0 means nothing in a packet. */

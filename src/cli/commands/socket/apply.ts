@@ -1,4 +1,10 @@
-import { type BindingPlan, bindingJson, formatBinding, parseBindings } from '../../../sklookup/index.ts';
+import {
+  type BindingPlan,
+  bindingJson,
+  compareBindings,
+  formatBinding,
+  parseBindings,
+} from '../../../sklookup/index.ts';
 import type { Command } from '../../command.ts';
 import { readInput } from '../../environment.ts';
 import { ExitCode } from '../../exit.ts';
@@ -6,8 +12,8 @@ import { answer, NETNS_OPTION, withSteering } from '../../sockets.ts';
 
 function planText({ added, removed, moved, kept }: BindingPlan, dryRun: boolean): string {
   const lines = [
-    ...removed.map((binding) => `- ${formatBinding(binding)}`),
-    ...added.map((binding) => `+ ${formatBinding(binding)}`),
+    ...removed.toSorted(compareBindings).map((binding) => `- ${formatBinding(binding)}`),
+    ...added.toSorted(compareBindings).map((binding) => `+ ${formatBinding(binding)}`),
     ...moved.map(({ from, to }) => `~ ${formatBinding(to)} (was ${from.label})`),
     `${added.length} added, ${removed.length} removed, ${moved.length} moved, ${kept} kept${dryRun ? '; nothing changed (dry run)' : ''}`,
   ];
