@@ -19,7 +19,10 @@ export interface ConntrackSettings {
   readonly greTimeoutMs: number;
   readonly greTimeoutStreamMs: number;
   readonly genericTimeoutMs: number;
-  /** nf_conntrack_max: a full table drops packets that would open a connection. */
+  /**
+   * nf_conntrack_max: a full table drops packets that would open a connection. One takes about 1.5 KB here, so the default
+   * allows for some 400 MB.
+   */
   readonly maximumEntries: number;
 }
 
