@@ -47,6 +47,42 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/exec.ts')).exec,
   },
   {
+    name: 'iptables',
+    group: 'iptables',
+    summary: 'iptables on the live policy: all its commands and options',
+    load: async () => (await import('./commands/iptables.ts')).iptables,
+  },
+  {
+    name: 'ip6tables',
+    group: 'iptables',
+    summary: 'ip6tables on the live policy',
+    load: async () => (await import('./commands/iptables.ts')).ip6tables,
+  },
+  {
+    name: 'iptables-save',
+    group: 'iptables',
+    summary: 'print the live IPv4 rules as iptables-save does',
+    load: async () => (await import('./commands/iptables.ts')).iptablesSave,
+  },
+  {
+    name: 'ip6tables-save',
+    group: 'iptables',
+    summary: 'print the live IPv6 rules as ip6tables-save does',
+    load: async () => (await import('./commands/iptables.ts')).ip6tablesSave,
+  },
+  {
+    name: 'iptables-restore',
+    group: 'iptables',
+    summary: 'make saved IPv4 rules live with iptables-restore',
+    load: async () => (await import('./commands/iptables.ts')).iptablesRestore,
+  },
+  {
+    name: 'ip6tables-restore',
+    group: 'iptables',
+    summary: 'make saved IPv6 rules live with ip6tables-restore',
+    load: async () => (await import('./commands/iptables.ts')).ip6tablesRestore,
+  },
+  {
     name: 'apply',
     group: 'Live policies',
     summary: 'make rules live, or replace those that are, on all hooks at once',

@@ -79,6 +79,13 @@ export class LiveGeneration {
     base[index * 2 + 1] = BigInt.asUintN(64, live.bytes - value.bytes);
   }
 
+  /** Adds to counter `index` by its baseline: what it counts meanwhile is kept. */
+  addCounter(index: number, value: Counters): void {
+    const base = this.#baselines();
+    base[index * 2] = BigInt.asUintN(64, base[index * 2]! - value.packets);
+    base[index * 2 + 1] = BigInt.asUintN(64, base[index * 2 + 1]! - value.bytes);
+  }
+
   /** Lets counter `index` have `value` more than it counted itself. */
   startCounter(index: number, value: Counters): void {
     const base = this.#baselines();

@@ -8,6 +8,7 @@ export {
   type StepListener,
 } from './apply.ts';
 export { collectGarbage, confirmPolicy, removePolicies, zeroCounters } from './change.ts';
+export { addToCounters, type ChainCounts, chainCounts, type LivePlace } from './counting.ts';
 export { type Change, diffRulesets } from './difference.ts';
 export type { GenerationDocument, KernelAids } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './error.ts';

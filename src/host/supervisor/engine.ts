@@ -24,6 +24,8 @@ export interface TableEngine {
   replace(ruleset: Ruleset, table: Table): Promise<LiveCounters | undefined>;
   /** Counters now; `undefined`: nothing was counted. */
   counters(family: Family, table: TableName): LiveCounters | undefined;
+  /** Adds to counters for good. Absent: the store remembers what was added. */
+  addCounters?(family: Family, table: Table, added: LiveCounters): Promise<void>;
 }
 
 /** Keeps the policy in this process: packets meet it when a capture is replayed. */

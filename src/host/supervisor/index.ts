@@ -2,5 +2,6 @@
 export { type LiveCounters, MemoryEngine, type TableEngine } from './engine.ts';
 export { SupervisorError, type SupervisorErrorCode } from './error.ts';
 export { type SuperviseOptions, supervise } from './launch.ts';
+export { LiveEngine, type LiveEngineOptions } from './live-engine.ts';
 export { findLegacyProgram, findProgram, SHIM_NAMES, Shims } from './shims.ts';
 export { type Replaced, TableStore } from './store.ts';

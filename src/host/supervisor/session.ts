@@ -163,7 +163,7 @@ export class Session {
     const length = Number(BigInt.asIntN(32, call.arguments[4]!));
     if (length < 0 || length > LONGEST_REQUEST) return { errno: Errno.EINVAL };
     if (Number(call.arguments[2]! & 0xffff_ffffn) === TableOption.SET_ADD_COUNTERS) {
-      store.addCounters(family, this.#read(call, address, length), length);
+      await store.addCounters(family, this.#read(call, address, length), length);
       return { value: 0n };
     }
     const header = store.replaceHeader(this.#read(call, address, Math.min(length, REPLACE_BYTES)), length);

@@ -102,11 +102,16 @@ export class TableStore {
   }
 
   /** ADD_COUNTERS. @throws {AbiError} */
-  addCounters(family: Family, request: Uint8Array, length: number): void {
+  async addCounters(family: Family, request: Uint8Array, length: number): Promise<void> {
     const { table, counters } = decodeCountersRequest(request, length);
-    const { added } = this.#find(family, table);
+    const held = this.#find(family, table);
+    const { added } = held;
     if (counters.length !== added.length)
       throw new AbiError(AbiErrno.EINVAL, `table ${table} has ${added.length} entries`);
+    if (this.#engine.addCounters !== undefined) {
+      await this.#engine.addCounters(family, held.table, counters);
+      return;
+    }
     for (const [index, { packets, bytes }] of counters.entries()) {
       const one = added[index]!;
       one.packets = BigInt.asUintN(64, one.packets + packets);
@@ -149,6 +154,14 @@ export class TableStore {
       for (const [index, counted] of countedEntries(ordered(table)).entries())
         if (counted !== undefined) added[index] = { ...counted };
       this.#held[family].set(table.name, { ...held, added });
+    }
+  }
+
+  /** Takes up tables that the engine runs already. @throws {AbiError} */
+  adopt({ family, tables }: Ruleset): void {
+    for (const table of tables) {
+      const held = encodedTable(table, family);
+      this.#held[family].set(table.name, { ...held, added: noCounters(held.offsets.length) });
     }
   }
 
