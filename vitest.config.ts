@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config';
 /** Two projects: `pure` runs anywhere in parallel; `kernel` makes namespaces and loads programs, one file at a time. */
 export default defineConfig({
   test: {
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     coverage: { provider: 'v8', include: ['src/**/*.ts'], exclude: ['**/*.test.ts'] },
     projects: [
       {
@@ -22,8 +22,8 @@ export default defineConfig({
           include: ['test/kernel/**/*.test.ts'],
           pool: 'forks',
           fileParallelism: false,
-          testTimeout: 180_000,
-          hookTimeout: 180_000,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
         },
       },
     ],
