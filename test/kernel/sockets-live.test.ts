@@ -87,6 +87,14 @@ async function register(
   }
 }
 
+/** Waits until so many more look-ups got a socket of the label: on a busy machine the client pauses for a while. */
+async function waitForTraffic(steering: SocketSteering, label: string, more: number): Promise<void> {
+  const assigned = (): number =>
+    steering.status().destinations.find((each) => each.label === label)!.metrics.assigned;
+  const start = assigned();
+  for (let waitedMs = 0; waitedMs < 15_000 && assigned() < start + more; waitedMs += 50) await pause(50);
+}
+
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 describeKernel('steering live', () => {
@@ -280,17 +288,17 @@ describeKernel('steering live', () => {
       });
       const ended = once(client, 'exit');
       await once(client.stdout!, 'data');
-      await pause(300);
+      await waitForTraffic(steering, 'web', 100);
       await steering.upgrade();
       await steering.apply(large);
       expect(steering.status().bindings).toBe(100_003);
       await steering.upgrade();
       const web2 = await server('web2', 8004);
       await register(steering, 'web', web2, 'tcp', '127.0.0.1', 8004);
-      await pause(300);
+      await waitForTraffic(steering, 'web', 200);
       web1.kill('SIGTERM');
       await steering.apply(parseBindings(base, 'test'));
-      await pause(300);
+      await waitForTraffic(steering, 'web', 200);
       client.kill('SIGTERM');
       await ended;
       const { made, answers, failures } = JSON.parse(output.trim().split('\n').at(-1)!) as {
