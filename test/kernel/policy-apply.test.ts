@@ -1,7 +1,6 @@
-/** Policies in namespaces of their own: applied, replaced, confirmed, repaired, taken away. */
+/** Policies in namespaces of their own: applied, replaced, confirmed, taken away. */
 import { expect, test } from 'vitest';
 import {
-  type ApplyRequest,
   applyPolicy,
   collectGarbage,
   confirmPolicy,
@@ -10,50 +9,9 @@ import {
   requireLive,
   zeroCounters,
 } from '../../src/host/index.ts';
-import { type Family, parseRuleset } from '../../src/rules/index.ts';
 import { describeKernel } from '../support/kernel.ts';
-import { type Host, withPair } from '../support/netns.ts';
-
-let policies = 0;
-/** A name of its own for each policy of a run. */
-function policyName(): string {
-  policies++;
-  return `slc-${process.pid}-${policies}`;
-}
-
-function ruleset(lines: readonly string[], family: Family = 'ipv4', policy = 'DROP') {
-  const text = [
-    '*filter',
-    `:INPUT ${policy} [0:0]`,
-    ':FORWARD DROP [0:0]',
-    ':OUTPUT ACCEPT [0:0]',
-    ...lines,
-    'COMMIT',
-    '',
-  ];
-  const { ruleset: parsed, diagnostics } = parseRuleset(text.join('\n'), { file: 'policy', family });
-  expect(diagnostics).toEqual([]);
-  return parsed;
-}
-
-function request(host: Host, lines: readonly string[], more: Partial<ApplyRequest> = {}): ApplyRequest {
-  return {
-    policy: policyName(),
-    rulesets: [ruleset(lines)],
-    hooks: ['netfilter'],
-    namespaces: [host.netnsName],
-    ...more,
-  };
-}
-
-function errorOf(use: () => unknown): string {
-  try {
-    use();
-    return 'connected';
-  } catch (error) {
-    return (error as { errnoName?: string }).errnoName ?? String(error);
-  }
-}
+import { errorOf, filterRules, request } from '../support/live-policy.ts';
+import { withPair } from '../support/netns.ts';
 
 describeKernel('policies', () => {
   test('apply, replace with counters kept, zero, remove', () =>
@@ -83,7 +41,7 @@ describeKernel('policies', () => {
         const replaced = await applyPolicy({
           ...wanted,
           rulesets: [
-            ruleset([
+            filterRules([
               '-A INPUT -p udp -m udp --dport 5001 -j ACCEPT',
               '-A INPUT -p udp -m udp --dport 5000 -j ACCEPT',
             ]),
@@ -113,14 +71,14 @@ describeKernel('policies', () => {
         return server.receive(100) !== undefined;
       };
       try {
-        await applyPolicy({ ...wanted, rulesets: [ruleset([])] });
+        await applyPolicy({ ...wanted, rulesets: [filterRules([])] });
         expect(reaches()).toBe(false);
         await new Promise((resolve) => setTimeout(resolve, 1100));
         // Nothing was there before: everything passes again.
         expect(reaches()).toBe(true);
         await applyPolicy(wanted);
         await confirmPolicy({ policy });
-        await applyPolicy({ ...wanted, rulesets: [ruleset([])] });
+        await applyPolicy({ ...wanted, rulesets: [filterRules([])] });
         expect(reaches()).toBe(false);
         await new Promise((resolve) => setTimeout(resolve, 1100));
         expect(reaches()).toBe(true);

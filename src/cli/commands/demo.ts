@@ -98,6 +98,35 @@ async function inUserSpace(environment: CliEnvironment): Promise<void> {
   await say(`\nOne packet, explained\n\n${explained}`);
 }
 
+async function inKernel(environment: CliEnvironment): Promise<number> {
+  const say = async (text: string): Promise<void> => await environment.stdout.write(text);
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) {
+    await say('\nIn the kernel: run it as root on Linux to see the same rules enforced on real packets\n');
+    return ExitCode.OK;
+  }
+  const { liveDemo } = await import('../live-demo.ts');
+  const { ruleset } = parseRuleset(readFileSync(RULES, 'utf8'), { file: RULES, family: 'ipv4' });
+  const report = await liveDemo(ruleset, new EvaluationEngine(exampleHost(ruleset)));
+  const { packets, rules, resets, unreachables, echoReplies, applyMs, commitUs } = report;
+  await say(
+    `\nIn the kernel: the same rules as eBPF programs in a namespace of their own, made live in ${applyMs.toFixed(0)} ms, put in force by one store (${commitUs.toFixed(0)} us)\n\n` +
+      `${packets} real packets went in; ${resets} TCP resets, ${unreachables} ICMP refusals, ${echoReplies} echo replies came back\n\n` +
+      '   kernel  evaluator  rule\n',
+  );
+  for (const { kernel, evaluator, text } of rules) {
+    await say(
+      `   ${String(kernel).padStart(6)}  ${String(evaluator).padStart(9)}  ${kernel === evaluator ? ' ' : '!'}${text}\n`,
+    );
+  }
+  const apart = rules.filter(({ kernel, evaluator }) => kernel !== evaluator).length;
+  await say(
+    apart === 0
+      ? '\nBoth engines agree on every rule. Nothing is left behind.\n'
+      : `\nThe engines disagree on ${apart} rules.\n`,
+  );
+  return apart === 0 ? ExitCode.OK : ExitCode.FINDING;
+}
+
 export const demo: Command = {
   name: 'demo',
   summary: 'show the main job on the shipped rules and capture',
@@ -105,6 +134,6 @@ export const demo: Command = {
   options: [],
   async run(_invocation, environment) {
     await inUserSpace(environment);
-    return ExitCode.OK;
+    return await inKernel(environment);
   },
 };
