@@ -75,5 +75,15 @@ export function headerBytes(header: ClassBenchHeader): Uint8Array {
   view.setUint16(20, header.sourcePort);
   view.setUint16(22, header.destinationPort);
   bytes[32] = 0x50;
+  writeHeaderChecksum(bytes);
   return bytes;
+}
+
+/** The checksum of an IPv4 header of 20 bytes. */
+export function writeHeaderChecksum(packet: Uint8Array): void {
+  let sum = 0;
+  for (let at = 0; at < 20; at += 2) sum += at === 10 ? 0 : (packet[at]! << 8) | packet[at + 1]!;
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  packet[10] = (~sum >> 8) & 0xff;
+  packet[11] = ~sum & 0xff;
 }

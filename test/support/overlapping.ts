@@ -4,6 +4,7 @@
  */
 import type { Family } from '../../src/net/index.ts';
 import { formatAddressBytes } from '../../src/net/index.ts';
+import { writeHeaderChecksum } from './classbench.ts';
 
 export interface OverlappingRules {
   readonly text: string;
@@ -86,6 +87,7 @@ export function overlappingRules(
     view.setUint16(header, random(2) === 0 ? pick(PORTS) : random(65536));
     view.setUint16(header + 2, random(2) === 0 ? pick(PORTS) : random(65536));
     packet[header + 12] = 0x50;
+    if (family === 'ipv4') writeHeaderChecksum(packet);
     return packet;
   });
   return { text: `${lines.join('\n')}\nCOMMIT\n`, packets };

@@ -9,8 +9,11 @@ export type StrategyName = 'inline' | 'classifier';
 
 /** Rules that one program of the strategy `inline` takes, all its chains together. */
 export const MAX_INLINE_RULES = 4096;
-/** Rules of a program up to which code is the cheaper form (docs/performance/scale.md has the measurements). */
-export const INLINE_PAYS_RULES = 48;
+/**
+ * Rules of a program up to which it is code: a packet costs the same in both forms at 130 to 300 rules
+ * (docs/performance/scale.md), and code of that length is verified sooner than the program that walks tables.
+ */
+export const INLINE_PAYS_RULES = 200;
 
 /** What was chosen for the rules of an attach point, and why. */
 export interface StrategyChoice {

@@ -1,0 +1,237 @@
+/**
+ * Rules as tables in the user-space machine: the evaluator's verdicts and counters, clock and chance included; the first
+ * matches that ClassBench expects; and rulesets made to blow tables up, which must stay exact within stated memory.
+ */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type CompiledPolicy, compilePolicy, entryIndex, SYSTEM_COUNTERS } from '../../src/compile/index.ts';
+import type { Family } from '../../src/net/index.ts';
+import { createHost, parseRuleset, type Ruleset } from '../../src/rules/index.ts';
+import { worldAddressTypes } from '../support/addresstypes.ts';
+import { classBenchRules, classBenchTrace, headerBytes } from '../support/classbench.ts';
+import { evaluatorCounts, judge, onlyTable, programCounts } from '../support/compare.ts';
+import { packetsFor } from '../support/generate/packets.ts';
+import { generatedRuleset } from '../support/generate/rulesets.ts';
+import { buildPacket } from '../support/generate/shape.ts';
+import { worldRouting } from '../support/generate/world.ts';
+import { MACHINE_HZ, MachinePolicy } from '../support/machine-policy.ts';
+
+const SOAK = process.env.SLUICE_SOAK === '1';
+const TIMEOUT_MS = SOAK ? 3_600_000 : 120_000;
+const RULESETS = SOAK ? 2000 : 40;
+const PACKETS = 30;
+const INPUT = 1;
+const REFUSED =
+  /-m mac|--chunk-types|--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
+
+const place = (family: Family): number =>
+  entryIndex({ flavour: 'netfilter', group: 'filter', family, hook: INPUT });
+
+function parse(text: string, family: Family): Ruleset {
+  const { ruleset, diagnostics } = parseRuleset(text, { file: 'generated', family });
+  expect(diagnostics.filter(({ severity }) => severity === 'error')).toEqual([]);
+  return onlyTable(ruleset, 'filter');
+}
+
+function asTables(ruleset: Ruleset): CompiledPolicy {
+  return compilePolicy([ruleset], { hooks: ['netfilter'], hz: MACHINE_HZ, strategy: 'classifier' });
+}
+
+function xorshift(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
+}
+
+interface Sent {
+  readonly bytes: Uint8Array;
+  readonly inDevice?: string;
+  readonly mark?: number;
+  readonly packetType?: number;
+  readonly waitMs?: number;
+}
+
+/** Packets that both decided. */
+function compare(family: Family, ruleset: Ruleset, packets: readonly Sent[]): number {
+  const policy = asTables(ruleset);
+  const clock = { ms: 1_000_000 };
+  const host = createHost({
+    ruleset,
+    routing: worldRouting(family),
+    nowMs: () => clock.ms,
+    random32: xorshift(7),
+  });
+  const surroundings = { addresses: worldAddressTypes(family) };
+  const machine = new MachinePolicy(policy, { clock, random: xorshift(7), surroundings });
+  let compared = 0;
+  for (const { bytes, inDevice = 'eth0', mark = 0, packetType = 0, waitMs = 0 } of packets) {
+    clock.ms += waitMs;
+    const input = { bytes, hook: INPUT, inDevice, outDevice: '', mark, packetType } as const;
+    const expected = judge(host, ruleset, input);
+    if (expected === undefined) continue;
+    const verdict = machine.run(place(family), { ...input, family });
+    const packet = Buffer.from(bytes).toString('hex');
+    expect({ packet, verdict }).toEqual({ packet, verdict: expected.verdict });
+    compared += 1;
+  }
+  expect(programCounts(policy, (index) => machine.counter(index))).toEqual(evaluatorCounts(host));
+  return compared;
+}
+
+describe('evaluator = tables in the interpreter', () => {
+  for (const family of ['ipv4', 'ipv6'] as const) {
+    test(
+      `generated rulesets, ${family}`,
+      () => {
+        let compared = 0;
+        const cases = generatedRuleset({ family, maximumRules: 40 })
+          .filter(({ text }) => !REFUSED.test(text))
+          .chain((generated) =>
+            fc.record({
+              text: fc.constant(generated.text),
+              packets: fc.array(
+                fc.record({
+                  bytes: packetsFor(generated, { fragments: true }).map(buildPacket),
+                  inDevice: fc.constantFrom('eth0', 'eth1', 'lo'),
+                  mark: fc.constantFrom(0, 1, 2, 0xffffffff),
+                  packetType: fc.constantFrom(0, 1, 2),
+                  waitMs: fc.constantFrom(0, 0, 4, 1000, 90_000),
+                }),
+                { minLength: PACKETS, maxLength: PACKETS },
+              ),
+            }),
+          );
+        const property = fc.property(cases, ({ text, packets }) => {
+          compared += compare(family, parse(text, family), packets);
+        });
+        fc.assert(property, { numRuns: RULESETS, endOnFailure: true });
+        expect(compared).toBeGreaterThan(RULESETS * 5);
+      },
+      TIMEOUT_MS,
+    );
+  }
+
+  for (const name of ['acl1_1000', 'acl2_1000', 'acl3_1000', 'acl5_1000', 'fw1_1000', 'ipc1_1000']) {
+    const text = classBenchRules(name);
+    test.skipIf(text === undefined)(
+      `ClassBench ${name}: the first rule that fits`,
+      () => {
+        const policy = asTables(parse(text!, 'ipv4'));
+        const machine = new MachinePolicy(policy);
+        const wanted = new Map<number, number>();
+        for (const { header, expected } of classBenchTrace(name, SOAK ? Number.POSITIVE_INFINITY : 2000)) {
+          const bytes = headerBytes(header);
+          const verdict = machine.run(place('ipv4'), {
+            family: 'ipv4',
+            bytes,
+            hook: INPUT,
+            inDevice: 'eth0',
+            outDevice: '',
+          });
+          expect({ header, verdict }).toEqual({ header, verdict: expected % 2 === 0 ? 'ACCEPT' : 'DROP' });
+          wanted.set(expected, (wanted.get(expected) ?? 0) + 1);
+        }
+        const { ir, firstCounter } = policy.tables[0]!;
+        const found = new Map<number, number>();
+        for (const [index, rule] of ir.chains.get('INPUT')!.rules.entries()) {
+          const packets = Number(machine.counter(SYSTEM_COUNTERS + firstCounter + rule.counter).packets);
+          if (packets > 0) found.set(index, packets);
+        }
+        expect([...found].sort(([a], [b]) => a - b)).toEqual([...wanted].sort(([a], [b]) => a - b));
+      },
+      TIMEOUT_MS,
+    );
+  }
+});
+
+/** Rulesets that are bad for classes or vectors, with the bytes a rule that they may take. */
+const ADVERSARIES: readonly {
+  readonly name: string;
+  readonly most: number;
+  readonly rules: () => string[];
+}[] = [
+  {
+    name: 'single ports, all 65,535',
+    most: 200,
+    rules: () =>
+      Array.from(
+        { length: 65_535 },
+        (_, port) => `-p tcp -m tcp --dport ${port + 1} -j ${port % 2 ? 'DROP' : 'ACCEPT'}`,
+      ),
+  },
+  {
+    name: 'pairs of ports, all different',
+    most: 2500,
+    rules: () =>
+      Array.from(
+        { length: 4000 },
+        (_, at) => `-p udp -m udp --sport ${at}:${at + 9000} --dport ${60000 - at * 3}:${65000 - at} -j DROP`,
+      ),
+  },
+  {
+    name: 'a cross product of sources and destinations',
+    most: 400,
+    rules: () =>
+      Array.from({ length: 4096 }, (_, at) => `-s 10.${at & 63}.0.0/16 -d 10.${at >> 6}.0.0/16 -j DROP`),
+  },
+  {
+    name: 'every prefix length, nested',
+    most: 600,
+    rules: () =>
+      Array.from(
+        { length: 3300 },
+        (_, at) => `-s 10.${(at * 7) & 255}.${(at * 13) & 255}.${(at * 29) & 255}/${at % 33}`,
+      ),
+  },
+  {
+    name: 'wildcards of every other field',
+    most: 2500,
+    rules: () =>
+      Array.from(
+        { length: 3000 },
+        (_, at) =>
+          [
+            `-p tcp -m tcp --sport ${at}:65535`,
+            `-m ttl --ttl-lt ${1 + (at % 255)}`,
+            `-p udp -m udp --dport 0:${at}`,
+            `-m length --length ${at}:65535`,
+          ][at % 4]!,
+      ),
+  },
+];
+
+describe('rulesets made to blow tables up', () => {
+  for (const { name, most, rules } of ADVERSARIES) {
+    test(
+      name,
+      () => {
+        const lines = rules();
+        const text = [
+          '*filter',
+          ':INPUT ACCEPT [0:0]',
+          ...lines.map((line) => `-A INPUT ${line}`),
+          'COMMIT',
+          '',
+        ].join('\n');
+        const ruleset = parse(text, 'ipv4');
+        const random = xorshift(99);
+        const packets = Array.from({ length: 12 }, () => ({
+          bytes: headerBytes({
+            source: 0x0a000000 | (random() & 0x00ffffff),
+            destination: 0x0a000000 | (random() & 0x003fffff),
+            protocol: [6, 17][random() & 1]!,
+            sourcePort: random() & 0xffff,
+            destinationPort: random() & 0xffff,
+          }),
+        }));
+        expect(compare('ipv4', ruleset, packets)).toBe(packets.length);
+        expect(asTables(ruleset).classifier!.size / lines.length).toBeLessThan(most);
+      },
+      TIMEOUT_MS,
+    );
+  }
+});
