@@ -51,6 +51,13 @@ function placesOf(extension: MatchExtension | TargetExtension): string[] {
   return [...places(usual), 'Some options narrow that further.'];
 }
 
+function reachWords(extension: MatchExtension | TargetExtension): string {
+  if (extension.semantics !== undefined) return 'Read, printed, evaluated and compiled.';
+  return extension.kind === 'target' && extension.effect !== undefined
+    ? 'Read, checked and printed; runs in the netstack, and is refused everywhere else.'
+    : 'Read, checked and printed; a rule with it is refused where it would have to be run.';
+}
+
 function section(extension: MatchExtension | TargetExtension, reachOf: ReachOf | undefined): string {
   const families = extension.families.map((family) => (family === 'ipv4' ? 'IPv4' : 'IPv6')).join(', ');
   const flag = extension.kind === 'match' ? '-m' : '-j';
@@ -60,9 +67,7 @@ function section(extension: MatchExtension | TargetExtension, reachOf: ReachOf |
     '',
     `${spellings.join(', ')}. ${extension.summary}.`,
     '',
-    extension.semantics === undefined
-      ? 'Read, checked and printed; a rule with it is refused where it would have to be run.'
-      : 'Read, printed, evaluated and compiled.',
+    reachWords(extension),
     ...placesOf(extension),
   ];
   if (extension.options.length > 0) {

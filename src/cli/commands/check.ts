@@ -5,15 +5,23 @@ import { ExitCode } from '../exit.ts';
 import { diagnosticJson } from '../failure.ts';
 import { located, RULE_FILE_ARGUMENT, RULE_FILES, type RuleFile, readRuleFiles } from '../rulesets.ts';
 
-/** Rules that can be read and printed, but that nothing here could run. */
+/** Rules that can be read and printed, but that no program and no evaluation of rules alone can run. */
 function unsupportedFindings(file: RuleFile): Diagnostic[] {
-  return unsupportedRules(file.ruleset).map(({ what, span, table, chain, number }) =>
-    located([file], span, {
-      code: 'UNSUPPORTED',
-      message: `${what} cannot be run (${table} ${chain} rule ${number})`,
-      hint: 'docs/reference/iptables.md says what can be run, and where',
-    }),
-  );
+  const nowhere = new Set(unsupportedRules(file.ruleset, true).map(({ span }) => span));
+  return unsupportedRules(file.ruleset).map(({ what, span, table, chain, number }) => {
+    const place = `(${table} ${chain} rule ${number})`;
+    return nowhere.has(span)
+      ? located([file], span, {
+          code: 'UNSUPPORTED',
+          message: `${what} cannot be run ${place}`,
+          hint: 'docs/reference/iptables.md says what can be run, and where',
+        })
+      : located([file], span, {
+          code: 'UNSUPPORTED',
+          message: `${what} runs in the netstack only ${place}`,
+          hint: 'try it with: sluice run --engine netstack',
+        });
+  });
 }
 
 function totals(ruleset: Ruleset): { tables: number; chains: number; rules: number } {
