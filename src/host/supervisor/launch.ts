@@ -16,6 +16,8 @@ import { findProgram, type Shims } from './shims.ts';
 import type { TableStore } from './store.ts';
 
 const STEP_MS = 500;
+/** A program that has made one call soon makes the next. */
+const BURST_MS = 5;
 
 export interface SuperviseOptions {
   /** The command and its words. */
@@ -135,8 +137,8 @@ async function serve(
     const ready = await listener.wait(STEP_MS);
     // Readable, too, when every target has gone: then the end is about to be told.
     if (ready && code === undefined) {
-      if (child.exitCode === null && child.signalCode === null) await session.serve();
-      else await over;
+      if (child.exitCode !== null || child.signalCode !== null) await over;
+      else while ((await session.serve()) && listener.waitBlocking(BURST_MS));
     }
   }
   return code;

@@ -61,17 +61,18 @@ export class Session {
     this.#netNamespace = namespaceOf(options.thread, 'net');
   }
 
-  /** Takes one call and ends it. Never throws for what a caller did. */
-  async serve(): Promise<void> {
+  /** Takes one call and ends it; false when there was none after all. Never throws for what a caller did. */
+  async serve(): Promise<boolean> {
     const { listener } = this.#options;
     const call = listener.receive();
-    if (call === undefined) return;
+    if (call === undefined) return false;
     try {
       const answer = await this.#answer(call);
       if (answer !== undefined) listener.answer(call.id, answer);
     } catch (error) {
       listener.answer(call.id, { errno: this.#errnoOf(error) });
     }
+    return true;
   }
 
   #errnoOf(error: unknown): number {

@@ -8,6 +8,7 @@ import { Errno } from '../sys/errno.ts';
 import { SyscallError } from '../sys/error.ts';
 import type { Fd } from '../sys/fd.ts';
 import { pollReadable } from '../sys/poll.ts';
+import { waitFor } from '../sys/socket.ts';
 import { decodeStruct, encodeStruct } from '../sys/struct.ts';
 import { trySyscall } from '../sys/syscall.ts';
 
@@ -18,6 +19,7 @@ const SECCOMP_IOCTL_NOTIF_ADDFD = 0x40182103;
 const SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1;
 const SECCOMP_ADDFD_FLAG_SEND = 2;
 const O_CLOEXEC = 0o2000000;
+const POLLIN = 1;
 
 const request = {
   size: 80,
@@ -72,6 +74,14 @@ export class NotificationListener {
   /** Waits, without blocking the thread, for a call or for the end of all targets; false after `timeoutMs`. */
   wait(timeoutMs: number): Promise<boolean> {
     return pollReadable(this.fd, timeoutMs);
+  }
+
+  /**
+   * As {@link wait}, but the thread waits: calls that follow each other closely are then answered without a turn through
+   * libuv's pool, which takes longer than most answers.
+   */
+  waitBlocking(timeoutMs: number): boolean {
+    return waitFor(this.fd, POLLIN, timeoutMs);
   }
 
   /** Takes the next call. Blocks when there is none: wait first. `undefined`: the target was interrupted or has ended. */
