@@ -129,14 +129,14 @@ describeKernel('evaluator = tables in the kernel', () => {
       expect(compared).toBeGreaterThan(RULESETS * 5);
     });
 
-    for (const size of [1, 10, 100, 500, ...(SOAK ? [1000, 10_000] : [])]) {
+    for (const size of [1, 10, 100, 300, ...(SOAK ? [1000, 10_000] : [])]) {
       test(`${size} rules that overlap, ${family}`, () => {
         const seeds = fc.integer({ min: 1, max: 0x7fffffff });
         const property = fc.property(seeds, (seed) => {
           const { text, packets } = overlappingRules(size, family, seed, size > 1000 ? 200 : 60);
           expect(compare(family, parse(text, family), packets)).toBeGreaterThan(0);
         });
-        fc.assert(property, { numRuns: SOAK ? 10 : 3, endOnFailure: true });
+        fc.assert(property, { numRuns: SOAK ? 10 : 2, endOnFailure: true });
       });
     }
   }
