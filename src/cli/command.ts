@@ -12,7 +12,7 @@ export interface Command {
   readonly description?: string;
   readonly arguments: readonly CommandArgument[];
   readonly options: readonly CommandOption[];
-  /** All words go to the command as they are, in `rest`: nothing among them is an option of ours, not even --help. */
+  /** All words go to the command as they are, in `rest`; only `--help` alone is ours. */
   readonly passesThrough?: true;
   readonly examples?: readonly { readonly line: string; readonly says: string }[];
   run(invocation: Invocation, environment: CliEnvironment): Promise<number>;

@@ -21,7 +21,10 @@ function collect(value: string, previous: string[] | undefined): string[] {
 
 /** Parses the words after a command's name by its table. @throws {UsageError} */
 export function parseInvocation(command: Command, words: readonly string[]): Invocation {
-  if (command.passesThrough === true) return invocation({}, [], words);
+  if (command.passesThrough === true) {
+    const help = words.length === 1 && words[0] === '--help';
+    return invocation(help ? { help } : {}, [], words);
+  }
   const parser = new Parser(command.name).exitOverride().helpOption(false).allowExcessArguments(false);
   parser.configureOutput({ writeErr: () => {}, writeOut: () => {} });
   const specs = [...command.options, ...COMMON_OPTIONS];
