@@ -39,6 +39,7 @@ const EXIT_BY_PREFIX: readonly (readonly [string, number])[] = [
   ['NETNS_', ExitCode.ENVIRONMENT],
   ['LINK_', ExitCode.ENVIRONMENT],
   ['PIN_', ExitCode.ENVIRONMENT],
+  ['PIN_', ExitCode.ENVIRONMENT],
   ['PROCESS_', ExitCode.ENVIRONMENT],
   ['ARENA_', ExitCode.ENVIRONMENT],
   ['SYSCALL_', ExitCode.ENVIRONMENT],
