@@ -279,7 +279,7 @@ describeKernel('steering live', () => {
         process.execPath,
         `${SUPPORT}connecting-client.mjs`,
         '2000',
-        '8',
+        '60',
         JSON.stringify(targets),
       ]);
       let output = '';

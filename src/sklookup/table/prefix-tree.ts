@@ -51,7 +51,7 @@ export function writePrefixSearch(
   next: number,
 ): number {
   if (family === 'ipv4') {
-    const intervals = new IntervalList(0, next);
+    const intervals = new IntervalList<number>(0, next);
     sweep(entries, next, ipv4Bounds, (at, record) => intervals.add(at, record));
     return writeSearch(writer, `${side}High`, intervals);
   }
@@ -115,8 +115,8 @@ class HalfIntervals {
   constructor(writer: ImageWriter, side: 'local' | 'remote', next: number) {
     this.#writer = writer;
     this.#side = side;
-    this.#upper = new IntervalList(0n, next);
-    this.#lower = new IntervalList(0n, next);
+    this.#upper = new IntervalList<bigint>(0n, next);
+    this.#lower = new IntervalList<bigint>(0n, next);
   }
 
   add(at: bigint, record: number): void {
@@ -124,7 +124,7 @@ class HalfIntervals {
     if (high !== this.#high) {
       this.#flush();
       this.#high = high;
-      this.#lower = new IntervalList(0n, this.#lower.last);
+      this.#lower = new IntervalList<bigint>(0n, this.#lower.last);
     }
     this.#lower.add(at & HALF_MASK, record);
   }

@@ -87,7 +87,7 @@ function writePortSearch(writer: ImageWriter, sorted: readonly NumberedBinding[]
   const exact = groupBy(sorted.filter(isExact), ({ binding }) => binding.ports.min);
   const ranges = sorted.filter((entry) => !isExact(entry));
   const wide = rangeIntervals(writer, ranges, next);
-  const intervals = new IntervalList(0, next);
+  const intervals = new IntervalList<number>(0, next);
   const boundaries = [...wide.starts, ...[...exact.keys()].flatMap((port) => [port, port + 1])];
   let at = 0;
   for (const port of [...new Set(boundaries)].sort((a, b) => a - b)) {
@@ -106,7 +106,7 @@ function rangeIntervals(
   ranges: readonly NumberedBinding[],
   next: number,
 ): IntervalList<number> {
-  const intervals = new IntervalList(0, next);
+  const intervals = new IntervalList<number>(0, next);
   const begins = groupBy(ranges, ({ binding }) => binding.ports.min);
   const ends = groupBy(ranges, ({ binding }) => binding.ports.max + 1);
   const active = new Set<NumberedBinding>();
@@ -159,7 +159,7 @@ function writeSameSource(writer: ImageWriter, sorted: readonly NumberedBinding[]
     sorted.filter(({ ifindex }) => ifindex === 0),
     next,
   );
-  const intervals = new IntervalList(0, tail);
+  const intervals = new IntervalList<number>(0, tail);
   const devices = groupBy(
     sorted.filter(({ ifindex }) => ifindex !== 0),
     ({ ifindex }) => ifindex,
@@ -178,7 +178,7 @@ function writeSameDevice(writer: ImageWriter, sorted: readonly NumberedBinding[]
     sorted.filter(({ binding }) => binding.remotePort === undefined),
     next,
   );
-  const intervals = new IntervalList(0, tail);
+  const intervals = new IntervalList<number>(0, tail);
   const byPort = groupBy(
     sorted.filter(({ binding }) => binding.remotePort !== undefined),
     ({ binding }) => binding.remotePort!,
