@@ -77,7 +77,7 @@ export function chart(measured: readonly Measured[]): string {
     return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
   };
   const parts = [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12"><title>ns added to a packet, by number of rules</title>`,
     `<rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>`,
     `<text x="${LEFT}" y="18">ns added to a packet, by number of rules (address lists, netfilter INPUT)</text>`,
   ];
