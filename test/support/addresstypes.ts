@@ -22,7 +22,15 @@ export function worldAddressTypes(family: Family): AddressType[] {
       { value: edge, prefixLength: bits, type: family === 'ipv4' ? RTN.BROADCAST : RTN.ANYCAST, device: 0 },
     ];
   });
-  if (family === 'ipv6') return [...own, entry('::1/128', RTN.LOCAL), entry('ff00::/8', RTN.MULTICAST)];
+  if (family === 'ipv6') {
+    // The world's default route has no gateway, so its network's own address is anycast like that of any other.
+    const special = [
+      entry('::1/128', RTN.LOCAL),
+      entry('::/128', RTN.ANYCAST),
+      entry('ff00::/8', RTN.MULTICAST),
+    ];
+    return [...own, ...special];
+  }
   return [
     ...own,
     entry('127.0.0.0/8', RTN.LOCAL),
