@@ -4,7 +4,6 @@ import { ExitCode } from './exit.ts';
 import { commandHelp, overview } from './help.ts';
 import { parseInvocation } from './parse.ts';
 import { COMMANDS, type CommandEntry } from './registry.ts';
-import { nearest } from './suggest.ts';
 
 /** The entry whose name is the longest prefix of the words, and how many words it took. */
 function find(words: readonly string[]): { entry: CommandEntry; used: number } | undefined {
@@ -33,6 +32,8 @@ export async function dispatch(words: readonly string[], environment: CliEnviron
       return words[1] === undefined ? ExitCode.USAGE : ExitCode.OK;
     }
     const tried = within.length > 0 ? words.slice(0, 2).join(' ') : first;
+    // Loaded here only: the rules' own did-you-mean comes with all of the rules.
+    const { nearest } = await import('../rules/index.ts');
     const near = nearest(
       tried,
       COMMANDS.map(({ name }) => name),

@@ -15,5 +15,6 @@ export * from './reference.ts';
 export * from './registry.ts';
 export * from './report.ts';
 export * from './restore.ts';
+export { nearest } from './suggestion.ts';
 export * from './tables.ts';
 export * from './uapi/index.ts';
