@@ -218,24 +218,25 @@ class Way {
     if (hook === Hook.PRE_ROUTING || hook === Hook.LOCAL_OUT) {
       return this.#firstHook(hook, inDevice, outDevice) ?? this.#confirm();
     }
-    const tracked = this.#track('pre-routing', inDevice);
-    if (tracked !== undefined) return tracked;
-    if (hook === Hook.LOCAL_IN && this.#host.family === 'ipv4' && this.#isFragment()) {
-      const held = this.#reassemble('delivery', inDevice);
-      if (held !== undefined) return held;
-    }
-    return this.#tables(LATER_TABLES, hook, inDevice, outDevice) ?? this.#confirm();
+    return (
+      this.#defragment(inDevice) ??
+      this.#lookUp('pre-routing') ??
+      (hook === Hook.LOCAL_IN ? this.#gather(inDevice) : undefined) ??
+      this.#tables(LATER_TABLES, hook, inDevice, outDevice) ??
+      this.#confirm()
+    );
   }
 
-  /** Defragmentation and conntrack, in front of the first hook's tables but for raw. */
-  #track(hook: 'pre-routing' | 'local-out', inDevice: string): Ending {
-    const { conntrack } = this.#host;
-    if (conntrack === undefined) return undefined;
-    if (this.#isFragment()) {
-      const held = this.#reassemble('before-conntrack', inDevice);
-      if (held !== undefined) return held;
-    }
-    return this.#lookUp(hook);
+  /** nf_defrag at -400, which conntrack switches on. */
+  #defragment(inDevice: string): Ending {
+    if (this.#host.conntrack === undefined || !this.#isFragment()) return undefined;
+    return this.#reassemble('before-conntrack', inDevice);
+  }
+
+  /** ip_local_deliver: IPv4 alone puts fragments together before LOCAL_IN. */
+  #gather(inDevice: string): Ending {
+    if (this.#host.family !== 'ipv4' || !this.#isFragment()) return undefined;
+    return this.#reassemble('delivery', inDevice);
   }
 
   #lookUp(hook: 'pre-routing' | 'local-out'): Ending {
@@ -249,26 +250,18 @@ class Way {
 
   /** PRE_ROUTING or LOCAL_OUT: defragmentation and conntrack among the tables. */
   #firstHook(hook: Hook, inDevice: string, outDevice: string): Ending {
-    const { conntrack } = this.#host;
-    if (conntrack !== undefined && this.#isFragment()) {
-      const held = this.#reassemble('before-conntrack', inDevice);
-      if (held !== undefined) return held;
-    }
-    const raw = this.#tables(['raw'], hook, inDevice, outDevice);
-    if (raw !== undefined) return raw;
-    const tracked = this.#lookUp(hook === Hook.PRE_ROUTING ? 'pre-routing' : 'local-out');
-    if (tracked !== undefined) return tracked;
-    return this.#tables(['mangle', 'nat', 'filter', 'security'], hook, inDevice, outDevice);
+    return (
+      this.#defragment(inDevice) ??
+      this.#tables(['raw'], hook, inDevice, outDevice) ??
+      this.#lookUp(hook === Hook.PRE_ROUTING ? 'pre-routing' : 'local-out') ??
+      this.#tables(['mangle', 'nat', 'filter', 'security'], hook, inDevice, outDevice)
+    );
   }
 
   /** ip_local_deliver, ip6_input. */
   #deliver(inDevice: string): Ending {
     this.#observer.station?.({ kind: 'routed', to: 'local', outDevice: '' });
-    if (this.#host.family === 'ipv4' && this.#isFragment()) {
-      const held = this.#reassemble('delivery', inDevice);
-      if (held !== undefined) return held;
-    }
-    const ending = this.#tables(LATER_TABLES, Hook.LOCAL_IN, inDevice, '');
+    const ending = this.#gather(inDevice) ?? this.#tables(LATER_TABLES, Hook.LOCAL_IN, inDevice, '');
     if (ending !== undefined) return ending;
     this.#delivered = { to: 'local' };
     return this.#confirm();
