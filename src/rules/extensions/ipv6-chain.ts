@@ -17,7 +17,8 @@ export function findExtensionHeader(packet: EvaluationPacket, protocol: number):
   for (;;) {
     if (!EXTENSIONS.has(next) || next === NONE) return next === protocol ? offset : -1;
     if (!hasBytes(packet, offset, 2)) return 'hotdrop';
-    if (next === FRAGMENT && !hasBytes(packet, offset, 4)) return 'hotdrop';
+    // Of these two it reads the first four bytes.
+    if ((next === FRAGMENT || next === ROUTING) && !hasBytes(packet, offset, 4)) return 'hotdrop';
     if (next === protocol) return offset;
     // What follows the header of a later fragment is data.
     if (next === FRAGMENT && (readUint16(packet, offset + 2) & 0xfff8) !== 0) return -1;
