@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { build, checkNode, installOracles, installPackages, root } from './setup.mjs';
 
 const problem = checkNode();
@@ -40,6 +40,14 @@ const count = (name, status) => {
   else failed++;
   process.stdout.write(`${status === 0 ? 'ok' : 'FAILED'}: ${name}\n`);
 };
+
+const firstLines = (messages) =>
+  messages
+    .join('\n')
+    .split('\n')
+    .slice(0, 6)
+    .map((line) => `  ${line.slice(0, 500)}\n`)
+    .join('');
 
 /** The tests that hold the parsers of rules and captures, and the coverage that they must have. */
 const PARSER_COVERAGE = [
@@ -91,6 +99,14 @@ if (failed === 0) {
     passed += result.numPassedTests;
     failed += result.numFailedTests;
     skipped += result.numPendingTests + (result.numTodoTests ?? 0);
+    // Once more at the end, where a log that was cut short still has them.
+    for (const { assertionResults, message, name, status: ended } of result.testResults) {
+      const broken = assertionResults.filter((test) => test.status === 'failed');
+      for (const { failureMessages, fullName } of broken)
+        process.stdout.write(`FAILED: ${relative(root, name)}: ${fullName}\n${firstLines(failureMessages)}`);
+      if (ended === 'failed' && broken.length === 0)
+        process.stdout.write(`FAILED: ${relative(root, name)}\n${firstLines([message])}`);
+    }
     // A file that fails to load, or an error outside a test, fails the run without a failed test.
     if (status !== 0 && result.numFailedTests === 0) failed++;
   } else {
