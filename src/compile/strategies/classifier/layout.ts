@@ -12,8 +12,8 @@
  * A set of one rule has no vector: its number, shifted left by two, with tag 2, stands where a vector's pointer would.
  *
  * A *trie* turns an address into a vector. A cell is 0 (the empty vector), a vector or a single rule, a node's pointer
- * (tag 1), or the pointer of a comparison (tag 3): first and last address, then the cells inside and outside. The root is an array of 2^rootBits cells; a node takes six more bits: u64 of the places where a new
- * run of equal cells begins (bit 0 always), then a u32 cell for each run.
+ * (tag 1), or the pointer of a comparison (tag 3): first and last address, then the cells inside and outside. The root
+ * is an array of 2^rootBits cells; a node is one of 2^8, for the next eight bits.
  *
  * A *service* turns numbers (ports, protocol, state, ...) into a vector: for each of its fields a class by a page table,
  * and the classes folded into one number by a table for each field after the first.
@@ -39,6 +39,9 @@ export const DE_BRUIJN = 0x03f79d71b4cb0a89n;
 /** The low two bits of a cell. */
 export const CellTag = { vector: 0, node: 1, single: 2, comparison: 3 } as const;
 export const CELL_TAGS = 3;
+
+/** Bits of an address that a node of a trie takes. */
+export const NODE_BITS = 8;
 
 /** What one attach point runs for one family. */
 export const Entry = {

@@ -1,20 +1,18 @@
 /** Finds a chain's vectors for a packet: tries for the addresses, folded classes for the services. */
 import { type Label, R0, R1, R2, R3, R4, R5, R10 } from '../../../isa/index.ts';
 import type { Emission } from '../../emit/emission.ts';
-import { emitCountBits } from './bits.ts';
 import { FACT_WORDS } from './facts.ts';
 import {
   CELL_TAGS,
   CellTag,
   CHAIN_SERVICES,
   Chain,
+  NODE_BITS,
   SERVICE_FIELD_SIZE,
   Service,
   ServiceField,
 } from './layout.ts';
 import type { WalkFrame } from './walkframe.ts';
-
-const STRIDE = 6;
 
 /** Stores the vectors of the chain; 0 for those that it does not have. To `none` when one of them is empty. Uses r0..r5. */
 export function emitFindVectors(emission: Emission, walk: WalkFrame, none: Label): void {
@@ -41,8 +39,10 @@ function emitAddressVector(
 
   asm.load('u32', R1, R10, walk.chain).castToKernel(R1, R1);
   asm.load('u32', R0, R1, Chain[side]).store('u32', R10, to, R0).jump('==', R0, 0, done);
-  // r2, r3 = the bits of the address that are still to be looked at, the next ones uppermost.
-  asm.load('u32', R2, R10, facts.offset(side, 0)).toBe(R2, 32).lsh(R2, 32);
+  // r2, for IPv6 with r3 = the bits of the address that are still to be looked at, the next ones uppermost.
+  asm.load('u32', R2, R10, facts.offset(side, 0)).toBe(R2, 32);
+  if (!wide) asm.mov(R3, R2);
+  asm.lsh(R2, 32);
   if (wide) {
     asm.load('u32', R4, R10, facts.offset(side, 1)).toBe(R4, 32).or(R2, R4);
     asm.load('u32', R3, R10, facts.offset(side, 2)).toBe(R3, 32).lsh(R3, 32);
@@ -58,35 +58,29 @@ function emitAddressVector(
   const comparison = asm.label('trie_comparison');
   asm.mov(R0, R1).and(R0, CELL_TAGS).jump('==', R0, CellTag.comparison, comparison);
   asm.jump('!=', R0, CellTag.node, leaf);
+  asm
+    .mov(R0, R2)
+    .rsh(R0, 64 - NODE_BITS)
+    .lsh(R0, 2)
+    .add(R1, R0)
+    .castToKernel(R1, R1);
   // The pointer's low bits are its tag: the node lies that much lower.
-  asm.castToKernel(R1, R1).load('u64', R4, R1, -CellTag.node);
-  asm
-    .mov(R5, R2)
-    .rsh(R5, 64 - STRIDE)
-    .mov(R0, 2)
-    .lsh(R0, R5)
-    .sub(R0, 1)
-    .and(R4, R0);
-  emitCountBits(asm, R4, R5);
-  asm
-    .lsh(R4, 2)
-    .add(R1, R4)
-    .load('u32', R1, R1, 8 - 4 - CellTag.node)
-    .lsh(R2, STRIDE);
+  asm.load('u32', R1, R1, -CellTag.node).lsh(R2, NODE_BITS);
   if (wide)
     asm
       .mov(R0, R3)
-      .rsh(R0, 64 - STRIDE)
+      .rsh(R0, 64 - NODE_BITS)
       .or(R2, R0)
-      .lsh(R3, STRIDE);
+      .lsh(R3, NODE_BITS);
   asm.goto(descend);
   asm.place(comparison);
   emitComparison(emission, side);
+  asm.goto(descend);
   asm.place(leaf).jump('==', R1, 0, none).store('u32', R10, to, R1);
   asm.place(done);
 }
 
-/** r1 = the cell that the comparison at r1 chooses. Uses r0..r4. */
+/** r1 = the cell that the comparison at r1 chooses. IPv4: r3 = the address. Uses r0, r4, r5. */
 function emitComparison(emission: Emission, side: 'source' | 'destination'): void {
   const { asm, facts, family } = emission;
   const outside = asm.label('outside');
@@ -94,15 +88,14 @@ function emitComparison(emission: Emission, side: 'source' | 'destination'): voi
   const at = (offset: number): number => offset - CellTag.comparison;
   asm.castToKernel(R1, R1);
   if (family === 'ipv4') {
-    asm.load('u32', R0, R10, facts.offset(side, 0)).toBe(R0, 32);
-    asm.load('u32', R2, R1, at(0)).jump('<', R0, R2, outside);
-    asm.load('u32', R2, R1, at(4)).jump('>', R0, R2, outside);
+    asm.load('u32', R0, R1, at(0)).jump('<', R3, R0, outside);
+    asm.load('u32', R0, R1, at(4)).jump('>', R3, R0, outside);
   } else {
     const first = asm.label('not_before');
     const inside = asm.label('not_behind');
     for (const [register, word] of [
       [R0, 0],
-      [R3, 2],
+      [R5, 2],
     ] as const) {
       asm.load('u32', register, R10, facts.offset(side, word)).toBe(register, 32).lsh(register, 32);
       asm
@@ -110,10 +103,10 @@ function emitComparison(emission: Emission, side: 'source' | 'destination'): voi
         .toBe(R4, 32)
         .or(register, R4);
     }
-    asm.load('u64', R2, R1, at(0)).jump('<', R0, R2, outside).jump('!=', R0, R2, first);
-    asm.load('u64', R2, R1, at(8)).jump('<', R3, R2, outside);
-    asm.place(first).load('u64', R2, R1, at(16)).jump('>', R0, R2, outside).jump('!=', R0, R2, inside);
-    asm.load('u64', R2, R1, at(24)).jump('>', R3, R2, outside);
+    asm.load('u64', R4, R1, at(0)).jump('<', R0, R4, outside).jump('!=', R0, R4, first);
+    asm.load('u64', R4, R1, at(8)).jump('<', R5, R4, outside);
+    asm.place(first).load('u64', R4, R1, at(16)).jump('>', R0, R4, outside).jump('!=', R0, R4, inside);
+    asm.load('u64', R4, R1, at(24)).jump('>', R5, R4, outside);
     asm.place(inside);
   }
   const cells = family === 'ipv4' ? 8 : 32;

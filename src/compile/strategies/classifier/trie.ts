@@ -1,16 +1,20 @@
 /** Writes a partition of addresses as a trie: layout.ts says what it looks like. */
 import { predecessor } from './intervals.ts';
-import { CellTag } from './layout.ts';
+import { CellTag, NODE_BITS } from './layout.ts';
 import type { Partition } from './sweep.ts';
 import type { VectorStore } from './vectors.ts';
 import type { ImageWriter } from './writer.ts';
 
-const STRIDE = 6;
-/** Cells of 2^8 and 2^14: what is left of 32 and of 128 bits is a multiple of the stride. */
 const SMALL_ROOT_BITS = 8;
-const LARGE_ROOT_BITS = 14;
+const LARGE_ROOT_BITS = 16;
 /** Pieces from which on the large root pays. */
-const LARGE_ROOT_PIECES = 256;
+const LARGE_ROOT_PIECES = 2048;
+/**
+ * A node takes a kilobyte: it pays where its pieces fall into many of its places, and where they are so many that
+ * comparisons would be a long way. So no more than some 300 bytes go to a piece, however prefixes are chosen.
+ */
+const NODE_PLACES = 12;
+const NODE_PIECES = 64;
 
 export interface WrittenTrie {
   readonly offset: number;
@@ -68,19 +72,40 @@ class TrieWriter {
   }
 
   #cell(depth: number, from: number, to: number): number {
-    if (to - from === 1) return this.#leaf(from);
+    const count = to - from;
+    if (count === 1) return this.#leaf(from);
     const vectors = this.#pieces.vectors;
-    const oneInside = to - from === 2 || (to - from === 3 && vectors[from] === vectors[to - 1]);
-    if (oneInside)
-      return this.#comparison(from + 1, to - from === 3 ? to - 1 : undefined) | CellTag.comparison;
-    return this.#node(depth, from, to) | CellTag.node;
+    if (count === 2 || (count === 3 && vectors[from] === vectors[to - 1])) {
+      const cells = [this.#leaf(from + 1), this.#leaf(from)] as const;
+      return this.#comparison(from + 1, count === 3 ? to - 1 : undefined, cells);
+    }
+    if (count >= NODE_PIECES || this.#places(depth, from, to) >= NODE_PLACES)
+      return this.#node(depth, from, to);
+    const middle = (from + to + 1) >>> 1;
+    const cells = [this.#cell(depth, middle, to), this.#cell(depth, from, middle)] as const;
+    return this.#comparison(middle, undefined, cells);
   }
 
-  /** One piece, which ends where `behind` begins, or behind all addresses that get here; the piece before it is outside. */
-  #comparison(inside: number, behind: number | undefined): number {
+  /** How many places of a node the pieces begin in. */
+  #places(depth: number, from: number, to: number): number {
+    let places = 0;
+    let last = -1;
+    for (let piece = from + 1; piece < to; piece++) {
+      const place = this.#slot(piece, depth, NODE_BITS);
+      if (place !== last) places += 1;
+      last = place;
+    }
+    return places;
+  }
+
+  /** Cells for addresses from where `inside` begins to where `behind` does, or to the last one, and for the others. */
+  #comparison(
+    inside: number,
+    behind: number | undefined,
+    cells: readonly [inside: number, outside: number],
+  ): number {
     const { width } = this.#pieces;
     const image = this.#image;
-    const cells = [this.#leaf(inside), this.#leaf(inside - 1)];
     const offset = image.reserve(width * 8 + 8, 8);
     const first = this.#key(inside);
     const last = behind === undefined ? first.map(() => 0xffffffff) : predecessor(this.#key(behind))!;
@@ -91,7 +116,7 @@ class TrieWriter {
       }
     }
     for (const [index, cell] of cells.entries()) image.cell(offset + width * 8 + index * 4, cell);
-    return offset;
+    return offset | CellTag.comparison;
   }
 
   #key(piece: number): number[] {
@@ -104,18 +129,11 @@ class TrieWriter {
   }
 
   #node(depth: number, from: number, to: number): number {
-    const starts = new Uint32Array(2);
-    const runs: number[] = [];
-    this.cells(depth, STRIDE, from, to, (first, _last, cell) => {
-      if (runs.length > 0 && runs.at(-1) === cell) return;
-      starts[first >>> 5]! |= 1 << (first & 31);
-      runs.push(cell);
+    const offset = this.#image.reserve(4 << NODE_BITS, 8);
+    this.cells(depth, NODE_BITS, from, to, (first, last, cell) => {
+      for (let place = first; place <= last; place++) this.#image.cell(offset + place * 4, cell);
     });
-    const offset = this.#image.reserve(8 + runs.length * 4, 8);
-    this.#image.u32(offset, starts[0]!);
-    this.#image.u32(offset + 4, starts[1]!);
-    for (const [rank, cell] of runs.entries()) this.#image.cell(offset + 8 + rank * 4, cell);
-    return offset;
+    return offset | CellTag.node;
   }
 
   /** `bits` bits of a piece's key behind the first `depth`. */
