@@ -32,7 +32,9 @@ function makeHost(name: string): Host {
   return host;
 }
 
-function subject(name: string, setUp: (host: Host) => Readonly<Record<string, number>>): Subject {
+type SetUp = (host: Host) => Readonly<Record<string, number>>;
+
+function subject(name: string, setUp: SetUp): Subject {
   const host = makeHost(name.replaceAll(/[^a-z]/g, '').slice(0, 8));
   const start = performance.now();
   try {
@@ -68,35 +70,30 @@ function sluice(host: Host, scenario: Scenario, strategy: StrategyName): Readonl
   };
 }
 
-/** Everybody who can take the rules at all in reasonable time. */
+/** Everybody who can take the rules at all in reasonable time; SLUICE_BENCH_SUBJECTS names some of them, by commas. */
 export function subjectsFor(scenario: Scenario): Subject[] {
   const count = scenario.rules.length;
-  const subjects = [
-    subject('bare', () => ({})),
-    subject('sluice', (host) => sluice(host, scenario, 'classifier')),
-  ];
-  if (count <= 1000) subjects.push(subject('sluice inline', (host) => sluice(host, scenario, 'inline')));
-  subjects.push(
-    subject('iptables-legacy', (host) => {
-      host.exec('iptables-legacy-restore', [], { input: saveText(scenario) });
+  const text = (command: string, argument: readonly string[], input: string): SetUp => {
+    return (host) => {
+      host.exec(command, argument, { input });
       return {};
-    }),
-  );
-  if (count <= NFT_SECONDS_LIMIT_RULES) {
-    subjects.push(
-      subject('nft linear', (host) => {
-        host.exec('nft', ['-f', '-'], { input: nftText(scenario) });
-        return {};
-      }),
-    );
-  }
-  if (scenario.isList) {
-    subjects.push(
-      subject('nft set', (host) => {
-        host.exec('nft', ['-f', '-'], { input: nftSetText(scenario) });
-        return {};
-      }),
-    );
-  }
-  return subjects;
+    };
+  };
+  const able: [name: string, setUp: SetUp | undefined][] = [
+    ['sluice', (host) => sluice(host, scenario, 'classifier')],
+    ['sluice inline', count <= 1000 ? (host) => sluice(host, scenario, 'inline') : undefined],
+    ['iptables-legacy', text('iptables-legacy-restore', [], saveText(scenario))],
+    [
+      'nft linear',
+      count <= NFT_SECONDS_LIMIT_RULES ? text('nft', ['-f', '-'], nftText(scenario)) : undefined,
+    ],
+    ['nft set', scenario.isList ? text('nft', ['-f', '-'], nftSetText(scenario)) : undefined],
+  ];
+  const wanted = process.env.SLUICE_BENCH_SUBJECTS?.split(',');
+  return [
+    subject('bare', () => ({})),
+    ...able.flatMap(([name, setUp]) =>
+      setUp === undefined || wanted?.includes(name) === false ? [] : [subject(name, setUp)],
+    ),
+  ];
 }
