@@ -93,9 +93,10 @@ describeKernel(
       });
       try {
         const O_RDONLY_CLOEXEC = 0o2000000;
-        const filter = buildNotifyFilter([
-          { name: 'openat', arguments: [{ index: 2, values: [0, O_RDONLY_CLOEXEC] }] },
-        ]);
+        const filter = buildNotifyFilter({
+          notified: [{ name: 'openat', arguments: [{ index: 2, values: [0, O_RDONLY_CLOEXEC] }] }],
+          refused: [],
+        });
         target.send({ filter: [...filter] });
         const [number] = (await once(target, 'message')) as [number];
         expect(number).toBeGreaterThan(2);
@@ -143,9 +144,12 @@ describeKernel(
 );
 
 describeKernel('seccomp filters', () => {
-  test('the filter notifies exactly the calls that were asked for', () => {
+  test('the filter hands over exactly the calls that were asked for, and those of other architectures', () => {
     const ALLOW = 0x7fff0000;
     const NOTIFY = 0x7fc00000;
+    const ERRNO = 0x00050000;
+    const ENOSYS = 38;
+    const refused = [{ name: 'unshare', errno: 1 }] as const;
     const names = ['getsockopt', 'setsockopt', 'openat', 'bpf'] as const;
     const value = fc.constantFrom(0, 1, 41, 64, 65, 0xffffffff);
     const condition = fc.record({
@@ -157,7 +161,7 @@ describeKernel('seccomp filters', () => {
       arguments: fc.array(condition, { maxLength: 3 }),
     });
     const event = fc.record({
-      name: fc.constantFrom(...names, 'read' as const),
+      name: fc.constantFrom(...names, 'read' as const, 'unshare' as const),
       words: fc.array(value, { minLength: 6, maxLength: 6 }),
     });
     fc.assert(
@@ -165,7 +169,7 @@ describeKernel('seccomp filters', () => {
         fc.array(call, { maxLength: 4 }),
         fc.array(event, { minLength: 1, maxLength: 20 }),
         (calls, events) => {
-          const filter = buildNotifyFilter(calls);
+          const filter = buildNotifyFilter({ notified: calls, refused });
           for (const { name, words } of events) {
             const wanted = calls.some(
               (entry) =>
@@ -176,9 +180,12 @@ describeKernel('seccomp filters', () => {
             data.setUint32(0, syscallNumber(name), true);
             data.setUint32(4, process.arch === 'arm64' ? 0xc00000b7 : 0xc000003e, true);
             for (const [index, word] of words.entries()) data.setUint32(16 + 8 * index, word, true);
-            expect(runClassic(filter, data)).toBe(wanted ? NOTIFY : ALLOW);
-            data.setUint32(4, 3, true);
-            expect(runClassic(filter, data)).toBe(ALLOW);
+            const usual = name === 'unshare' ? ERRNO | 1 : ALLOW;
+            expect(runClassic(filter, data)).toBe(wanted ? NOTIFY : usual);
+            data.setUint32(0, 0x4000_0000 | syscallNumber(name), true);
+            expect(runClassic(filter, data)).toBe(ERRNO | ENOSYS);
+            data.setUint32(4, 0x4000_0003, true);
+            expect(runClassic(filter, data)).toBe(NOTIFY);
           }
         },
       ),
@@ -186,7 +193,7 @@ describeKernel('seccomp filters', () => {
   });
 });
 
-/** Runs classic BPF of the three kinds of instruction that filters are made of. */
+/** Runs classic BPF of the four kinds of instruction that filters are made of. */
 function runClassic(filter: Uint8Array, data: DataView): number {
   const view = new DataView(filter.buffer, filter.byteOffset, filter.byteLength);
   let accumulator = 0;
@@ -196,6 +203,7 @@ function runClassic(filter: Uint8Array, data: DataView): number {
     if (code === 0x06) return k;
     if (code === 0x20) accumulator = data.getUint32(k, true);
     else if (code === 0x15) at += view.getUint8(at * 8 + (accumulator === k ? 2 : 3));
+    else if (code === 0x35) at += view.getUint8(at * 8 + (accumulator >= k ? 2 : 3));
     else throw new Error(`unknown instruction ${code}`);
   }
   throw new Error('the filter ran past its end');

@@ -1,5 +1,5 @@
 /** The system calls that a supervised command hands over: numbers and constants of the ABI on both sides of the filter. */
-import type { NotifiedCall } from '../../kernel/index.ts';
+import { type CallFilter, Errno, type NotifiedCall } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import { TableOption } from '../../rules/index.ts';
 
@@ -43,19 +43,38 @@ const NETFILTER_SOCKET: NotifiedCall = {
   ],
 };
 
-const OPEN_TO_READ: NotifiedCall = {
-  name: 'openat',
-  arguments: [
-    { index: 0, values: [CURRENT_FOLDER] },
-    { index: 2, values: READ_FLAGS },
-  ],
-};
+/** open(2) of x86_64; other architectures never had it. */
+export const OPEN_NUMBER: number | undefined = process.arch === 'x64' ? 2 : undefined;
 
-export function supervisedCalls(allowNetlink: boolean): readonly NotifiedCall[] {
-  return [
-    ...optionsOf('ipv4'),
-    ...optionsOf('ipv6'),
-    OPEN_TO_READ,
-    ...(allowNetlink ? [] : [NETFILTER_SOCKET]),
-  ];
+const OPEN_TO_READ: readonly NotifiedCall[] = [
+  {
+    name: 'openat',
+    arguments: [
+      { index: 0, values: [CURRENT_FOLDER] },
+      { index: 2, values: READ_FLAGS },
+    ],
+  },
+  // The flags are in memory, which a filter cannot read either.
+  { name: 'openat2', arguments: [{ index: 0, values: [CURRENT_FOLDER] }] },
+  ...(OPEN_NUMBER === undefined
+    ? []
+    : [{ name: OPEN_NUMBER, arguments: [{ index: 1, values: READ_FLAGS }] }]),
+];
+
+/** A ring makes calls that no filter sees; programs take EPERM for a host where it is switched off. */
+const RING = (['io_uring_setup', 'io_uring_enter', 'io_uring_register'] as const).map((name) => ({
+  name,
+  errno: Errno.EPERM,
+}));
+
+export function supervisedCalls(allowNetlink: boolean): CallFilter {
+  return {
+    notified: [
+      ...optionsOf('ipv4'),
+      ...optionsOf('ipv6'),
+      ...OPEN_TO_READ,
+      ...(allowNetlink ? [] : [NETFILTER_SOCKET]),
+    ],
+    refused: RING,
+  };
 }

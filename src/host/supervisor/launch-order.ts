@@ -1,8 +1,8 @@
 /** What a supervisor tells the process that becomes the command, and what that answers: one line of JSON each. */
-import type { NotifiedCall } from '../../kernel/index.ts';
+import type { CallFilter } from '../../kernel/index.ts';
 
 export interface LaunchOrder {
-  readonly calls: readonly NotifiedCall[];
+  readonly calls: CallFilter;
   /** A network namespace to enter first: a name of ip-netns(8) or a path. */
   readonly netns: string | undefined;
   readonly path: string;

@@ -12,18 +12,22 @@ import {
   writeProcessMemory,
 } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
-import { AbiError, GET_ENTRIES_BYTES, INFO_BYTES, REPLACE_BYTES, TableOption } from '../../rules/index.ts';
+import {
+  AbiError,
+  GET_ENTRIES_BYTES,
+  INFO_BYTES,
+  REPLACE_BYTES,
+  REVISION_BYTES,
+  TableOption,
+} from '../../rules/index.ts';
 import { mayChangeTables, namespaceOf, programName, socketOf } from './caller.ts';
-import { LEVELS, SO_IP_SET } from './calls.ts';
+import { LEVELS, OPEN_NUMBER, SO_IP_SET } from './calls.ts';
 import type { TableStore } from './store.ts';
 
-const NAMES_FILES: readonly (readonly [path: string, family: Family])[] = [
-  ['/proc/net/ip_tables_names', 'ipv4'],
-  ['/proc/self/net/ip_tables_names', 'ipv4'],
-  ['/proc/net/ip6_tables_names', 'ipv6'],
-  ['/proc/self/net/ip6_tables_names', 'ipv6'],
-];
-const LONGEST_NAME = 32;
+/** Files of the names of tables, by any way that /proc has to the caller's own namespace. */
+const NAMES_FILE = /^\/proc\/(?:self\/|thread-self\/)?net\/(ip6?)_tables_names$/;
+/** Longer than any way to such a file. */
+const LONGEST_PATH = 64;
 /** Longer requests than any the kernel takes are not read. */
 const LONGEST_REQUEST = 512 * 1024 * 1024;
 
@@ -94,13 +98,22 @@ export class Session {
 
   /** `undefined`: it has been answered already. */
   async #answer(call: Notification): Promise<Answer | undefined> {
+    if (call.foreign) {
+      this.#say(
+        `${programName(call.pid)} is a 32-bit program, or makes calls of one: they are refused, for the tables that they would reach are this machine's. Use the 64-bit program`,
+      );
+      return { errno: Errno.ENOSYS };
+    }
     switch (call.nr) {
       case syscallNumber('getsockopt'):
         return this.#getOption(call);
       case syscallNumber('setsockopt'):
         return await this.#setOption(call);
       case syscallNumber('openat'):
-        return this.#open(call);
+      case syscallNumber('openat2'):
+        return this.#open(call, call.arguments[1]!);
+      case OPEN_NUMBER:
+        return this.#open(call, call.arguments[0]!);
       case syscallNumber('socket'):
         this.#say(
           `${programName(call.pid)} asked for netfilter's netlink, which would change this machine's own rules: it was refused. The shims in PATH are the iptables of the legacy programs; --allow-netlink lets nft, ipset and iptables-nft through`,
@@ -150,10 +163,10 @@ export class Session {
         break;
       }
       case TableOption.GET_REVISION_MATCH[family]:
-        store.revision('match', family, read(LONGEST_NAME), length);
+        store.revision('match', family, read(REVISION_BYTES), length);
         break;
       default:
-        store.revision('target', family, read(LONGEST_NAME), length);
+        store.revision('target', family, read(REVISION_BYTES), length);
     }
     return { value: 0n };
   }
@@ -193,11 +206,10 @@ export class Session {
     }
   }
 
-  #open(call: Notification): Answer | undefined {
-    const path = this.#pathAt(call, call.arguments[1]!);
-    const found = NAMES_FILES.find(([name]) => name === path);
-    if (found === undefined || namespaceOf(call.pid, 'net') !== this.#netNamespace) return 'continue';
-    const text = this.#options.store.tableNames(found[1]);
+  #open(call: Notification, address: bigint): Answer | undefined {
+    const found = NAMES_FILE.exec(this.#pathAt(call, address) ?? '');
+    if (found === null || namespaceOf(call.pid, 'net') !== this.#netNamespace) return 'continue';
+    const text = this.#options.store.tableNames(found[1] === 'ip6' ? 'ipv6' : 'ipv4');
     using file = createMemfd('tables', new TextEncoder().encode(text));
     this.#options.listener.answerWithFd(call.id, file);
     return undefined;
@@ -205,7 +217,7 @@ export class Session {
 
   #pathAt(call: Notification, address: bigint): string | undefined {
     try {
-      const bytes = readProcessMemory(call.pid, address, LONGEST_NAME + 1);
+      const bytes = readProcessMemory(call.pid, address, LONGEST_PATH);
       const end = bytes.indexOf(0);
       return end < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, end));
     } catch {

@@ -1,6 +1,7 @@
 /**
- * A seccomp filter (classic BPF over struct seccomp_data, seccomp(2)) that hands chosen system calls to a listener and
- * lets all others pass.
+ * A seccomp filter (classic BPF over struct seccomp_data, seccomp(2)) that hands chosen system calls to a listener,
+ * refuses others, and lets the rest pass. No way leads around it: a 64-bit program can make calls of the 32-bit ABI, with
+ * other numbers, so all of those are handed over, and those of x32 end as where the kernel lacks it.
  */
 import { Errno } from '../sys/errno.ts';
 import { KernelArgumentError, SyscallError } from '../sys/error.ts';
@@ -13,7 +14,9 @@ const SECCOMP_SET_MODE_FILTER = 1;
 const SECCOMP_FILTER_FLAG_NEW_LISTENER = 8;
 const SECCOMP_RET_USER_NOTIF = 0x7fc00000;
 const SECCOMP_RET_ALLOW = 0x7fff0000;
-const AUDIT_ARCH = process.arch === 'arm64' ? 0xc00000b7 : 0xc000003e;
+const SECCOMP_RET_ERRNO = 0x00050000;
+/** AUDIT_ARCH_X86_64 and AUDIT_ARCH_AARCH64. */
+export const AUDIT_ARCH: number = process.arch === 'arm64' ? 0xc00000b7 : 0xc000003e;
 const PR_SET_NO_NEW_PRIVS = 38;
 
 // Offsets in struct seccomp_data.
@@ -23,12 +26,26 @@ const ARGUMENTS = 16;
 
 const BPF_LD_W_ABS = 0x20;
 const BPF_JEQ_K = 0x15;
+const BPF_JGE_K = 0x35;
 const BPF_RET_K = 0x06;
 
-/** Calls to hand over: those of `name` whose listed arguments have one of the listed values (low 32 bits). */
+/** __X32_SYSCALL_BIT: calls of x32 come with the architecture of x86_64 and numbers from here on. */
+const X32_SYSCALL_BIT = 0x4000_0000;
+
+/**
+ * Calls to hand over: those of `name` (or of a number, for a call that only one architecture has) whose listed arguments
+ * have one of the listed values (low 32 bits).
+ */
 export interface NotifiedCall {
-  readonly name: SyscallName;
+  readonly name: SyscallName | number;
   readonly arguments?: readonly { readonly index: number; readonly values: readonly number[] }[];
+}
+
+/** What becomes of the calls of a command. */
+export interface CallFilter {
+  readonly notified: readonly NotifiedCall[];
+  /** Calls that end with an errno, unseen. */
+  readonly refused: readonly { readonly name: SyscallName; readonly errno: number }[];
 }
 
 interface Step {
@@ -40,20 +57,25 @@ interface Step {
 }
 
 /** struct sock_filter[]: 8 bytes an instruction. */
-export function buildNotifyFilter(calls: readonly NotifiedCall[]): Uint8Array<ArrayBuffer> {
+export function buildNotifyFilter({ notified, refused }: CallFilter): Uint8Array<ArrayBuffer> {
   const load = (k: number): Step => ({ code: BPF_LD_W_ABS, k, ifTrue: 0, ifFalse: 0 });
   const ret = (k: number): Step => ({ code: BPF_RET_K, k, ifTrue: 0, ifFalse: 0 });
-  // Another architecture's calls (32-bit programs) have other numbers: let them pass.
   const program: Step[] = [
     load(ARCH),
     { code: BPF_JEQ_K, k: AUDIT_ARCH, ifTrue: 1, ifFalse: 0 },
-    ret(SECCOMP_RET_ALLOW),
+    ret(SECCOMP_RET_USER_NOTIF),
+    load(NR),
+    { code: BPF_JGE_K, k: X32_SYSCALL_BIT, ifTrue: 0, ifFalse: 1 },
+    ret(SECCOMP_RET_ERRNO | Errno.ENOSYS),
   ];
-  for (const call of calls) {
-    const steps: Step[] = [
-      load(NR),
-      { code: BPF_JEQ_K, k: syscallNumber(call.name), ifTrue: 0, ifFalse: 'next' },
-    ];
+  for (const { name, errno } of refused)
+    program.push(
+      { code: BPF_JEQ_K, k: syscallNumber(name), ifTrue: 0, ifFalse: 1 },
+      ret(SECCOMP_RET_ERRNO | errno),
+    );
+  for (const call of notified) {
+    const number = typeof call.name === 'number' ? call.name : syscallNumber(call.name);
+    const steps: Step[] = [load(NR), { code: BPF_JEQ_K, k: number, ifTrue: 0, ifFalse: 'next' }];
     for (const { index, values } of call.arguments ?? []) {
       steps.push(load(ARGUMENTS + 8 * index));
       for (const [position, k] of values.entries()) {

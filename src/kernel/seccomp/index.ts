@@ -1,2 +1,2 @@
-export { buildNotifyFilter, installNotifyFilter, type NotifiedCall } from './filter.ts';
+export { buildNotifyFilter, type CallFilter, installNotifyFilter, type NotifiedCall } from './filter.ts';
 export { type Answer, type Notification, NotificationListener } from './listener.ts';

@@ -11,6 +11,7 @@ import { pollReadable } from '../sys/poll.ts';
 import { waitFor } from '../sys/socket.ts';
 import { decodeStruct, encodeStruct } from '../sys/struct.ts';
 import { trySyscall } from '../sys/syscall.ts';
+import { AUDIT_ARCH } from './filter.ts';
 
 const SECCOMP_IOCTL_NOTIF_RECV = 0xc0502100;
 const SECCOMP_IOCTL_NOTIF_SEND = 0xc0182101;
@@ -55,6 +56,8 @@ export interface Notification {
   readonly id: bigint;
   /** Thread id in our pid namespace; 0 when it is not visible. */
   readonly pid: number;
+  /** A call of the machine's other ABI (a 32-bit one), which numbers calls differently. */
+  readonly foreign: boolean;
   /** System call number. */
   readonly nr: number;
   readonly arguments: readonly bigint[];
@@ -91,8 +94,8 @@ export class NotificationListener {
     if (result === -Errno.ENOENT) return undefined;
     if (result < 0)
       throw new SyscallError('ioctl(SECCOMP_IOCTL_NOTIF_RECV)', -result, 'taking a notified call');
-    const { id, pid, nr, a0, a1, a2, a3, a4, a5 } = decodeStruct(request, bytes);
-    return { id, pid, nr, arguments: [a0, a1, a2, a3, a4, a5] };
+    const { id, pid, nr, arch, a0, a1, a2, a3, a4, a5 } = decodeStruct(request, bytes);
+    return { id, pid, foreign: arch !== AUDIT_ARCH, nr, arguments: [a0, a1, a2, a3, a4, a5] };
   }
 
   /** False when the target has gone: what was read from its memory may be another process's. */

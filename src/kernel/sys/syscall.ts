@@ -46,6 +46,10 @@ const numbers = {
   bpf: [321, 280],
   pidfd_open: [434, 434],
   pidfd_getfd: [438, 438],
+  io_uring_setup: [425, 425],
+  io_uring_enter: [426, 426],
+  io_uring_register: [427, 427],
+  openat2: [437, 437],
 } as const;
 
 export type SyscallName = keyof typeof numbers;
