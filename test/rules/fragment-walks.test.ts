@@ -1,7 +1,7 @@
 /** Fragment by fragment against what a real kernel did, with and without conntrack (which reassembles before all rules). */
 import { describe, expect, test } from 'vitest';
+import { namespaceReassembler } from '../../src/host/replay/host.ts';
 import { evaluatePacket } from '../../src/rules/index.ts';
-import { netstackReassembler } from '../support/netstack-reassembler.ts';
 import { readSharedJson, sharedDataExists } from '../support/shared-data.ts';
 import {
   outcomeTrace,
@@ -43,7 +43,7 @@ describe.skipIf(!sharedDataExists('kernel-walks-frag'))('fragments, one by one',
     const clock = { nowMs: 0 };
     const host = walkHost(parseWalkRules(file, walk.ruleset), ENVIRONMENT, clock, {
       unsupported: 'refuse',
-      reassembler: netstackReassembler({ nowMs: () => clock.nowMs }),
+      reassembler: namespaceReassembler({ nowMs: () => clock.nowMs }),
     });
     const actual: unknown[] = [];
     const expected: unknown[] = [];

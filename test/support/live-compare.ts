@@ -1,4 +1,6 @@
 /** Sends packets to the kernel and to the evaluator, and compares every counter after each of them. */
+
+import { namespaceReassembler } from '../../src/host/replay/host.ts';
 import { Conntrack } from '../../src/netstack/conntrack/index.ts';
 import {
   createHost,
@@ -12,7 +14,6 @@ import type { Shape } from './generate/shape.ts';
 import { worldRouting } from './generate/world.ts';
 import { type CounterLine, evaluatedCounters, LiveFirewall } from './live-firewall.ts';
 import type { Host } from './netns.ts';
-import { netstackReassembler } from './netstack-reassembler.ts';
 
 export interface Difference {
   readonly packet: number;
@@ -28,7 +29,7 @@ export class LiveComparison {
   readonly #firewall: LiveFirewall;
   readonly #nowMs = (): number => performance.now();
   /** Fragments wait in the namespace whatever rules come and go, so they must wait here, too. */
-  readonly #reassembler: Reassembler = netstackReassembler({ nowMs: this.#nowMs });
+  readonly #reassembler: Reassembler = namespaceReassembler({ nowMs: this.#nowMs });
 
   constructor(host: Host) {
     this.#firewall = new LiveFirewall(host);

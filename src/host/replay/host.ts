@@ -2,6 +2,7 @@
 import type { AddressType } from '../../compile/index.ts';
 import { type Family, networkOf, type Prefix, parsePrefix, prefixContainsBytes } from '../../net/index.ts';
 import {
+  type Clock,
   Conntrack,
   ETH_P_IP,
   ETH_P_IPV6,
@@ -114,8 +115,8 @@ export function generationAddresses(options: ReplayOptions): AddressType[] {
   );
 }
 
-/** Reassembly of a namespace of its own, on the replay's clock. */
-function namespaceReassembler(clock: ManualClock): Reassembler {
+/** Reassembly as a namespace of its own does it, device by device, on the clock given. */
+export function namespaceReassembler(clock: Clock): Reassembler {
   const net = new NetworkNamespace(1n, clock);
   const devices = new Map<string, NetDevice>();
   const device = (name: string): NetDevice => {

@@ -254,11 +254,13 @@ export function generatedRuleset(options: RulesetOptions): fc.Arbitrary<Generate
     )
     .map((tables) => {
       const present = tables.filter((one) => one !== null);
+      const text = present.map((one) => one.text).join('');
       return {
         family: options.family,
-        text: present.map(({ text }) => text).join(''),
+        text,
         rules: present.flatMap(({ rules }) => rules),
-        stateful: options.stateful ?? false,
+        // The kernel tracks connections, and gathers fragments for that, while there is a rule that asks for them.
+        stateful: / -m (conntrack|state) /.test(text),
       };
     });
 }
