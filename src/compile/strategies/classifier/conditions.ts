@@ -69,6 +69,8 @@ export function divideRule(rule: IrRule, family: Family, without: ReadonlySet<Sc
   let headerBytes = 0;
   let answered = true;
   let guarded = false;
+  // A condition before may drop odd packets, whatever their addresses.
+  let dropsOdd = false;
 
   const narrow = <Key>(map: Map<Key, Interval[]>, key: Key, found: Interval[]): void => {
     const known = map.get(key);
@@ -82,11 +84,12 @@ export function divideRule(rule: IrRule, family: Family, without: ReadonlySet<Sc
     switch (predicate.kind) {
       case 'transport':
         guarded = true;
+        dropsOdd = true;
         headerBytes = Math.max(headerBytes, predicate.minimumBytes);
         continue;
       case 'address':
       case 'address-range': {
-        const found = intervalsOf(predicate);
+        const found = dropsOdd ? undefined : intervalsOf(predicate);
         if (found === undefined) break;
         narrow(addresses, predicate.field as AddressSide, found);
         continue;
@@ -96,6 +99,7 @@ export function divideRule(rule: IrRule, family: Family, without: ReadonlySet<Sc
         const maximum = CLASS_FIELDS.get(field);
         if (maximum === undefined || without.has(field)) break;
         if (TRANSPORT_FIELDS.has(field) && !guarded) break;
+        dropsOdd ||= field === 'ip.protocol' && family === 'ipv6';
         narrow(scalars, field, cachedIntervals(predicate, maximum));
         continue;
       }

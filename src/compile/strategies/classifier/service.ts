@@ -100,7 +100,7 @@ function withOverrides(
   if (wanted === undefined) return undefined;
   const { odd } = overrideOf(maximum);
   const always: Interval = { low: [odd], high: [odd] };
-  return TRANSPORT_FIELDS.has(field) || field === 'ip.protocol' ? [...wanted, always] : wanted;
+  return [...wanted, always];
 }
 
 function classify(field: ScalarField, pieces: Partition): FieldClasses {
@@ -164,13 +164,10 @@ export function writeService(
     const { later, odd } = overrideOf(maximum);
     const override = (kind: number, value: number): void =>
       image.u32(at + ServiceField.overrides + kind * 4, value);
-    if (TRANSPORT_FIELDS.has(field.field)) {
-      override(PacketKind.laterFragment, later);
-      override(PacketKind.short, odd);
-    }
-    if (TRANSPORT_FIELDS.has(field.field) || field.field === 'ip.protocol') {
-      override(PacketKind.noProtocol, odd);
-    }
+    // What would drop an odd packet may come before a condition that it does not fit: both are asked at the rule's turn.
+    if (TRANSPORT_FIELDS.has(field.field)) override(PacketKind.laterFragment, later);
+    if (field.field !== 'ip.protocol') override(PacketKind.short, odd);
+    override(PacketKind.noProtocol, odd);
     const table = folds[index - 1];
     if (table === undefined) continue;
     image.u32(at + ServiceField.classes, field.vectors.length);
