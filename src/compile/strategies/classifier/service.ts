@@ -57,7 +57,7 @@ export function planServices(rules: readonly Scalars[]): ServicePlan {
   const fields: FieldClasses[] = [];
   for (const [field, maximum] of CLASS_FIELDS) {
     if (!combinations.some(({ scalars }) => scalars.has(field))) continue;
-    const wanted = combinations.map(({ scalars }) => withOverrides(field, maximum, scalars.get(field)));
+    const wanted = combinations.map(({ scalars }) => withOverrides(maximum, scalars.get(field)));
     fields.push(classify(field, partition(store, wanted, 1)));
   }
   fields.sort((a, b) => a.vectors.length - b.vectors.length);
@@ -92,11 +92,7 @@ const overrideOf = (maximum: number): { later: number; odd: number } => ({
   odd: maximum + 2,
 });
 
-function withOverrides(
-  field: ScalarField,
-  maximum: number,
-  wanted: Intervals | undefined,
-): Intervals | undefined {
+function withOverrides(maximum: number, wanted: Intervals | undefined): Intervals | undefined {
   if (wanted === undefined) return undefined;
   const { odd } = overrideOf(maximum);
   const always: Interval = { low: [odd], high: [odd] };
