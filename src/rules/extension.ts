@@ -60,14 +60,26 @@ export interface TargetExtension<S = unknown> extends Extension<S> {
 export type MatchOutcome = boolean | 'hotdrop' | 'counted-hotdrop';
 
 export interface MatchSemantics<S> {
-  /** Fresh per-rule memory (limit credit, nth counter); absent for stateless matches. `nowMs` is the packet clock. */
-  memory?(state: S, nowMs: number): unknown;
+  /**
+   * Fresh per-rule memory (limit credit, nth counter), or one that rules share by name; absent for stateless matches.
+   * `nowMs` is the packet clock.
+   */
+  memory?(state: S, nowMs: number, shared: SharedMemories): unknown;
   /** The kernel's match function. `memory` is what {@link memory} made for this rule. */
   evaluate(state: S, packet: EvaluationPacket, memory: unknown): MatchOutcome;
-  /** The same as predicates, evaluated in order. */
-  lower(state: S, context: RuleContext): readonly Predicate[];
+  /** The same as predicates, evaluated in order. Absent: no program can ask for it, and rules with it are not compiled. */
+  lower?(state: S, context: RuleContext): readonly Predicate[];
   /** `--explain`: the first condition that failed, with the packet's value: "dport 443 is not 22". */
   explain?(state: S, packet: EvaluationPacket): string;
+}
+
+/** What rules of one namespace share by name, as the kernel keeps it: lists of `recent`, tables of `hashlimit`. */
+export type SharedMemories = Map<string, unknown>;
+
+/** What is shared under this name; made by the first who asks. A name stands for one type only. */
+export function shareMemory<T>(shared: SharedMemories, name: string, create: () => T): T {
+  if (!shared.has(name)) shared.set(name, create());
+  return shared.get(name) as T;
 }
 
 /** What a target did: a verdict, or `continue` to the next rule. */

@@ -52,7 +52,9 @@ function placesOf(extension: MatchExtension | TargetExtension): string[] {
 }
 
 function reachWords(extension: MatchExtension | TargetExtension): string {
-  if (extension.semantics !== undefined) return 'Read, printed, evaluated and compiled.';
+  if (extension.semantics?.lower !== undefined) return 'Read, printed, evaluated and compiled.';
+  if (extension.semantics !== undefined)
+    return 'Read, printed and evaluated, in the netstack too; a rule with it is not compiled.';
   return extension.kind === 'target' && extension.effect !== undefined
     ? 'Read, checked and printed; runs in the netstack, and is refused everywhere else.'
     : 'Read, checked and printed; a rule with it is refused where it would have to be run.';
@@ -71,7 +73,7 @@ function section(extension: MatchExtension | TargetExtension, reachOf: ReachOf |
     ...placesOf(extension),
   ];
   if (extension.options.length > 0) {
-    const runs = reachOf !== undefined && extension.semantics !== undefined;
+    const runs = reachOf !== undefined && extension.semantics?.lower !== undefined;
     const rows = extension.options.map((option) =>
       optionRow(option, runs ? reachOf(extension, option) : undefined),
     );

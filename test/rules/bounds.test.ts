@@ -193,11 +193,13 @@ function newPacket(
       direction: 'original',
       status: 0,
       mark: 0,
+      zone: 0,
+      accounting: { original: { packets: 1, bytes: 40 }, reply: { packets: 0, bytes: 0 } },
       expiresSec: 30,
       original: tuple,
       reply: { ...tuple, source: packet.destination, destination: packet.source },
     },
-    world: { nowMs: () => 0, random32: () => 0, addressType: () => 1 },
+    world: { nowMs: () => 0, random32: () => 0, addressType: () => 1, outputDevice: () => undefined },
     log: () => undefined,
   };
 }

@@ -9,10 +9,10 @@ import { isFirstTier, parseWalkRules, type ReplayedPacket, readWalk, replayWalk 
 const files = sharedDataFiles('kernel-walks');
 
 /** Rulesets whose rules can all be evaluated, and their packets: none may be lost. */
-const WHOLE_FILES = 42;
-const WHOLE_PACKETS = 9706;
+const WHOLE_FILES = 52;
+const WHOLE_PACKETS = 11_906;
 /** Packets of the other files whose way meets evaluable rules only. Raise it when it grows. */
-const OTHER_PACKETS_FLOOR = 10_640;
+const OTHER_PACKETS_FLOOR = 10_257;
 
 function describeDifference(file: string, { index, packet, expected, actual }: ReplayedPacket): string {
   const missing = expected.filter((line) => !actual?.includes(line));

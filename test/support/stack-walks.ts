@@ -10,7 +10,13 @@ import {
   NFPROTO_IPV6,
   Priority,
 } from '../../src/netstack/index.ts';
-import { needsConntrack, type Rule, type Ruleset, UnsupportedReachedError } from '../../src/rules/index.ts';
+import {
+  type MatchExtension,
+  needsConntrack,
+  type Rule,
+  type Ruleset,
+  UnsupportedReachedError,
+} from '../../src/rules/index.ts';
 import {
   flowsOf,
   leave,
@@ -99,12 +105,16 @@ export class WalkStack {
 /** The record has the sender's times; the kernel counts jiffies of 4 ms, at its own time of arrival. */
 const SHIFTS_MS = [0, 8, -8] as const;
 
-/** The times that a record leaves open: where two jiffies more or less decide, what was recorded tells which it was. */
+type Evaluate = NonNullable<MatchExtension['semantics']>['evaluate'];
+
+/** What a record leaves open and answers itself: two jiffies more or less, and the lots of `statistic --mode random`. */
 class Leeway {
   /** Rules that the packet at hand was recorded to hit. */
   recorded: ReadonlySet<string> = new Set();
   /** Decisions that were taken at another time than the recorded one. */
   used = 0;
+  /** Lots that fell as recorded. */
+  draws = 0;
 
   /** The same rules, those with a memory of time looked at with leeway. */
   give(ruleset: Ruleset): Ruleset {
@@ -121,22 +131,36 @@ class Leeway {
   #rule(rule: Rule, name: string): Rule {
     const matches = rule.matches.map((use) => {
       const { semantics } = use.extension;
-      if (use.name !== 'limit' || semantics === undefined) return use;
-      const evaluate: typeof semantics.evaluate = (state, packet, memory) => {
-        const at = (shiftMs: number): typeof packet => ({
-          ...packet,
-          world: { ...packet.world, nowMs: () => packet.world.nowMs() + shiftMs },
-        });
-        const wanted = this.recorded.has(name);
-        const shift = SHIFTS_MS.find(
-          (ms) => (semantics.evaluate(state, at(ms), structuredClone(memory)) === true) === wanted,
-        );
-        if (shift !== undefined && shift !== 0) this.used++;
-        return semantics.evaluate(state, at(shift ?? 0), memory);
-      };
+      if (semantics === undefined) return use;
+      const drawsLots = use.name === 'statistic' && (use.state as { mode: string }).mode === 'random';
+      if (use.name !== 'limit' && !drawsLots) return use;
+      const evaluate = drawsLots ? this.#asDrawn(name) : this.#inTime(semantics.evaluate, name);
       return { ...use, extension: { ...use.extension, semantics: { ...semantics, evaluate } } };
     });
     return { ...rule, matches };
+  }
+
+  /** The lot that was recorded: where the rule was hit, it has fallen on it. */
+  #asDrawn(name: string): Evaluate {
+    return () => {
+      this.draws++;
+      return this.recorded.has(name);
+    };
+  }
+
+  #inTime(evaluate: Evaluate, name: string): Evaluate {
+    return (state, packet, memory) => {
+      const at = (shiftMs: number): typeof packet => ({
+        ...packet,
+        world: { ...packet.world, nowMs: () => packet.world.nowMs() + shiftMs },
+      });
+      const wanted = this.recorded.has(name);
+      const shift = SHIFTS_MS.find(
+        (ms) => (evaluate(state, at(ms), structuredClone(memory)) === true) === wanted,
+      );
+      if (shift !== undefined && shift !== 0) this.used++;
+      return evaluate(state, at(shift ?? 0), memory);
+    };
   }
 }
 
@@ -144,6 +168,8 @@ export interface StackWalkResult {
   readonly packets: readonly StackWalkPacket[];
   /** Decisions of `-m limit` at the edge of a jiffy. */
   readonly leeway: number;
+  /** Lots of `-m statistic` that were taken from the record. */
+  readonly draws: number;
 }
 
 /** Sends all packets of a walk through a fresh stack, at their recorded times. */
@@ -171,5 +197,5 @@ export function replayWalkInStack(walk: RecordedWalk, ruleset: Ruleset): StackWa
       return undecided;
     }
   });
-  return { packets, leeway: leeway.used };
+  return { packets, leeway: leeway.used, draws: leeway.draws };
 }

@@ -101,15 +101,39 @@ export class UnknowableError extends Error {
   }
 }
 
+/** What rules that share one memory have in common. */
+function sharedName({ name, state }: Rule['matches'][number]): string | undefined {
+  return name === 'recent' || name === 'hashlimit'
+    ? `${name} ${(state as { name: string }).name}`
+    : undefined;
+}
+
+/** Names of the rules that share a memory, by {@link sharedName}. */
+function sharersOf(ruleset: Ruleset): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const table of ruleset.tables)
+    for (const chain of table.chains)
+      for (const [index, rule] of chain.rules.entries())
+        for (const use of rule.matches) {
+          const shared = sharedName(use);
+          if (shared === undefined) continue;
+          found.set(shared, [...(found.get(shared) ?? []), `${table.name} ${chain.name} ${index + 1}`]);
+        }
+  return found;
+}
+
 /** The same rules; those in `stale` that have a memory throw {@link UnknowableError} when a packet comes to it. */
 export function watchMemories(ruleset: Ruleset, stale: ReadonlySet<string>): Ruleset {
+  const namesBy = sharersOf(ruleset);
   const watch = (rule: Rule, name: string): Rule => ({
     ...rule,
     matches: rule.matches.map((use) => {
       const { semantics } = use.extension;
       if (semantics?.memory === undefined) return use;
+      const shared = sharedName(use);
+      const sharers = shared === undefined ? [name] : namesBy.get(shared)!;
       const evaluate: typeof semantics.evaluate = (...given) => {
-        if (stale.has(name)) throw new UnknowableError(`the memory of ${name}`);
+        if (sharers.some((sharer) => stale.has(sharer))) throw new UnknowableError(`the memory of ${name}`);
         return semantics.evaluate(...given);
       };
       return { ...use, extension: { ...use.extension, semantics: { ...semantics, evaluate } } };

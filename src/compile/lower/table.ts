@@ -65,16 +65,16 @@ class RuleLowering {
   lower(counter: number): IrRule {
     const predicates = lowerBase(this.#rule.base, this.#family);
     for (const match of this.#rule.matches) {
-      const { semantics } = match.extension;
-      if (semantics === undefined) {
-        this.#refuse(
-          match.span,
-          `match ${match.name}`,
-          'this match is read and printed, but nothing can run it yet',
-        );
-      } else {
-        predicates.push(...semantics.lower(match.state, this.#context()));
+      const lowered = match.extension.semantics?.lower?.(match.state, this.#context());
+      if (lowered !== undefined) {
+        predicates.push(...lowered);
+        continue;
       }
+      const reason =
+        match.extension.semantics === undefined
+          ? 'this match is read and printed, but nothing can run it yet'
+          : 'no program can ask for this; it is evaluated, and runs in the netstack';
+      this.#refuse(match.span, `match ${match.name}`, reason);
     }
     const source = { table: this.#table.name, chain: this.#chain.name, rule: this.#number };
     return { predicates, action: this.#action(), counter, source };

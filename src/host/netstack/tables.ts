@@ -31,6 +31,7 @@ import {
   prepareTable,
   type RuleFailure,
   type Ruleset,
+  type SharedMemories,
   TABLE_HOOKS,
   type TableName,
   type TableOutcome,
@@ -74,13 +75,16 @@ export class StackTables {
     this.#ruleset = ruleset;
     this.#observer = observer;
     const { clock } = stack.net;
+    const shared: SharedMemories = new Map();
     this.#world = {
       nowMs: () => clock.nowMs(),
       random32: stack.random32,
       addressType: (address, device) => stack.fib(ruleset.family)!.addressType(address, device),
+      outputDevice: (destination) => stack.fib(ruleset.family)!.output(destination),
+      findConnection: (tuple, zone) => stack.conntrack?.find(tuple, zone),
     };
     this.tables = new Map(
-      ruleset.tables.map((table) => [table.name, prepareTable(table, ruleset.family, clock.nowMs())]),
+      ruleset.tables.map((table) => [table.name, prepareTable(table, ruleset.family, clock.nowMs(), shared)]),
     );
     for (const table of this.tables.values()) this.#register(table);
   }

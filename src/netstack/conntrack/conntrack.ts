@@ -9,6 +9,7 @@ import { trackGeneric, trackGre, trackIcmp, trackUdp, udpIsSound, udpliteIsSound
 import { sctpIsSound, trackSctp } from './sctp.ts';
 import { type ConntrackSettings, DEFAULT_SETTINGS } from './settings.ts';
 import { segmentAt } from './tcp/segment.ts';
+import { TcpState } from './tcp/state.ts';
 import { trackTcp } from './tcp/tracker.ts';
 import { Tracking } from './tracking.ts';
 import { invert, type Tuple, tupleKey, tupleOf } from './tuple.ts';
@@ -118,6 +119,14 @@ export class Conntrack {
     return tupleKey(slot.entry.original, 0) !== tupleKey(ignored.original, 0);
   }
 
+  /** nf_conntrack_find_get(): the live connection with this tuple, and whether TCP has closed it. */
+  find(tuple: Omit<Tuple, 'family'>, zone: number): { readonly closed: boolean } | undefined {
+    const entry = this.#live(tupleKey(tuple, zone))?.entry;
+    if (entry === undefined) return undefined;
+    const state = entry.tcp?.state;
+    return { closed: state === TcpState.TIME_WAIT || state === TcpState.CLOSE };
+  }
+
   /** nf_ct_kill(): the connection ends here. */
   kill(entry: Entry): void {
     this.#remove(entry);
@@ -191,7 +200,7 @@ export class Conntrack {
   #protocol(located: Located, slot: Slot, verify: boolean): TrackOutcome {
     const { bytes, protocol, offset } = located;
     const { entry, direction } = slot;
-    const table = this.#access(entry);
+    const table = this.#access(slot, bytes.length);
     switch (protocol) {
       case IpProtocol.TCP: {
         const segment = segmentAt(bytes, offset);
@@ -225,12 +234,15 @@ export class Conntrack {
     }
   }
 
-  #access(entry: Entry): TableAccess {
+  #access({ entry, direction }: Slot, bytes: number): TableAccess {
     const nowMs = this.#nowMs();
+    const count = entry.accounting[direction];
     return {
       nowMs,
       remove: () => this.#remove(entry),
       refresh: (timeoutMs) => {
+        count.packets++;
+        count.bytes += bytes;
         entry.timeoutMs = (entry.status & IPS.CONFIRMED) === 0 ? timeoutMs : nowMs + timeoutMs;
       },
     };
@@ -275,7 +287,8 @@ export class Conntrack {
 }
 
 function open(original: Tuple, reply: Tuple, zone: number): Entry {
-  return { zone, original, reply, status: 0, mark: 0, timeoutMs: 0 };
+  const accounting = { original: { packets: 0, bytes: 0 }, reply: { packets: 0, bytes: 0 } };
+  return { zone, original, reply, status: 0, mark: 0, accounting, timeoutMs: 0 };
 }
 
 function keysOf(entry: Entry): readonly [string, string] {

@@ -27,6 +27,8 @@ export interface Entry {
   /** {@link IPS} bits. */
   status: number;
   mark: number;
+  /** Packets that kept it alive, with their IP lengths (nf_conn_acct). */
+  readonly accounting: Record<Direction, { packets: number; bytes: number }>;
   /** Unconfirmed: how long it will live, in ms. Confirmed: when it ends, on the clock of the table. */
   timeoutMs: number;
   /** Window tracking; absent for other protocols, and for TCP until its first packet was looked at. */

@@ -13,6 +13,11 @@ const NOWHERE: Tuple = {
   destinationPort: 0,
 };
 
+const NOTHING_SEEN: Entry['accounting'] = {
+  original: { packets: 0, bytes: 0 },
+  reply: { packets: 0, bytes: 0 },
+};
+
 /**
  * What conntrack said of one packet. It is live: status, mark and expiry are those of the connection at the time of
  * asking. INVALID and UNTRACKED packets have no connection; their status is 0 and their tuples are empty.
@@ -36,6 +41,14 @@ export class Tracking {
 
   get mark(): number {
     return this.connection?.mark ?? 0;
+  }
+
+  get zone(): number {
+    return this.connection?.zone ?? 0;
+  }
+
+  get accounting(): Entry['accounting'] {
+    return this.connection?.accounting ?? NOTHING_SEEN;
   }
 
   /** nf_ct_expires() in whole seconds; what an unconfirmed connection will live. */

@@ -94,7 +94,7 @@ export function invert(tuple: Tuple): Tuple | undefined {
 }
 
 /** A string that two tuples share exactly when they are equal in the same zone. */
-export function tupleKey(tuple: Tuple, zone: number): string {
+export function tupleKey(tuple: Omit<Tuple, 'family'>, zone: number): string {
   const { protocol, source, destination, sourcePort, destinationPort } = tuple;
   return `${zone} ${protocol} ${source} ${destination} ${sourcePort} ${destinationPort}`;
 }

@@ -188,10 +188,7 @@ describe('the way through the host', () => {
 });
 
 describe('rules without semantics', () => {
-  const lines = filter(
-    'INPUT -m string --string x --algo bm -j DROP',
-    'INPUT -p tcp -m string --string y --algo bm',
-  );
+  const lines = filter('INPUT -m ipvs --vproto 6 -j DROP', 'INPUT -p tcp -m ipvs --ipvs');
 
   test('are refused before anything runs, all of them', () => {
     const refused = (): unknown => hostOf(lines);
@@ -201,8 +198,8 @@ describe('rules without semantics', () => {
     } catch (error) {
       const { rules, hint } = error as UnsupportedRulesError;
       expect(rules.map(({ chain, number, what, span }) => [chain, number, what, span.line])).toEqual([
-        ['INPUT', 1, '-m string', 8],
-        ['INPUT', 2, '-m string', 9],
+        ['INPUT', 1, '-m ipvs', 8],
+        ['INPUT', 2, '-m ipvs', 9],
       ]);
       expect(hint).not.toBe('');
     }
@@ -210,7 +207,7 @@ describe('rules without semantics', () => {
 
   test('may be let stand until a packet meets one', () => {
     const host = hostOf(lines, { unsupported: 'when-reached' });
-    expect(() => run(host)).toThrow(/-m string in INPUT rule 1/);
+    expect(() => run(host)).toThrow(/-m ipvs in INPUT rule 1/);
     expect(run(host, udp([192, 0, 2, 9])).decision).toMatchObject({ kind: 'policy', chain: 'FORWARD' });
   });
 });

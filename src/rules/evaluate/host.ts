@@ -7,8 +7,9 @@
  * that is too large meets no FORWARD rule in the kernel), and what the host itself answers.
  */
 import type { Family } from '../../net/index.ts';
+import type { SharedMemories } from '../extension.ts';
 import type { Ruleset, TableName } from '../model.ts';
-import type { ConntrackView, EvaluationPacket } from './packet.ts';
+import type { ConntrackTuple, ConntrackView, EvaluationPacket } from './packet.ts';
 import { type EvaluatedTable, prepareTable, UnsupportedRulesError, unsupportedRules } from './prepared.ts';
 import type { Routing } from './routing.ts';
 import { evaluateTable, type TableOutcome, type WalkObserver } from './walk.ts';
@@ -28,6 +29,8 @@ export interface ConnectionTracker {
   }): TrackedView | 'drop';
   /** After all hooks of LOCAL_IN and POST_ROUTING; false: drop the packet. */
   confirm(view: TrackedView): boolean;
+  /** The live connection that has this tuple in either direction. */
+  find(tuple: ConntrackTuple, zone: number): { readonly closed: boolean } | undefined;
 }
 
 /**
@@ -95,10 +98,14 @@ export function createHost(options: HostOptions): EvaluationHost {
     const refused = unsupportedRules(ruleset);
     if (refused.length > 0) throw new UnsupportedRulesError(refused);
   }
+  const shared: SharedMemories = new Map();
   return {
     family: ruleset.family,
     tables: new Map(
-      ruleset.tables.map((table) => [table.name, prepareTable(table, ruleset.family, options.nowMs())]),
+      ruleset.tables.map((table) => [
+        table.name,
+        prepareTable(table, ruleset.family, options.nowMs(), shared),
+      ]),
     ),
     routing: options.routing,
     conntrack: options.conntrack,

@@ -40,10 +40,18 @@ export interface ConntrackView {
   /** IPS_* bits; 0 for INVALID and UNTRACKED. */
   readonly status: number;
   readonly mark: number;
+  readonly zone: number;
+  /** Packets and bytes seen each way, the one at hand included (nf_conn_acct). */
+  readonly accounting: Readonly<Record<'original' | 'reply', TransferCount>>;
   /** Seconds until the entry times out. */
   readonly expiresSec: number;
   readonly original: ConntrackTuple;
   readonly reply: ConntrackTuple;
+}
+
+export interface TransferCount {
+  readonly packets: number;
+  readonly bytes: number;
 }
 
 /** Ports in host order; for ICMP the identifier as source and type << 8 | code as destination, as the kernel keeps them. */
@@ -57,12 +65,19 @@ export interface ConntrackTuple {
 
 /** Routing, clock and chance, injected. */
 export interface World {
-  /** Milliseconds, monotonic; the kernel's jiffies at HZ=250 are derived from it. */
+  /**
+   * Milliseconds, monotonic; the kernel's jiffies at HZ=250 are derived from it. Counted from 1970, UTC, where rules ask for
+   * the time of day.
+   */
   nowMs(): number;
   /** 32 random bits, as get_random_u32. */
   random32(): number;
   /** RTN_* type of an address (1 unicast, 2 local, 3 broadcast, 4 anycast, 5 multicast, …); with a device, local to it. */
   addressType(address: Uint8Array, device?: string): number;
+  /** The device by which a packet to this address would leave, `lo` for own ones; `undefined`: no route. */
+  outputDevice(destination: Uint8Array): string | undefined;
+  /** The live connection that has this tuple in either direction; absent where there is no table of them. */
+  findConnection?(tuple: ConntrackTuple, zone: number): { readonly closed: boolean } | undefined;
 }
 
 export interface LogEntry {

@@ -148,11 +148,13 @@ class Way {
     this.#observer = observer;
     this.#bytes = input.bytes;
     this.#mark = input.mark ?? 0;
-    const { routing } = host;
+    const { routing, conntrack } = host;
     this.#world = {
       nowMs: host.nowMs,
       random32: host.random32,
       addressType: (address, device) => routing.addressType(address, device),
+      outputDevice: (destination) => routing.output(destination),
+      ...(conntrack === undefined ? {} : { findConnection: (...asked) => conntrack.find(...asked) }),
     };
   }
 

@@ -1,7 +1,7 @@
 /** A ruleset made ready to be walked: per-rule memory and counters beside the rules, which stay untouched. */
 import { HOOK_CHAINS, type Hook } from '../../ir/index.ts';
 import type { Family } from '../../net/index.ts';
-import type { TargetExtension } from '../extension.ts';
+import type { SharedMemories, TargetExtension } from '../extension.ts';
 import type { Chain, Rule, Ruleset, Span, Table, TableName } from '../model.ts';
 import { TABLE_HOOKS } from '../tables.ts';
 
@@ -92,9 +92,17 @@ function unsupportedUses(rule: Rule, withHost: boolean): { readonly what: string
   return uses;
 }
 
-/** Makes a table ready. Counters start at zero; stateful matches start as they do when the kernel loads the rule. */
-export function prepareTable(table: Table, family: Family, nowMs: number): EvaluatedTable {
-  const chains = new Map(table.chains.map((chain) => [chain.name, prepareChain(chain, nowMs)]));
+/**
+ * Makes a table ready. Counters start at zero; stateful matches start as they do when the kernel loads the rule.
+ * @param shared what rules share by name, one for all tables of a namespace
+ */
+export function prepareTable(
+  table: Table,
+  family: Family,
+  nowMs: number,
+  shared: SharedMemories = new Map(),
+): EvaluatedTable {
+  const chains = new Map(table.chains.map((chain) => [chain.name, prepareChain(chain, nowMs, shared)]));
   return {
     family,
     name: table.name,
@@ -103,7 +111,7 @@ export function prepareTable(table: Table, family: Family, nowMs: number): Evalu
   };
 }
 
-function prepareChain(chain: Chain, nowMs: number): EvaluatedChain {
+function prepareChain(chain: Chain, nowMs: number, shared: SharedMemories): EvaluatedChain {
   return {
     name: chain.name,
     policy: chain.policy,
@@ -112,7 +120,9 @@ function prepareChain(chain: Chain, nowMs: number): EvaluatedChain {
       rule,
       number: index + 1,
       counters: { packets: 0n, bytes: 0n },
-      memories: rule.matches.map(({ extension, state }) => extension.semantics?.memory?.(state, nowMs)),
+      memories: rule.matches.map(({ extension, state }) =>
+        extension.semantics?.memory?.(state, nowMs, shared),
+      ),
     })),
   };
 }

@@ -53,7 +53,8 @@ function bytesToCost(bytes: bigint): bigint {
   return UINT32 / (BigInt.asUintN(32, bytes >> BYTE_SHIFT) + 1n);
 }
 
-function costToBytes(cost: bigint): bigint {
+/** Bytes a second of a cost. */
+export function costToBytes(cost: bigint): bigint {
   return BigInt.asUintN(64, ((cost === 0n ? UINT32 : UINT32 / cost) - 1n) << BYTE_SHIFT);
 }
 
@@ -103,7 +104,7 @@ export function burstInCosts(bytes: bigint, cost: bigint): bigint {
 const CREDITS_PER_COST = (250n << 39n) / SCALE;
 
 /** user2credits: 64-bit arithmetic that may run over. */
-function credits(cost: bigint): bigint {
+export function credits(cost: bigint): bigint {
   return BigInt.asUintN(64, cost * CREDITS_PER_COST);
 }
 

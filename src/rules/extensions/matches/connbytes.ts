@@ -1,7 +1,9 @@
 /** `-m connbytes`: net/netfilter/xt_connbytes.c. */
+import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
 import { numberRange64, UINT64_MAX } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { connectionOf } from '../ct-state.ts';
 
 const MODES = ['packets', 'bytes', 'avgpkt'] as const;
 const DIRECTIONS = ['original', 'reply', 'both'] as const;
@@ -32,6 +34,19 @@ function choice<K extends 'mode' | 'direction'>(
       state[key] = word;
     },
   };
+}
+
+/** What the connection has transferred so far; `undefined` where there is none. */
+function transferred({ mode, direction }: ConnbytesState, packet: EvaluationPacket): bigint | undefined {
+  const connection = connectionOf(packet);
+  if (connection === undefined) return undefined;
+  const { original, reply } = connection.accounting;
+  const ways = { original: [original], reply: [reply], both: [original, reply] }[direction!];
+  const packets = BigInt(ways.reduce((sum, way) => sum + way.packets, 0));
+  const bytes = BigInt(ways.reduce((sum, way) => sum + way.bytes, 0));
+  if (mode === 'packets') return packets;
+  if (mode === 'bytes') return bytes;
+  return packets === 0n ? 0n : bytes / packets;
 }
 
 export const connbytes: MatchExtension = defineMatch<ConnbytesState>({
@@ -66,5 +81,19 @@ export const connbytes: MatchExtension = defineMatch<ConnbytesState>({
   print({ range, negate, mode, direction }) {
     const to = range!.to === UINT64_MAX ? '' : `:${range!.to}`;
     return `${negate ? ' !' : ''} --connbytes ${range!.from}${to} --connbytes-mode ${mode} --connbytes-dir ${direction}`;
+  },
+  // Of the connection a program sees its state; its counters lie too deep.
+  semantics: {
+    evaluate(state, packet) {
+      const { from, to } = state.range!;
+      const amount = transferred(state, packet);
+      return amount === undefined ? false : (amount >= from && amount <= to) !== state.negate;
+    },
+    explain(state, packet) {
+      const amount = transferred(state, packet);
+      if (amount === undefined) return 'the packet belongs to no connection';
+      const { from, to } = state.range!;
+      return `${amount} ${state.mode === 'packets' ? 'packets' : 'bytes'} are ${state.negate ? '' : 'not '}${from} to ${to}`;
+    },
   },
 });

@@ -1,9 +1,13 @@
 /** `-m connlimit`: net/netfilter/xt_connlimit.c, revision 1. */
 import { addressLength, maskOfLength } from '../../../net/index.ts';
+import type { ConntrackTuple, EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
+import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { parsePrefixMask } from '../../text/host.ts';
 import { allowOne, requireOne } from '../../text/requirement.ts';
+import { connectionOf } from '../ct-state.ts';
+import { addressOf, hasBytes, readUint16 } from '../header.ts';
 
 interface ConnlimitState {
   readonly given: Set<'connlimit-upto' | 'connlimit-above' | 'connlimit-saddr' | 'connlimit-daddr'>;
@@ -46,6 +50,69 @@ function countBits(mask: Uint8Array): number {
   return bits;
 }
 
+/** Tuples of the connections that were counted, by group; one for each rule (struct nf_conncount_data). */
+type CountedConnections = Map<string, { readonly tuple: ConntrackTuple; readonly zone: number }[]>;
+
+const NO_PORTS = { sourcePort: 0, destinationPort: 0 };
+
+/** nf_ct_get_tuplepr() for packets that belong to no connection; `undefined` when ports are cut off. */
+function tupleOf(packet: EvaluationPacket): ConntrackTuple | undefined {
+  const { protocol, transportOffset } = packet;
+  if (protocol < 0) return undefined;
+  const ends = {
+    source: addressOf(packet, 'source'),
+    destination: addressOf(packet, 'destination'),
+    protocol,
+  };
+  if (!PORT_PROTOCOLS.includes(protocol)) return { ...ends, ...NO_PORTS };
+  if (!hasBytes(packet, transportOffset, 4)) return undefined;
+  return {
+    ...ends,
+    sourcePort: readUint16(packet, transportOffset),
+    destinationPort: readUint16(packet, transportOffset + 2),
+  };
+}
+
+const PORT_PROTOCOLS: readonly number[] = [
+  Protocol.TCP,
+  Protocol.UDP,
+  Protocol.UDPLITE,
+  Protocol.SCTP,
+  Protocol.DCCP,
+];
+
+function sameTuple(a: ConntrackTuple, b: ConntrackTuple): boolean {
+  return (
+    a.protocol === b.protocol &&
+    a.sourcePort === b.sourcePort &&
+    a.destinationPort === b.destinationPort &&
+    a.source.every((byte, index) => byte === b.source[index]) &&
+    a.destination.every((byte, index) => byte === b.destination[index])
+  );
+}
+
+/** nf_conncount_count(): connections of the group, that of the packet among them; those that have ended are forgotten. */
+function countConnections(
+  state: ConnlimitState,
+  packet: EvaluationPacket,
+  counted: CountedConnections,
+): number | undefined {
+  const connection = connectionOf(packet);
+  const tuple = connection?.original ?? tupleOf(packet);
+  if (tuple === undefined) return undefined;
+  const zone = connection?.zone ?? 0;
+  const side = state.given.has('connlimit-daddr') ? 'destination' : 'source';
+  const group = `${zone} ${addressOf(packet, side).map((byte, index) => byte & state.mask[index]!)}`;
+  const known = (counted.get(group) ?? []).filter((one) => {
+    const live = packet.world.findConnection?.(one.tuple, one.zone);
+    if (live === undefined) return false;
+    return !live.closed || (one.zone === zone && sameTuple(one.tuple, tuple));
+  });
+  if (!known.some((one) => one.zone === zone && sameTuple(one.tuple, tuple))) known.push({ tuple, zone });
+  counted.set(group, known);
+  return known.length;
+}
+
 export const connlimit: MatchExtension = defineMatch<ConnlimitState>({
   name: 'connlimit',
   families: ['ipv4', 'ipv6'],
@@ -84,5 +151,14 @@ export const connlimit: MatchExtension = defineMatch<ConnlimitState>({
   print(state) {
     const side = state.given.has('connlimit-daddr') ? 'daddr' : 'saddr';
     return ` --connlimit-${state.above ? 'above' : 'upto'} ${state.limit} --connlimit-mask ${countBits(state.mask)} --connlimit-${side}`;
+  },
+  // Programs cannot count the connections of a table.
+  semantics: {
+    memory: (): CountedConnections => new Map(),
+    evaluate(state, packet, memory) {
+      const count = countConnections(state, packet, memory as CountedConnections);
+      return count === undefined ? 'hotdrop' : count > state.limit === state.above;
+    },
+    explain: (state) => `it is ${state.above ? 'not ' : ''}one of more than ${state.limit} connections`,
   },
 });

@@ -1,7 +1,9 @@
 /** `-m connmark`: net/netfilter/xt_connmark.c connmark_mt, revision 1. */
 import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { formatMaskedMark, type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
+import { hex } from '../../text/number.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { connectionOf } from '../ct-state.ts';
 
 interface ConnmarkState {
   mark?: MaskedMark;
@@ -30,4 +32,19 @@ export const connmark: MatchExtension = defineMatch<ConnmarkState>({
     requireAll('connmark', { mark: state.mark !== undefined });
   },
   print: (state) => `${state.negate ? ' !' : ''} --mark ${formatMaskedMark(state.mark!)}`,
+  // Of the connection a program sees its state; its mark lies too deep.
+  semantics: {
+    evaluate(state, packet) {
+      const connection = connectionOf(packet);
+      if (connection === undefined) return false;
+      const { value, mask } = state.mark!;
+      return ((connection.mark & mask) >>> 0 === value) !== state.negate;
+    },
+    explain(state, packet) {
+      const connection = connectionOf(packet);
+      if (connection === undefined) return 'the packet belongs to no connection';
+      const is = state.negate ? '' : 'not ';
+      return `connection mark ${hex(connection.mark)} is ${is}${formatMaskedMark(state.mark!)}`;
+    },
+  },
 });

@@ -1,8 +1,10 @@
 /** `-m ecn`: net/netfilter/xt_ecn.c; RFC 3168. */
+import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber } from '../../text/bounded.ts';
 import { requireAny } from '../../text/requirement.ts';
+import { hasBytes, tosOf } from '../header.ts';
 
 interface EcnState {
   ece: { readonly negate: boolean } | undefined;
@@ -21,6 +23,26 @@ function flag(name: string, key: 'ece' | 'cwr', summary: string): OptionSpec<Ecn
       state[key] = { negate };
     },
   };
+}
+
+const TCP_HEADER_BYTES = 20;
+const TCP_ECE = 0x40;
+const TCP_CWR = 0x80;
+
+/** The first condition that does not hold, in words. */
+function failing({ ect, ece, cwr }: EcnState, packet: EvaluationPacket): string | undefined {
+  const codepoint = tosOf(packet) & 3;
+  if (ect && (codepoint === ect.value) === ect.negate)
+    return `codepoint ${codepoint} is ${ect.negate ? '' : 'not '}${ect.value}`;
+  if (!ece && !cwr) return undefined;
+  if (!hasBytes(packet, packet.transportOffset, TCP_HEADER_BYTES)) return 'the TCP header is cut short';
+  const flags = packet.bytes[packet.transportOffset + 13]!;
+  for (const [name, bit, given] of [
+    ['ECE', TCP_ECE, ece],
+    ['CWR', TCP_CWR, cwr],
+  ] as const)
+    if (given && ((flags & bit) !== 0) === given.negate) return `${name} is ${given.negate ? '' : 'not '}set`;
+  return undefined;
 }
 
 export const ecn: MatchExtension = defineMatch<EcnState>({
@@ -56,5 +78,9 @@ export const ecn: MatchExtension = defineMatch<EcnState>({
     if (cwr) text += `${cwr.negate ? ' !' : ''} --ecn-tcp-cwr`;
     if (ect) text += `${ect.negate ? ' !' : ''} --ecn-ip-ect ${ect.value}`;
     return text;
+  },
+  semantics: {
+    evaluate: (state, packet) => failing(state, packet) === undefined,
+    explain: (state, packet) => failing(state, packet) ?? '',
   },
 });

@@ -1,6 +1,14 @@
 /** `-m hashlimit`: net/netfilter/xt_hashlimit.c, revision 3. */
-import { addressLength } from '../../../net/index.ts';
-import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import { addressLength, maskOfLength } from '../../../net/index.ts';
+import type { EvaluationPacket } from '../../evaluate/packet.ts';
+import {
+  defineMatch,
+  type MatchExtension,
+  OptionError,
+  type OptionSpec,
+  shareMemory,
+} from '../../extension.ts';
+import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { parsePrefixLength } from '../../text/host.ts';
 import { checkProcName } from '../../text/proc-name.ts';
@@ -18,6 +26,9 @@ import {
   type Rate,
   rateFitsKernel,
 } from '../hashlimit-rate.ts';
+import { HashlimitTable } from '../hashlimit-table.ts';
+import { addressOf, hasBytes, readUint16 } from '../header.ts';
+import { jiffies } from '../jiffies.ts';
 
 /** In the order of printing: XT_HASHLIMIT_HASH_SIP, SPT, DIP, DPT. */
 const KEYS = ['srcip', 'srcport', 'dstip', 'dstport'] as const;
@@ -118,6 +129,38 @@ function printTail(state: HashlimitState, allBits: number): string {
   if (!state.rateMatch) return text;
   text += ' --hashlimit-rate-match';
   return state.rateIntervalSec === 1 ? text : `${text} --hashlimit-rate-interval ${state.rateIntervalSec}`;
+}
+
+/** Protocols whose header begins with two ports (proto_ports_offset); AH has none there, and its SPI does not count. */
+const PORT_PROTOCOLS: readonly number[] = [
+  Protocol.TCP,
+  Protocol.UDP,
+  Protocol.UDPLITE,
+  Protocol.SCTP,
+  Protocol.DCCP,
+  Protocol.ESP,
+];
+
+/** What has a rate of its own (hashlimit_init_dst); `undefined` when the ports cannot be read. */
+function bucketKey(state: HashlimitState, packet: EvaluationPacket): string | undefined {
+  const { keys } = state;
+  const words: string[] = [];
+  const masked = (side: 'source' | 'destination', bits: number): string => {
+    const mask = maskOfLength(packet.family, bits);
+    return addressOf(packet, side)
+      .map((byte, index) => byte & mask[index]!)
+      .join('.');
+  };
+  if (keys.has('srcip')) words.push(masked('source', state.sourceBits));
+  if (keys.has('dstip')) words.push(masked('destination', state.destinationBits));
+  if (!keys.has('srcport') && !keys.has('dstport')) return words.join(' ');
+  const { transportOffset, protocol } = packet;
+  const hasPorts = PORT_PROTOCOLS.includes(protocol);
+  if (protocol < 0 || (hasPorts && !hasBytes(packet, transportOffset, 4))) return undefined;
+  const port = (at: number): string => String(hasPorts ? readUint16(packet, transportOffset + at) : 0);
+  if (keys.has('srcport')) words.push(port(0));
+  if (keys.has('dstport')) words.push(port(2));
+  return words.join(' ');
 }
 
 export const hashlimit: MatchExtension = defineMatch<HashlimitState>({
@@ -276,5 +319,22 @@ export const hashlimit: MatchExtension = defineMatch<HashlimitState>({
       text += ` --hashlimit-htable-gcinterval ${state.gcIntervalMs}`;
     if (state.expireMs !== usualExpireMs) text += ` --hashlimit-htable-expire ${state.expireMs}`;
     return text + printTail(state, addressLength(family) * 8);
+  },
+  // A program has no table of buckets that are made, filled up and forgotten like these.
+  semantics: {
+    memory: (state, nowMs, shared) =>
+      shareMemory(shared, `hashlimit ${state.name}`, () => {
+        const { unit, cost } = state.rate!;
+        const settings = { ...state, unit, cost, burst: state.burst!, expireMs: state.expireMs! };
+        return new HashlimitTable(settings, jiffies(nowMs));
+      }),
+    evaluate(state, packet, memory) {
+      const key = bucketKey(state, packet);
+      const now = jiffies(packet.world.nowMs());
+      const within = key === undefined ? undefined : (memory as HashlimitTable).take(key, packet.length, now);
+      return within === undefined ? 'hotdrop' : within !== state.above;
+    },
+    explain: (state) =>
+      `its part of ${state.name} ${state.above ? 'keeps to the rate' : 'goes beyond the rate'}`,
   },
 });

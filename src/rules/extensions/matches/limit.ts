@@ -2,6 +2,7 @@
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { boundedNumber } from '../../text/bounded.ts';
 import { AbiErrno, AbiError } from '../../uapi/errno.ts';
+import { HZ, jiffies } from '../jiffies.ts';
 
 /** Average as iptables hands it to the kernel: 10,000 ÷ packets a second, an unsigned 32-bit number. */
 interface LimitState {
@@ -14,7 +15,6 @@ interface Bucket {
   previousJiffies: number;
 }
 
-export const HZ = 250;
 /** The largest power of two such that a day's credits fit 32 bits. */
 export const CREDITS_PER_JIFFY = 128;
 /** XT_LIMIT_SCALE. */
@@ -48,10 +48,6 @@ function cap(state: LimitState): number {
 /** limit_mt_check: the product of rate and burst does not fit, in jiffies or as given. */
 function overflows(state: LimitState): boolean {
   return state.burst === 0 || cap(state) < credits(state.average);
-}
-
-function jiffies(nowMs: number): number {
-  return Math.floor((nowMs * HZ) / 1000);
 }
 
 function parseRate(text: string): number {

@@ -47,6 +47,11 @@ function print(option: string, given: Flag | DeviceName | undefined): string {
   return `${given.negate ? ' !' : ''} --physdev-${option}${'name' in given ? ` ${formatDevice(given)}` : ''}`;
 }
 
+/** Of a packet that has nothing to do with a bridge, every condition is false. */
+function notBridged({ isIn, in: inPort, isOut, out: outPort, isBridged }: PhysdevState): boolean {
+  return [isIn, inPort, isOut, outPort, isBridged].every((given) => given === undefined || given.negate);
+}
+
 export const physdev: MatchExtension = defineMatch<PhysdevState>({
   name: 'physdev',
   families: ['ipv4', 'ipv6'],
@@ -82,4 +87,9 @@ export const physdev: MatchExtension = defineMatch<PhysdevState>({
     print('is-out', state.isOut) +
     print('out', state.out) +
     print('is-bridged', state.isBridged),
+  // The netstack has no bridges. What a program sees of one it cannot tell: the ports lie behind the packet's extensions.
+  semantics: {
+    evaluate: (state) => notBridged(state),
+    explain: () => 'the packet came by no bridge',
+  },
 });

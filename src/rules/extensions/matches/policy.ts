@@ -190,4 +190,9 @@ export const policy: MatchExtension = defineMatch<PolicyState>({
     const text = ` --dir ${direction} --pol ${none ? 'none' : 'ipsec'}${strict ? ' --strict' : ''}`;
     return none ? text : text + elements.map(printElement).join(' --next');
   },
+  // The netstack has no IPsec. Programs cannot see the policy of a packet.
+  semantics: {
+    evaluate: ({ none }) => none,
+    explain: () => 'the packet has nothing to do with IPsec',
+  },
 });

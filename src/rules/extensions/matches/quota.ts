@@ -8,6 +8,10 @@ interface QuotaState {
   negate: boolean;
 }
 
+interface Quota {
+  left: bigint;
+}
+
 export const quota: MatchExtension = defineMatch<QuotaState>({
   name: 'quota',
   families: ['ipv4', 'ipv6'],
@@ -30,4 +34,17 @@ export const quota: MatchExtension = defineMatch<QuotaState>({
     requireAll('quota', { quota: state.bytes !== undefined });
   },
   print: (state) => `${state.negate ? ' !' : ''} --quota ${state.bytes}`,
+  // Programs have no counter that rules take from.
+  semantics: {
+    memory: (state): Quota => ({ left: state.bytes! }),
+    evaluate(state, packet, memory) {
+      const quota = memory as Quota;
+      const wanted = BigInt(packet.length);
+      const enough = quota.left >= wanted;
+      // Once a packet did not fit, smaller ones do not get through either.
+      quota.left = enough ? quota.left - wanted : 0n;
+      return enough !== state.negate;
+    },
+    explain: (state) => `the quota of ${state.bytes} bytes is ${state.negate ? 'not ' : ''}used up`,
+  },
 });

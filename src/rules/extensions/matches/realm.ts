@@ -34,4 +34,9 @@ export const realm: MatchExtension = defineMatch<RealmState>({
   initial: () => ({ realm: undefined, negate: false }),
   finish: (state) => requireAll('realm', { realm: state.realm !== undefined }),
   print: (state) => `${state.negate ? ' !' : ''} --realm ${formatGroup(state.realm!, UNKNOWN_REALM)}`,
+  // Routes of the netstack have no realms, which is realm 0.
+  semantics: {
+    evaluate: ({ realm: wanted, negate }) => (wanted!.value === 0) !== negate,
+    explain: ({ negate }) => `the realm of the route is ${negate ? '' : 'not that one but '}0`,
+  },
 });

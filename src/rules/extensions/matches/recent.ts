@@ -1,11 +1,21 @@
 /** `-m recent`: net/netfilter/xt_recent.c recent_mt, revision 1. */
 import { addressLength, formatAddressBytes, maskOfLength } from '../../../net/index.ts';
-import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import type { EvaluationPacket } from '../../evaluate/packet.ts';
+import {
+  defineMatch,
+  type MatchExtension,
+  OptionError,
+  type OptionSpec,
+  shareMemory,
+} from '../../extension.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { parseHostAddress } from '../../text/host.ts';
 import { checkProcName } from '../../text/proc-name.ts';
 import { allowOne, requireOne, requireWith } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { addressOf, ttlOf } from '../header.ts';
+import { HZ, jiffies } from '../jiffies.ts';
+import { RecentList } from '../recent-list.ts';
 
 /** In the order of XT_RECENT_*, which is the order of printing. */
 const ACTIONS = ['set', 'rcheck', 'update', 'remove'] as const;
@@ -40,6 +50,17 @@ function action(name: (typeof ACTIONS)[number], summary: string): OptionSpec<Rec
       state.negate ||= negated;
     },
   };
+}
+
+/** The TTL before this host took one off. */
+function ttlAsReceived(packet: EvaluationPacket): number {
+  const forwarded = packet.outDevice !== '' && packet.inDevice !== '';
+  return (ttlOf(packet) + (forwarded ? 1 : 0)) & 0xff;
+}
+
+function seenEnough({ seconds, hitCount }: RecentState, stamps: readonly number[], since: number): boolean {
+  const hits = stamps.filter((stamp) => seconds === 0 || stamp >= since).length;
+  return hits >= Math.max(1, hitCount);
 }
 
 export const recent: MatchExtension = defineMatch<RecentState>({
@@ -154,5 +175,47 @@ export const recent: MatchExtension = defineMatch<RecentState>({
     if (state.rttl) text += ' --rttl';
     text += ` --name ${state.name} --mask ${formatAddressBytes(state.mask)}`;
     return `${text} ${state.side === 'source' ? '--rsource' : '--rdest'}`;
+  },
+  // No map of a program keeps times by address as this list does.
+  semantics: {
+    memory(state, _nowMs, shared) {
+      const list = shareMemory(
+        shared,
+        `recent ${state.name}`,
+        () => new RecentList(state.mask, state.hitCount),
+      );
+      list.join(state.hitCount);
+      return list;
+    },
+    evaluate(state, packet, memory) {
+      const list = memory as RecentList;
+      const now = jiffies(packet.world.nowMs());
+      const key = list.keyOf(packet.family, addressOf(packet, state.side));
+      const ttl = ttlAsReceived(packet);
+      const entry = list.find(key, state.rttl ? ttl : 0);
+      if (entry === undefined) {
+        if (!state.actions.has('set')) return state.negate;
+        list.add(key, packet.family, ttl, now);
+        return !state.negate;
+      }
+      const since = now - state.seconds * HZ;
+      const holds =
+        state.actions.has('set') || state.actions.has('remove') || seenEnough(state, entry.stamps, since);
+      const result = holds !== state.negate;
+      const refreshes = state.actions.has('set') || (state.actions.has('update') && result);
+      if (state.actions.has('remove')) list.remove(key);
+      else if (state.reap) list.reap(since, refreshes ? key : undefined);
+      if (refreshes) {
+        list.refresh(key, entry, now);
+        entry.ttl = ttl;
+      }
+      return result;
+    },
+    explain(state, packet) {
+      const address = formatAddressBytes(addressOf(packet, state.side));
+      const within = state.seconds === 0 ? '' : ` within ${state.seconds} s`;
+      const often = state.hitCount === 0 ? '' : ` ${state.hitCount} times`;
+      return `${address} ${state.negate ? 'was' : 'was not'} seen${often}${within} in the list ${state.name}`;
+    },
   },
 });

@@ -1,6 +1,9 @@
 /** `-m rpfilter`: net/ipv4/netfilter/ipt_rpfilter.c and ip6t_rpfilter.c. */
 import { Hook } from '../../../ir/index.ts';
+import { formatAddressBytes } from '../../../net/index.ts';
+import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
+import { addressOf } from '../header.ts';
 
 type Flag = 'loose' | 'validmark' | 'accept-local' | 'invert';
 
@@ -11,6 +14,36 @@ const FLAGS: readonly (readonly [name: Flag, summary: string])[] = [
   ['accept-local', 'Packets from addresses of this host pass'],
   ['invert', 'Matches packets that fail the test'],
 ];
+
+const RTN_LOCAL = 2;
+const RTN_UNICAST = 1;
+
+/** Packets that could not come from anywhere else: the way back is not asked for. */
+function isExempt(packet: EvaluationPacket): boolean {
+  if (packet.inDevice === 'lo') return true;
+  const source = addressOf(packet, 'source');
+  if (packet.family === 'ipv6') return source.every((byte) => byte === 0);
+  const to = addressOf(packet, 'destination');
+  const linkLocalGroup = to[0] === 224 && to[1] === 0 && to[2] === 0;
+  return source[0] === 0 && (to.every((byte) => byte === 255) || linkLocalGroup);
+}
+
+function passes(flags: ReadonlySet<Flag>, packet: EvaluationPacket): boolean {
+  if (isExempt(packet)) return true;
+  const source = addressOf(packet, 'source');
+  const { world } = packet;
+  const type = world.addressType(source);
+  if (type !== RTN_UNICAST)
+    return type === RTN_LOCAL && flags.has('accept-local') && ownPasses(flags, packet);
+  const back = world.outputDevice(source);
+  return back !== undefined && (flags.has('loose') || back === packet.inDevice);
+}
+
+/** An address of this host: over IPv4 it has to be one of the device. */
+function ownPasses(flags: ReadonlySet<Flag>, packet: EvaluationPacket): boolean {
+  if (packet.family === 'ipv6' || flags.has('loose')) return true;
+  return packet.world.addressType(addressOf(packet, 'source'), packet.inDevice) === RTN_LOCAL;
+}
 
 export const rpfilter: MatchExtension = defineMatch<Set<Flag>>({
   name: 'rpfilter',
@@ -32,4 +65,14 @@ export const rpfilter: MatchExtension = defineMatch<Set<Flag>>({
     FLAGS.filter(([name]) => state.has(name))
       .map(([name]) => ` --${name}`)
       .join(''),
+  // The routing look-up of a program is another one than this.
+  semantics: {
+    evaluate: (flags, packet) => passes(flags, packet) !== flags.has('invert'),
+    explain(flags, packet) {
+      const source = formatAddressBytes(addressOf(packet, 'source'));
+      return flags.has('invert')
+        ? `${source} may come in by ${packet.inDevice}`
+        : `a packet to ${source} would not leave by ${packet.inDevice}`;
+    },
+  },
 });

@@ -1,7 +1,16 @@
 /** `-m rt`: net/ipv6/netfilter/ip6t_rt.c. */
 import { formatAddressBytes, parseAddress } from '../../../net/index.ts';
-import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import type { EvaluationPacket } from '../../evaluate/packet.ts';
+import {
+  defineMatch,
+  type MatchExtension,
+  type MatchOutcome,
+  OptionError,
+  type OptionSpec,
+} from '../../extension.ts';
 import { boundedNumber, formatNumberRange, numberRange, UINT32_MAX } from '../../text/bounded.ts';
+import { hasBytes, inRange, readUint32 } from '../header.ts';
+import { findExtensionHeader } from '../ipv6-chain.ts';
 
 /** IP6T_RT_HOPS */
 const MAXIMUM_ADDRESSES = 16;
@@ -49,6 +58,45 @@ function parseAddresses(text: string): Uint8Array[] {
     if (address?.family !== 'ipv6') throw new OptionError(`"${word}" is not an IPv6 address`);
     return address.bytes;
   });
+}
+
+const NEXTHDR_ROUTING = 43;
+/** Of type 0: the fixed part, the reserved field, addresses. */
+const FIXED_BYTES = 8;
+const ADDRESS_BYTES = 16;
+
+/** rt_mt6 */
+function routingHeader(state: RtState, packet: EvaluationPacket): MatchOutcome {
+  const at = findExtensionHeader(packet, NEXTHDR_ROUTING);
+  if (at === 'hotdrop') return 'hotdrop';
+  if (at < 0) return false;
+  if (!hasBytes(packet, at, 4)) return 'hotdrop';
+  const { bytes } = packet;
+  const length = (bytes[at + 1]! + 1) * 8;
+  if (!hasBytes(packet, at, length)) return false;
+  const fits =
+    inRange(bytes[at + 3]!, state.segmentsLeft, state.segmentsLeftNegated) &&
+    (state.length === undefined || (state.length.value === length) !== state.length.negate) &&
+    (state.type === undefined || (state.type.value === bytes[at + 2]) !== state.type.negate) &&
+    (!state.reserved || readUint32(packet, at + 4) === 0);
+  return (
+    fits && addressesFit(state, packet, at + FIXED_BYTES, Math.floor((length - FIXED_BYTES) / ADDRESS_BYTES))
+  );
+}
+
+/** In order from the first one and all of them, or somewhere among others. */
+function addressesFit(state: RtState, packet: EvaluationPacket, start: number, count: number): boolean {
+  const { addresses, notStrict } = state;
+  if (addresses === undefined) return true;
+  if (addresses.length > count || (!notStrict && addresses.length !== count)) return false;
+  let next = 0;
+  for (let index = 0; index < count && next < addresses.length; index++) {
+    const at = start + index * ADDRESS_BYTES;
+    const same = addresses[next]!.every((byte, offset) => byte === packet.bytes[at + offset]);
+    if (same) next++;
+    else if (!notStrict) return false;
+  }
+  return next === addresses.length;
 }
 
 export const rt: MatchExtension = defineMatch<RtState>({
@@ -117,5 +165,14 @@ export const rt: MatchExtension = defineMatch<RtState>({
     if (state.reserved) text += ' --rt-0-res';
     if (addresses !== undefined) text += ` --rt-0-addrs ${addresses.map(formatAddressBytes).join(',')}`;
     return state.notStrict ? `${text} --rt-0-not-strict` : text;
+  },
+  semantics: {
+    evaluate: (state, packet) => routingHeader(state, packet),
+    explain(_state, packet) {
+      const at = findExtensionHeader(packet, NEXTHDR_ROUTING);
+      if (at === 'hotdrop' || at < 0) return 'the packet has no routing header';
+      const [, , type, left] = packet.bytes.subarray(at, at + 4);
+      return `the routing header is of type ${type} with ${left} segments left`;
+    },
   },
 });

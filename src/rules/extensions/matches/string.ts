@@ -37,6 +37,19 @@ function formatPattern(pattern: Uint8Array): string {
   return ` --hex-string "|${Array.from(pattern, (byte) => byte.toString(16).padStart(2, '0')).join('')}|"`;
 }
 
+function lowerCase(byte: number): number {
+  return byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
+}
+
+/** skb_find_text(): the whole string lies between the offsets, and in the packet. */
+function found({ pattern, ignoreCase, from, to }: StringState, bytes: Uint8Array): boolean {
+  const same = (a: number, b: number): boolean => a === b || (ignoreCase && lowerCase(a) === lowerCase(b));
+  const last = Math.min(to, bytes.length) - pattern.length;
+  for (let start = from; start <= last; start++)
+    if (pattern.every((byte, index) => same(byte, bytes[start + index]!))) return true;
+  return false;
+}
+
 export const string: MatchExtension = defineMatch<StringState>({
   name: 'string',
   families: ['ipv4', 'ipv6'],
@@ -136,5 +149,10 @@ export const string: MatchExtension = defineMatch<StringState>({
     if (state.from !== 0) text += ` --from ${state.from}`;
     if (state.to !== 0xffff) text += ` --to ${state.to}`;
     return state.ignoreCase ? `${text} --icase` : text;
+  },
+  semantics: {
+    evaluate: (state, packet) => found(state, packet.bytes) !== state.negate,
+    explain: (state) =>
+      `the packet ${state.negate ? 'contains' : 'does not contain'}${formatPattern(state.pattern).replace(/^ --[a-z-]+/, '')}`,
   },
 });
