@@ -10,7 +10,7 @@ export const SOCKET_ARENA_MAGIC = 0x53554c53;
 /** "SLSG", first word of a generation. */
 export const BINDING_SET_MAGIC = 0x47534c53;
 /** Changes whenever a program built for the old layout could misread the new one. */
-export const SOCKET_LAYOUT_VERSION = 1;
+export const SOCKET_LAYOUT_VERSION = 2;
 
 /** Header at offset 0. */
 export const SocketArena = {
@@ -39,6 +39,8 @@ export const Destination = {
   protocol: 8,
   /** u8 AF_INET or AF_INET6: the family of the packets */
   family: 9,
+  /** u32 bindings that name it; programs do not read it */
+  bindings: 12,
   /** char[64] the label, ended by NUL */
   label: 16,
 } as const;
@@ -91,19 +93,75 @@ export const GENERATIONS_OFFSET: number = alignUp(MEMBERS_OFFSET + 2 * MAX_DESTI
 export const BindingSet = {
   magic: 0,
   version: 4,
-  /** u64 counts up */
+  /** u64 counts up with each change */
   number: 8,
-  /** u32 size of the extent */
+  /** u32 size of the extent; bindings that come one by one are appended */
   size: 16,
   /** u32 bindings in it */
   bindings: 20,
-  /** u32[4] first records: TCP over IPv4, UDP over IPv4, TCP over IPv6, UDP over IPv6; 0: nothing bound */
-  roots: 24,
-  /** u32 pointer to the set's text (the bindings file that says it), and its bytes */
-  text: 40,
-  textBytes: 44,
+  /** u32[4] {@link PrefixTable}s: TCP over IPv4, UDP over IPv4, TCP over IPv6, UDP over IPv6; 0: nothing bound */
+  tables: 24,
+  /** u32 pointer to the lines that say the labels' options, and their bytes */
+  labels: 40,
+  labelBytes: 44,
 } as const;
 export const BINDING_SET_HEADER = 64;
+
+/** Bindings of one protocol and family, by their destination prefix. */
+export const PrefixTable = {
+  /** u32 pointer to the {@link PrefixLength} of the longest prefixes, 0 for none */
+  first: 0,
+  /** u32 pointer to u32[65,536]: which lengths occur near an address, see {@link PrefixLength.region}; 0: any may */
+  regions: 4,
+  /** u32 0: IPv4, 1: IPv6 */
+  wide: 8,
+  /** A {@link PrefixLength} for every length from 0 on. */
+  lengths: 64,
+} as const;
+
+/** The prefixes of one length: a hash table with linear probing, at most three quarters full, its last slot empty. */
+export const PrefixLength = {
+  /** u32 pointer to the next shorter length that occurs, 0 for none */
+  next: 0,
+  /** u32 the bit of a region's word that says that this length may occur there; {@link ANY_REGION} for short ones */
+  region: 4,
+  /** u32 pointer to the slots; with `places` one aligned u64, so that a bigger table replaces one by one store */
+  slots: 8,
+  /** u32 slots that a hash can name; {@link SPARE_SLOTS} follow them */
+  places: 12,
+  /** u64 each: the mask, as {@link KEY} says addresses */
+  maskHigh: 16,
+  maskLow: 24,
+  /** u32 as {@link PrefixTable.wide} */
+  wide: 32,
+  /** u32 slots that are or were in use; programs do not read it */
+  used: 36,
+} as const;
+export const PREFIX_LENGTH_SIZE = 64;
+export const SPARE_SLOTS = 256;
+
+/** A slot, IPv4: u32 address, u32 pointer to the first record. An empty one ends a search. */
+export const NarrowSlot = { address: 0, record: 4 } as const;
+export const NARROW_SLOT_SIZE = 8;
+/** A slot, IPv6. */
+export const WideSlot = { high: 0, low: 8, record: 16 } as const;
+export const WIDE_SLOT_SIZE = 32;
+/** In the place of a record: the prefix was unbound. */
+export const REMOVED = 1;
+
+/** Regions: IPv4 by the upper 16 bits, IPv6 by a hash of the upper 48. Shorter prefixes are in {@link ANY_REGION}. */
+export const REGIONS = 65_536;
+export const REGION_LENGTH = { ipv4: 16, ipv6: 48 } as const;
+export const ANY_REGION = 0x8000_0000;
+
+/** The bit of lengths that are not shorter than a region; several share one, which costs a search in vain at worst. */
+export function regionBit(length: number): number {
+  return 2 ** (length % 31);
+}
+
+/** Multipliers of {@link hashWords} (from Murmur3's mixing and finalizer). */
+export const HASH_WORD = 0x9e3779b1;
+export const HASH_LAST = 0x85ebca6b;
 
 /** Kinds and conditions of a record, in its first word. */
 export const RecordFlag = {
@@ -112,19 +170,22 @@ export const RecordFlag = {
   SOURCE: 2,
   DEVICE: 4,
   REMOTE_PORT: 8,
+  /** Matches nothing; `next` is a search, and `all` the list of what it finds among: for people who ask. */
+  GROUP: 16,
 } as const;
 /** A binding. Without SOURCE, DEVICE and REMOTE_PORT it ends after 32 bytes, else after 64. */
 export const BindingRecord = {
   flags: 0,
-  /** u32 pointer to the record to go on with when this one does not match; 0: nothing more */
+  /** u32 pointer to the record to go on with when this one does not match; 0: on to the next shorter prefix */
   next: 4,
   /** u16 first and last port */
   portMin: 8,
   portMax: 10,
   /** u32 index of the destination */
   destination: 12,
-  /** u32 place of the binding in the set's text, counted from 0 */
-  number: 16,
+  /** u32 pointer to u16[16], the device's name in UTF-16; of a GROUP, pointer to the first record of its list */
+  deviceName: 16,
+  all: 16,
   ifindex: 20,
   remotePort: 24,
   /** u64 value and mask of the source's upper and lower half, as {@link KEY} says them */
@@ -133,6 +194,7 @@ export const BindingRecord = {
   sourceLow: 48,
   maskLow: 56,
 } as const;
+export const DEVICE_NAME_BYTES = 32;
 export const SMALL_RECORD = 32;
 export const RECORD = 64;
 
@@ -216,7 +278,7 @@ export function alignUp(value: number, to: number): number {
   return Math.ceil(value / to) * to;
 }
 
-/** Position of a table's first record in {@link BindingSet.roots}. */
-export function rootIndex(protocol: 'tcp' | 'udp', family: 'ipv4' | 'ipv6'): number {
+/** Position of a table in {@link BindingSet.tables}. */
+export function tableIndex(protocol: 'tcp' | 'udp', family: 'ipv4' | 'ipv6'): number {
   return (protocol === 'udp' ? 1 : 0) + (family === 'ipv6' ? 2 : 0);
 }

@@ -160,13 +160,13 @@ describe('spreading', () => {
   it('hashes as the program does', () => {
     const machine = new SkLookupMachine();
     machine.install(parseBindings('dns tcp 10.0.0.0/8 all', 'f').bindings);
-    const [destination] = machine.state.destinations();
+    const [destination] = machine.state.destinations.list();
     const members = ['m0', 'm1', 'm2'].map((name) => {
-      const slot = machine.state.reserveSlot(destination!.index);
+      const slot = machine.state.destinations.reserveSlot(destination!.index);
       machine.putSocket(slot, name);
       return { slot, weight: 1, address: new Uint8Array(4), port: 1 };
     });
-    machine.state.setMembers(destination!.index, members);
+    machine.state.destinations.setMembers(destination!.index, members);
     const places = spreadPlaces(members.map(({ slot, weight }) => ({ seed: slot, weight })));
     fc.assert(
       fc.property(
@@ -209,7 +209,7 @@ describe('a full arena', () => {
     const full = expect.objectContaining({ code: 'SOCKETS_FULL', hint: expect.stringMatching(/./) });
     const member = { slot: 1, weight: 1, address: new Uint8Array(4), port: 1 };
     expect(() =>
-      machine.state.setMembers(
+      machine.state.destinations.setMembers(
         0,
         Array.from({ length: 65 }, () => member),
       ),

@@ -23,12 +23,50 @@ import {
 } from '../../src/vm/index.ts';
 import { DEVICES } from './bindings.ts';
 
+/** An arena's memory that tells of every store, so that a test can look at each moment. */
+class WatchedMemory extends ArenaMemory {
+  stored: () => void = () => undefined;
+  override setU8(offset: number, value: number): void {
+    super.setU8(offset, value);
+    this.stored();
+  }
+  override setU32(offset: number, value: number): void {
+    super.setU32(offset, value);
+    this.stored();
+  }
+  override setU64(offset: number, value: bigint): void {
+    super.setU64(offset, value);
+    this.stored();
+  }
+  override setBytes(offset: number, bytes: Uint8Array): void {
+    super.setBytes(offset, bytes);
+    this.stored();
+  }
+  override storeU32(pointer: number, value: number): void {
+    super.storeU32(pointer, value);
+    this.stored();
+  }
+  override publishU32(offset: number, value: number): void {
+    super.publishU32(offset, value);
+    this.stored();
+  }
+  override publishU64(offset: number, value: bigint): void {
+    super.publishU64(offset, value);
+    this.stored();
+  }
+}
+
 const ARENA_PAGES = 32_768;
 
 export class SkLookupMachine {
   readonly machine: Machine;
   readonly state: SocketState;
   readonly sockets: SocketMap;
+  /** Called after every store into the arena. */
+  set stored(call: () => void) {
+    this.#memory.stored = call;
+  }
+  readonly #memory: WatchedMemory;
   nowNs = 1_000_000_000n;
   readonly #program: Program;
   readonly #context: SkLookupContext;
@@ -65,7 +103,8 @@ export class SkLookupMachine {
       valueSize: FLOW_VALUE_BYTES,
       maxEntries: 1024,
     });
-    this.state = new SocketState(new ArenaMemory(() => arena.bytes, arena.base), () => undefined);
+    this.#memory = new WatchedMemory(() => arena.bytes, arena.base);
+    this.state = new SocketState(this.#memory, () => undefined);
     this.state.initialize({ netnsCookie: 1n, netnsInode: 1, netnsName: '' });
     this.#program = machine.load(assembleSkLookup(), { type: 'BPF_PROG_TYPE_SK_LOOKUP' });
     this.#context = new SkLookupContext(machine);
@@ -74,12 +113,21 @@ export class SkLookupMachine {
   /** Puts bindings in force; each label gets one socket a protocol and family. */
   install(bindings: readonly Binding[], labels: BindingFile['labels'] = new Map()): void {
     this.state.install({ bindings, labels }, (device) => DEVICES[device]!);
-    for (const destination of this.state.destinations()) {
-      if (destination.members.length > 0) continue;
-      const slot = this.state.reserveSlot(destination.index);
-      this.putSocket(slot, destination.label);
-      this.state.setMembers(destination.index, [{ slot, weight: 1, address: new Uint8Array(4), port: 1 }]);
-    }
+    for (const { index } of this.state.destinations.list()) this.#giveSocket(index);
+  }
+
+  /** Gives the destination that a binding names a socket, before or after it is bound. */
+  prepare({ label, protocol, prefix }: Binding): void {
+    this.#giveSocket(this.state.destination(label, protocol, prefix.address.family).index);
+  }
+
+  #giveSocket(index: number): void {
+    const { destinations } = this.state;
+    const { label, members } = destinations.at(index);
+    if (members.length > 0) return;
+    const slot = destinations.reserveSlot(index);
+    this.putSocket(slot, label);
+    destinations.setMembers(index, [{ slot, weight: 1, address: new Uint8Array(4), port: 1 }]);
   }
 
   /** A new socket in a slot. */

@@ -19,7 +19,6 @@ import {
   type Protocol,
   parseBindings,
   planBindings,
-  trafficKey,
 } from '../../sklookup/index.ts';
 import { SocketHostError } from './error.ts';
 import { inspectSocket, type SteerableSocket, socketName } from './inspect.ts';
@@ -163,36 +162,27 @@ export class SocketSteering {
     });
   }
 
-  /** Adds a binding; one that means the same traffic gives way. Returns the one that did. */
+  /**
+   * Adds a binding in place; one that means the same traffic gives way. Returns the one that did.
+   * @throws {BindingsError} when it ties with another; {SocketHostError} `HOST_SOCKETS_DEVICE`
+   */
   async bind(binding: Binding): Promise<Binding | undefined> {
-    return await this.#locked(() => {
-      const before = this.bindings();
-      const key = trafficKey(binding);
-      const replaced = before.bindings.find((other) => trafficKey(other) === key);
-      const kept = before.bindings.filter((other) => other !== replaced);
-      this.#install(
-        parseBindings(formatBindingFile({ ...before, bindings: [...kept, binding] }), 'bindings'),
-      );
-      return replaced;
-    });
+    return await this.#locked(() => this.#objects.state.bind(binding, (device) => this.#ifindex(device)));
   }
 
-  /** Removes a binding. @throws {SocketHostError} `HOST_SOCKETS_NO_BINDING`, saying whose the traffic is */
+  /** Removes a binding in place. @throws {SocketHostError} `HOST_SOCKETS_NO_BINDING`, saying whose the traffic is */
   async unbind(binding: Binding): Promise<void> {
     await this.#locked(() => {
-      const before = this.bindings();
-      const key = trafficKey(binding);
-      const found = before.bindings.find((other) => trafficKey(other) === key);
-      if (found?.label !== binding.label) {
-        throw new SocketHostError(
-          'HOST_SOCKETS_NO_BINDING',
-          found === undefined
-            ? `there is no binding ${formatBinding(binding)}`
-            : `this traffic is bound to ${found.label}, not to ${binding.label}`,
-          'see: sluice socket bindings',
-        );
-      }
-      this.#install({ ...before, bindings: before.bindings.filter((other) => other !== found) });
+      const { state } = this.#objects;
+      if (state.unbind(binding)) return;
+      const found = state.sameTraffic(binding);
+      throw new SocketHostError(
+        'HOST_SOCKETS_NO_BINDING',
+        found === undefined
+          ? `there is no binding ${formatBinding(binding)}`
+          : `this traffic is bound to ${found.label}, not to ${binding.label}`,
+        'see: sluice socket bindings',
+      );
     });
   }
 
@@ -234,8 +224,8 @@ export class SocketSteering {
     { label, weight = 1 }: RegisterOptions,
   ): void {
     const { state } = this.#objects;
-    const behaviour = labelOptions(this.bindings(), label);
-    const destination = state.destination(label, socket.protocol, family, behaviour);
+    const behaviour = labelOptions(state.labels(), label);
+    const destination = state.destination(label, socket.protocol, family);
     const live = destination.members.filter((member) => this.#cookieOf(member.slot) !== undefined);
     const again = live.find((member) => this.#cookieOf(member.slot) === socket.description.cookie);
     const slot = again?.slot ?? this.#putSocket(fd, destination.index, socket);
@@ -252,15 +242,16 @@ export class SocketSteering {
   }
 
   #putSocket(fd: Fd, destination: number, socket: SteerableSocket): number {
-    const { state, sockets } = this.#objects;
-    const slot = state.reserveSlot(destination);
+    const { sockets } = this.#objects;
+    const { destinations } = this.#objects.state;
+    const slot = destinations.reserveSlot(destination);
     const value = new Uint8Array(8);
     new DataView(value.buffer).setUint32(0, fd.number, true);
     try {
       sockets.update(slot, value);
       return slot;
     } catch (cause) {
-      state.freeSlot(slot);
+      destinations.freeSlot(slot);
       if (!isErrno(cause)) {
         throw new SocketHostError(
           'HOST_SOCKET_REFUSED',
@@ -289,7 +280,7 @@ export class SocketSteering {
   ): Promise<number> {
     return await this.#locked(() => {
       let count = 0;
-      for (const destination of this.#objects.state.destinations()) {
+      for (const destination of this.#objects.state.destinations.list()) {
         const { label, protocol, family, members } = destination;
         if (label !== filter.label || (filter.protocol ?? protocol) !== protocol) continue;
         if ((filter.family ?? family) !== family) continue;
@@ -313,12 +304,13 @@ export class SocketSteering {
 
   /** Members whose socket has died, or that are no longer wanted, leave; their places are free afterwards. */
   #setMembers(destination: DestinationState, members: readonly MemberState[]): void {
-    const { state, sockets } = this.#objects;
-    state.setMembers(destination.index, members);
+    const { sockets } = this.#objects;
+    const { destinations } = this.#objects.state;
+    destinations.setMembers(destination.index, members);
     for (const { slot } of destination.members) {
       if (members.some((member) => member.slot === slot)) continue;
       if (this.#cookieOf(slot) !== undefined) sockets.delete(slot);
-      state.freeSlot(slot);
+      destinations.freeSlot(slot);
     }
   }
 
@@ -341,7 +333,7 @@ export class SocketSteering {
       programs: programs.map(({ programId }) => ({ id: programId, ours: programId === own })),
       generation: state.generation,
       bindings: state.bindingCount,
-      destinations: state.destinations().map((destination) => ({
+      destinations: state.destinations.list().map((destination) => ({
         ...destination,
         members: destination.members.map((member) => ({ ...member, cookie: this.#cookieOf(member.slot) })),
         metrics: readMetrics(metrics, destination.index + 1),

@@ -70,7 +70,7 @@ export function assembleSkLookup(options: SkLookupOptions = {}): AssembledProgra
   emitKeys(asm, R7, R8, pass);
   asm.loadArena(R1, SOCKET_ARENA, SocketArena.root).castToKernel(R1, R1).load('u32', R1, R1, 0);
   asm.jump('==', R1, 0, unbound).mul(R7, 4).add(R1, R7).castToKernel(R1, R1);
-  asm.load('u32', R7, R1, BindingSet.roots).jump('==', R7, 0, unbound);
+  asm.load('u32', R7, R1, BindingSet.tables).jump('==', R7, 0, unbound);
   emitWalk(asm, found, unbound);
 
   asm.place(found).load('u32', R9, R7, BindingRecord.destination).jump('>=', R9, MAX_DESTINATIONS, drop);

@@ -14,6 +14,7 @@ export const Frame = {
   hash: -144,
   walkIndex: -148,
   walkLeft: -152,
+  region: -156,
 } as const;
 export const KEY_MASK = 0x38;
 

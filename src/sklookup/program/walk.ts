@@ -1,26 +1,116 @@
-/** Walking the records: bindings are compared, searches descend their tree. Layout: docs/sklookup.md. */
-import { type Assembler, type Label, R0, R1, R2, R3, R4, R5, R7, R8, R10 } from '../../isa/index.ts';
-import { BindingRecord, FANOUT, NODE_SIZE, RecordFlag, SearchRecord } from '../layout.ts';
+/**
+ * Finding the binding that takes a packet: prefixes by length, the longest first, then the records of the prefix, which are
+ * compared, or searched by a tree. Layout: docs/sklookup.md.
+ */
+import { type Assembler, type Label, R0, R1, R2, R3, R4, R5, R7, R8, R9, R10 } from '../../isa/index.ts';
+import {
+  ANY_REGION,
+  BindingRecord,
+  FANOUT,
+  NARROW_SLOT_SIZE,
+  NarrowSlot,
+  NODE_SIZE,
+  PrefixLength,
+  PrefixTable,
+  REMOVED,
+  RecordFlag,
+  SearchRecord,
+  WIDE_SLOT_SIZE,
+  WideSlot,
+} from '../layout.ts';
+import { emitHash } from './hash.ts';
 import { Frame, KEY_MASK, keySlot } from './stack.ts';
 
 /**
- * r7: pointer to the first record, not 0; afterwards, at `found`, the binding that takes the packet. r8: local port.
- * Uses r0..r5.
+ * r7: pointer to the table, not 0; afterwards, at `found`, the binding that takes the packet. r8: local port.
+ * Uses r0..r5 and r9.
  */
 export function emitWalk(asm: Assembler, found: Label, none: Label): void {
+  const lengths = asm.label('lengths');
+  const wide = asm.label('wide');
+  const prefix = asm.label('prefix');
+  const shorter = asm.label('shorter');
   const walk = asm.label('walk');
   const next = asm.label('next');
   const search = asm.label('search');
+  asm.castToKernel(R7, R7);
+  emitRegion(asm);
+  asm.load('u32', R9, R7, PrefixTable.first);
+
+  asm.place(lengths).mayGoto(none).jump('==', R9, 0, none).castToKernel(R9, R9);
+  asm.load('u32', R1, R9, PrefixLength.region).load('u32', R2, R10, Frame.region).and(R1, R2);
+  asm.jump('==', R1, 0, shorter).load('u32', R1, R9, PrefixLength.wide).jump('!=', R1, 0, wide);
+  emitNarrowSearch(asm, prefix, shorter, none);
+  asm.place(wide);
+  emitWideSearch(asm, prefix, shorter, none);
+
+  asm.place(prefix).jump('==', R7, REMOVED, shorter);
   asm.place(walk).mayGoto(none).castToKernel(R7, R7);
   asm.load('u32', R1, R7, BindingRecord.flags).jump('&', R1, RecordFlag.SEARCH, search);
   asm.load('u16', R2, R7, BindingRecord.portMin).jump('<', R8, R2, next);
   asm.load('u16', R2, R7, BindingRecord.portMax).jump('>', R8, R2, next).jump('==', R1, 0, found);
   emitConditions(asm, next);
   asm.goto(found);
-  asm.place(next).load('u32', R7, R7, BindingRecord.next).jump('!=', R7, 0, walk).goto(none);
+  asm.place(next).load('u32', R7, R7, BindingRecord.next).jump('!=', R7, 0, walk);
+  asm.place(shorter).load('u32', R9, R9, PrefixLength.next).goto(lengths);
   asm.place(search);
   emitSearch(asm, none);
-  asm.jump('!=', R7, 0, walk).goto(none);
+  asm.jump('!=', R7, 0, walk).goto(shorter);
+}
+
+/** The word of the packet's region into the frame: which lengths may occur there. The table is at r7. Uses r0..r3. */
+function emitRegion(asm: Assembler): void {
+  const wide = asm.label('wide_region');
+  const indexed = asm.label('region_indexed');
+  const known = asm.label('region_known');
+  asm.mov32(R0, -1).load('u32', R3, R7, PrefixTable.regions).jump('==', R3, 0, known);
+  asm.load('u64', R0, R10, keySlot('localHigh'));
+  asm.load('u32', R1, R7, PrefixTable.wide).jump('!=', R1, 0, wide);
+  asm.mov(R1, R0).rsh(R1, 16).goto(indexed);
+  asm.place(wide);
+  emitHash(asm, [
+    (word) => asm.mov(word, R0).rsh(word, 32),
+    (word) => asm.mov32(word, R0).rsh32(word, 16).lsh32(word, 16),
+  ]);
+  asm.rsh(R1, 16);
+  asm.place(indexed).lsh(R1, 2).add(R3, R1).castToKernel(R3, R3).load('u32', R0, R3, 0);
+  asm.or32(R0, ANY_REGION).place(known).store('u32', R10, Frame.region, R0);
+}
+
+/** r3 = the slot that the hash in r1 names, for the length at r9. Slots and places are one load: they change together. */
+function emitFirstSlot(asm: Assembler, slotBits: number): void {
+  asm.load('u64', R3, R9, PrefixLength.slots).mov(R2, R3).rsh(R2, 32);
+  asm.mul(R1, R2).rsh(R1, 32).lsh(R1, slotBits).mov32(R3, R3).add(R3, R1).castToKernel(R3, R3);
+}
+
+/** r7 = what the slot of the packet's prefix names, at `prefix`; on to `shorter` when it has none. Uses r0..r3. */
+function emitNarrowSearch(asm: Assembler, prefix: Label, shorter: Label, none: Label): void {
+  const probe = asm.label('narrow_probe');
+  asm.load('u64', R0, R10, keySlot('localHigh')).load('u64', R1, R9, PrefixLength.maskHigh).and(R0, R1);
+  emitHash(asm, [(word) => asm.mov(word, R0)]);
+  emitFirstSlot(asm, Math.log2(NARROW_SLOT_SIZE));
+  asm.place(probe).mayGoto(none).load('u32', R7, R3, NarrowSlot.record).jump('==', R7, 0, shorter);
+  asm.load('u32', R1, R3, NarrowSlot.address).jump('==', R1, R0, prefix);
+  asm.add(R3, NARROW_SLOT_SIZE).goto(probe);
+}
+
+/** Likewise for IPv6. Uses r0..r4. */
+function emitWideSearch(asm: Assembler, prefix: Label, shorter: Label, none: Label): void {
+  const probe = asm.label('wide_probe');
+  const step = asm.label('wide_step');
+  asm.load('u64', R0, R10, keySlot('localHigh')).load('u64', R1, R9, PrefixLength.maskHigh).and(R0, R1);
+  asm.load('u64', R4, R10, keySlot('localLow')).load('u64', R1, R9, PrefixLength.maskLow).and(R4, R1);
+  emitHash(asm, [
+    (word) => asm.mov(word, R0).rsh(word, 32),
+    (word) => asm.mov(word, R0),
+    (word) => asm.mov(word, R4).rsh(word, 32),
+    (word) => asm.mov(word, R4),
+  ]);
+  emitFirstSlot(asm, Math.log2(WIDE_SLOT_SIZE));
+  asm.place(probe).mayGoto(none).load('u32', R7, R3, WideSlot.record).jump('==', R7, 0, shorter);
+  asm.load('u64', R1, R3, WideSlot.high).jump('!=', R1, R0, step);
+  asm.load('u64', R1, R3, WideSlot.low).jump('==', R1, R4, prefix);
+  asm.place(step).add(R3, WIDE_SLOT_SIZE).goto(probe);
 }
 
 /** The conditions that the flags in r1 name. */

@@ -1,2 +1,3 @@
+export { type DestinationState, Destinations, type MemberState } from './destinations.ts';
 export { ArenaMemory } from './memory.ts';
-export { type ArenaOwner, type DestinationState, type MemberState, SocketState } from './state.ts';
+export { type ArenaOwner, SocketState } from './state.ts';

@@ -1,13 +1,16 @@
 /** The socket arena as numbers: loads and stores at offsets, aligned stores that programs see at once. */
+import type { LiveMemory } from '../table/edit.ts';
 
-export class ArenaMemory {
+export class ArenaMemory implements LiveMemory {
   readonly #bytes: () => Uint8Array;
+  #viewed: DataView;
   /** Pointer of the first byte: 0 in the kernel (see layout.ts), an address in a virtual machine. */
   readonly base: number;
 
   /** @param bytes the arena's memory now; asked each time, because a virtual machine's can move */
   constructor(bytes: () => Uint8Array, base: number) {
     this.#bytes = bytes;
+    this.#viewed = new DataView(new ArrayBuffer(0));
     this.base = base;
   }
 
@@ -19,7 +22,9 @@ export class ArenaMemory {
   }
   #view(): DataView {
     const bytes = this.#bytes();
-    return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (this.#viewed.buffer !== bytes.buffer)
+      this.#viewed = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return this.#viewed;
   }
 
   u8(offset: number): number {
@@ -40,11 +45,33 @@ export class ArenaMemory {
   setU16(offset: number, value: number): void {
     this.#view().setUint16(offset, value, true);
   }
+  setU32(offset: number, value: number): void {
+    this.#view().setUint32(offset, value, true);
+  }
   setU64(offset: number, value: bigint): void {
     this.#view().setBigUint64(offset, value, true);
   }
   setBytes(offset: number, bytes: Uint8Array): void {
     this.#bytes().set(bytes, offset);
+  }
+
+  // By pointer, as tables name their parts.
+
+  loadU32(pointer: number): number {
+    return this.#view().getUint32(pointer - this.base, true);
+  }
+  storeU32(pointer: number, value: number): void {
+    this.#view().setUint32(pointer - this.base, value, true);
+  }
+
+  storeBytes(pointer: number, bytes: Uint8Array): void {
+    this.setBytes(pointer - this.base, bytes);
+  }
+  publishPointer(pointer: number, value: number): void {
+    this.publishU32(pointer - this.base, value);
+  }
+  publishPair(pointer: number, first: number, second: number): void {
+    this.publishU64(pointer - this.base, BigInt(first) | (BigInt(second) << 32n));
   }
 
   /** One aligned store, after everything that was stored before it. */
@@ -69,7 +96,7 @@ export class ArenaMemory {
   }
 }
 
-// TextEncoder belongs to no ECMAScript library; labels are ASCII and sets' texts are made of such words.
+// TextEncoder belongs to no ECMAScript library; labels and the lines that say their options are ASCII.
 /** ASCII text as bytes. */
 export function encodeAscii(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length);

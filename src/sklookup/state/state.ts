@@ -1,44 +1,23 @@
 /**
- * The contents of a socket arena: destinations, their members, slots, and the set of bindings in force. What the kernel
- * host and the netstack share. Only one writer at a time; programs read at any time and never wait.
+ * The contents of a socket arena: destinations, and the set of bindings in force. What the kernel host and the netstack
+ * share. Only one writer at a time; programs read at any time and never wait.
  */
-import { bindingFamily, PROTOCOL_NUMBER, type Protocol } from '../binding.ts';
+import { type Binding, type Protocol, trafficKey } from '../binding.ts';
 import { SocketStateError } from '../error.ts';
 import * as layout from '../layout.ts';
-import { AF_INET, AF_INET6 } from '../program/index.ts';
-import { spreadPlaces } from '../spread.ts';
-import { buildImage } from '../table/image.ts';
-import {
-  type BindingFile,
-  EMPTY_BINDING_FILE,
-  formatBindingFile,
-  type LabelOptions,
-  labelOptions,
-} from '../text/file.ts';
+import { findConflicts } from '../precedence.ts';
+import { replaceGroup } from '../table/edit.ts';
+import { buildImage, numbered } from '../table/image.ts';
+import { SetReader } from '../table/read.ts';
+import type { NumberedBinding } from '../table/records.ts';
+import { type BindingFile, formatBindingFile, labelOptions } from '../text/file.ts';
 import { parseBindings } from '../text/parse.ts';
+import { type DestinationState, Destinations } from './destinations.ts';
 import { type ArenaMemory, decodeAscii, encodeAscii } from './memory.ts';
+import { DestinationNames } from './names.ts';
 
-const { Destination, DestinationFlag, Member, Members, SocketArena } = layout;
+const { BindingSet, SocketArena } = layout;
 type Family = 'ipv4' | 'ipv6';
-
-/** A label's sockets of one protocol and family of packets. */
-export interface DestinationState {
-  readonly index: number;
-  readonly label: string;
-  readonly protocol: Protocol;
-  readonly family: Family;
-  readonly members: readonly MemberState[];
-}
-
-export interface MemberState {
-  /** Place in the socket map. */
-  readonly slot: number;
-  /** 0: draining. */
-  readonly weight: number;
-  /** Local address and port when it was registered; 4 or 16 bytes. */
-  readonly address: Uint8Array;
-  readonly port: number;
-}
 
 /** Who an arena belongs to. */
 export interface ArenaOwner {
@@ -47,7 +26,14 @@ export interface ArenaOwner {
   readonly netnsName: string;
 }
 
+/** The bindings of one prefix, and the one of them that means the same traffic as a given one. */
+interface Group {
+  readonly all: readonly NumberedBinding[];
+  readonly same: NumberedBinding | undefined;
+}
+
 export class SocketState {
+  readonly destinations: Destinations;
   readonly #memory: ArenaMemory;
   readonly #grace: () => void;
 
@@ -55,6 +41,7 @@ export class SocketState {
   constructor(memory: ArenaMemory, grace: () => void) {
     this.#memory = memory;
     this.#grace = grace;
+    this.destinations = new Destinations(memory, grace);
   }
 
   /** Writes a new arena's header and makes the pages exist that programs read (absent ones are slow to read). */
@@ -89,37 +76,81 @@ export class SocketState {
     };
   }
 
-  // The set of bindings.
-
-  /** Offset of the generation in force; `undefined` before the first. */
-  get #generation(): number | undefined {
+  /** Offset of the set in force; `undefined` before the first. */
+  get #set(): number | undefined {
     const root = this.#memory.u32(SocketArena.root);
     return root === 0 ? undefined : root - this.#memory.base;
   }
 
   /** Counts up with each change; 0 before the first. */
   get generation(): number {
-    const at = this.#generation;
-    return at === undefined ? 0 : Number(this.#memory.u64(at + layout.BindingSet.number));
+    const set = this.#set;
+    return set === undefined ? 0 : Number(this.#memory.u64(set + BindingSet.number));
   }
 
   /** How many bindings are in force. */
   get bindingCount(): number {
-    const at = this.#generation;
-    return at === undefined ? 0 : this.#memory.u32(at + layout.BindingSet.bindings);
+    const set = this.#set;
+    return set === undefined ? 0 : this.#memory.u32(set + BindingSet.bindings);
   }
 
-  /** The text that says the set in force. */
-  bindingText(): string {
-    const at = this.#generation;
-    if (at === undefined) return '';
-    const text = this.#memory.u32(at + layout.BindingSet.text) - this.#memory.base;
-    return decodeAscii(this.#memory.bytes(text, this.#memory.u32(at + layout.BindingSet.textBytes)));
+  /** The options of labels that the set in force gives. */
+  labels(): BindingFile['labels'] {
+    const set = this.#set;
+    if (set === undefined) return new Map();
+    const memory = this.#memory;
+    const lines = memory.u32(set + BindingSet.labels) - memory.base;
+    const text = decodeAscii(memory.bytes(lines, memory.u32(set + BindingSet.labelBytes)));
+    return parseBindings(text, 'loaded labels').labels;
   }
 
+  /** The set in force; bindings in no particular order. */
   bindings(): BindingFile {
-    const text = this.bindingText();
-    return text === '' ? EMPTY_BINDING_FILE : parseBindings(text, 'loaded bindings');
+    for (;;) {
+      const set = this.#set;
+      try {
+        const bindings = set === undefined ? [] : this.#reader(set).bindings();
+        const labels = this.labels();
+        if (this.#set === set) return { bindings, labels };
+      } catch (error) {
+        if (this.#set === set) throw error;
+      }
+      // A writer has replaced the set meanwhile, and what was read may be of another one: anew.
+    }
+  }
+
+  /** A label's destination, made if there is none. @throws {SocketStateError} `SOCKETS_FULL` */
+  destination(label: string, protocol: Protocol, family: Family): DestinationState {
+    let index = this.destinations.indexOf(label, protocol, family);
+    if (index === undefined) {
+      this.#grace();
+      index = this.destinations.add(label, protocol, family, labelOptions(this.labels(), label));
+    }
+    return this.destinations.at(index);
+  }
+
+  /** The binding in force that means the same traffic. */
+  sameTraffic(binding: Binding): Binding | undefined {
+    const set = this.#set;
+    return set === undefined ? undefined : this.#group(set, binding).same?.binding;
+  }
+
+  #reader(set: number): SetReader {
+    const labels = new Map<number, string>();
+    return new SetReader(this.#memory, this.#memory.base + set, (destination) => {
+      let label = labels.get(destination);
+      if (label === undefined) {
+        label = this.destinations.labelOf(destination);
+        labels.set(destination, label);
+      }
+      return label;
+    });
+  }
+
+  #group(set: number, binding: Binding): Group {
+    const all = this.#reader(set).group(binding.protocol, binding.prefix);
+    const key = trafficKey(binding);
+    return { all, same: all.find((other) => trafficKey(other.binding) === key) };
   }
 
   /**
@@ -128,230 +159,93 @@ export class SocketState {
    * @throws {SocketStateError} `SOCKETS_FULL`; nothing has changed then
    */
   install(file: BindingFile, ifindex: (device: string) => number): void {
-    // Programs may still be reading the generation before this one, and places that it alone named.
+    // Programs may still be reading the set before this one, and places that it alone named.
     this.#grace();
-    const destinations = this.#destinationIndices();
-    const added: number[] = [];
-    const names = {
-      ifindex,
-      destination: (label: string, protocol: Protocol, family: Family): number => {
-        const key = destinationKey(label, protocol, family);
-        let index = destinations.get(key);
-        if (index === undefined) {
-          index = this.#addDestination(label, protocol, family, labelOptions(file, label));
-          destinations.set(key, index);
-          added.push(index);
-        }
-        return index;
-      },
-    };
     const { origin, room } = this.#largestHole();
-    const text = encodeAscii(formatBindingFile(file));
+    const labels = encodeAscii(formatBindingFile({ bindings: [], labels: file.labels }));
     const { base } = this.#memory;
-    let image: Uint8Array;
-    try {
-      const number = this.generation + 1;
-      image = buildImage(file.bindings, names, { origin: base + origin, room, number, text });
-    } catch (error) {
-      for (const index of added) this.#memory.setU8(destinationOffset(index) + Destination.protocol, 0);
-      if (!(error instanceof RangeError)) throw error;
-      throw new SocketStateError(
-        'SOCKETS_FULL',
-        `${file.bindings.length} bindings do not fit the arena: ${error.message}`,
-        'merge prefixes or ports, or use fewer bindings',
-      );
-    }
+    const number = this.generation + 1;
+    const names = new DestinationNames(this.destinations, file.labels, ifindex);
+    const image = names.during(file.bindings.length, () =>
+      buildImage(file.bindings, names, { origin: base + origin, room, number, labels }),
+    );
     this.#memory.setBytes(origin, image);
     this.#memory.publishU32(SocketArena.root, base + origin);
-    for (const index of destinations.values()) this.#setOptions(index, file);
-    this.#releaseUnused(file);
+    for (const { index, label } of this.destinations.list()) {
+      this.destinations.setOptions(index, labelOptions(file.labels, label));
+      this.destinations.setBindings(index, names.uses[index]!);
+    }
   }
 
-  /** The longest free extent beside the generation in force. */
+  /**
+   * Adds a binding to the set in force, or gives the traffic of one that means the same to another label: one store.
+   * @returns the binding that gave way
+   * @throws {BindingsError} when it ties with another; {SocketStateError} `SOCKETS_FULL`; nothing has changed then
+   */
+  bind(binding: Binding, ifindex: (device: string) => number): Binding | undefined {
+    const set = this.#set;
+    if (set === undefined) {
+      this.install({ bindings: [binding], labels: new Map() }, ifindex);
+      return undefined;
+    }
+    const { all, same } = this.#group(set, binding);
+    const others = all.filter((other) => other !== same);
+    const together = [...others.map((other) => other.binding), binding];
+    // Only bindings of one prefix can tie. Parsing says their lines.
+    if (findConflicts(together).length > 0)
+      parseBindings(formatBindingFile({ bindings: together, labels: new Map() }), 'bindings');
+    // A new label may get a place that programs still know as another's.
+    this.#grace();
+    const names = new DestinationNames(this.destinations, this.labels(), ifindex);
+    const destination = names.during(1, () => {
+      const added = numbered(names, binding);
+      this.#replaceGroup(set, binding, [...others, added]);
+      return added.destination;
+    });
+    this.#count(destination, 1);
+    if (same !== undefined) this.#count(same.destination, -1);
+    this.#changed(set, same === undefined ? 1 : 0);
+    return same?.binding;
+  }
+
+  /** Takes a binding out of the set in force by one store; `false` when its label has no such one. */
+  unbind(binding: Binding): boolean {
+    const set = this.#set;
+    if (set === undefined) return false;
+    const { all, same } = this.#group(set, binding);
+    if (same?.binding.label !== binding.label) return false;
+    const others = all.filter((other) => other !== same);
+    this.#replaceGroup(set, binding, others);
+    this.#count(same.destination, -1);
+    this.#changed(set, -1);
+    return true;
+  }
+
+  #replaceGroup(set: number, { protocol, prefix }: Binding, group: readonly NumberedBinding[]): void {
+    const memory = this.#memory;
+    replaceGroup(memory, memory.base + set, memory.length - set, protocol, prefix, group);
+  }
+
+  #count(destination: number, more: number): void {
+    this.destinations.setBindings(destination, this.destinations.bindings(destination) + more);
+  }
+
+  #changed(set: number, more: number): void {
+    const number = this.generation + 1;
+    this.#memory.setU32(set + BindingSet.bindings, this.bindingCount + more);
+    this.#memory.setU64(set + BindingSet.number, BigInt(number));
+  }
+
+  /** The longest free extent beside the set in force. */
   #largestHole(): { origin: number; room: number } {
     const end = this.#memory.length;
-    const at = this.#generation;
-    if (at === undefined) return { origin: layout.GENERATIONS_OFFSET, room: end - layout.GENERATIONS_OFFSET };
-    const after = layout.alignUp(at + this.#memory.u32(at + layout.BindingSet.size), 4096);
-    const before = at - layout.GENERATIONS_OFFSET;
+    const set = this.#set;
+    if (set === undefined)
+      return { origin: layout.GENERATIONS_OFFSET, room: end - layout.GENERATIONS_OFFSET };
+    const after = layout.alignUp(set + this.#memory.u32(set + BindingSet.size), 4096);
+    const before = set - layout.GENERATIONS_OFFSET;
     return before >= end - after
       ? { origin: layout.GENERATIONS_OFFSET, room: before }
       : { origin: after, room: end - after };
   }
-
-  // Destinations.
-
-  destinations(): DestinationState[] {
-    const found: DestinationState[] = [];
-    for (let index = 0; index < layout.MAX_DESTINATIONS; index++) {
-      const at = destinationOffset(index);
-      const protocol = this.#memory.u8(at + Destination.protocol);
-      if (protocol === 0) continue;
-      found.push({
-        index,
-        label: this.#memory.text(at + Destination.label, 64),
-        protocol: protocol === PROTOCOL_NUMBER.tcp ? 'tcp' : 'udp',
-        family: this.#memory.u8(at + Destination.family) === AF_INET ? 'ipv4' : 'ipv6',
-        members: this.#members(at),
-      });
-    }
-    return found;
-  }
-
-  #destinationIndices(): Map<string, number> {
-    return new Map(
-      this.destinations().map(({ label, protocol, family, index }) => [
-        destinationKey(label, protocol, family),
-        index,
-      ]),
-    );
-  }
-
-  /** The destination, made if there is none. @throws {SocketStateError} `SOCKETS_FULL` */
-  destination(label: string, protocol: Protocol, family: Family, options: LabelOptions): DestinationState {
-    const key = destinationKey(label, protocol, family);
-    const index =
-      this.#destinationIndices().get(key) ?? this.#addDestination(label, protocol, family, options);
-    return { index, label, protocol, family, members: this.#members(destinationOffset(index)) };
-  }
-
-  #addDestination(label: string, protocol: Protocol, family: Family, options: LabelOptions): number {
-    for (let index = 0; index < layout.MAX_DESTINATIONS; index++) {
-      const at = destinationOffset(index);
-      if (this.#memory.u8(at + Destination.protocol) !== 0) continue;
-      this.#memory.setText(at + Destination.label, 64, label);
-      this.#memory.setU8(at + Destination.family, family === 'ipv4' ? AF_INET : AF_INET6);
-      this.#memory.publishU64(at, BigInt(flagsOf(options, protocol)) << 32n);
-      this.#memory.setU8(at + Destination.protocol, PROTOCOL_NUMBER[protocol]);
-      return index;
-    }
-    throw new SocketStateError(
-      'SOCKETS_FULL',
-      `there is room for ${layout.MAX_DESTINATIONS} labels (counted for each protocol and family)`,
-      'use one label for bindings that go to the same socket',
-    );
-  }
-
-  #setOptions(index: number, file: BindingFile): void {
-    const at = destinationOffset(index);
-    const label = this.#memory.text(at + Destination.label, 64);
-    const protocol = this.#memory.u8(at + Destination.protocol) === PROTOCOL_NUMBER.tcp ? 'tcp' : 'udp';
-    const flags = flagsOf(labelOptions(file, label), protocol);
-    const members = this.#memory.u32(at + Destination.members);
-    if (this.#memory.u32(at + Destination.flags) !== flags)
-      this.#memory.publishU64(at, BigInt(members) | (BigInt(flags) << 32n));
-  }
-
-  /** Frees destinations that no binding names and no socket belongs to. */
-  #releaseUnused(file: BindingFile): void {
-    const used = new Set(
-      file.bindings.map((binding) => destinationKey(binding.label, binding.protocol, bindingFamily(binding))),
-    );
-    for (const { index, label, protocol, family, members } of this.destinations()) {
-      if (members.length > 0 || used.has(destinationKey(label, protocol, family))) continue;
-      this.#memory.setU8(destinationOffset(index) + Destination.protocol, 0);
-    }
-  }
-
-  // Members and slots.
-
-  #members(at: number): MemberState[] {
-    const pointer = this.#memory.u32(at + Destination.members);
-    if (pointer === 0) return [];
-    const block = pointer - this.#memory.base;
-    const count = Math.min(layout.MAX_MEMBERS, this.#memory.u32(block + Members.count));
-    return Array.from({ length: count }, (_, index) => {
-      const member = block + Members.list + index * layout.MEMBER_SIZE;
-      const width = this.#memory.u16(member + Member.family) === AF_INET6 ? 16 : 4;
-      return {
-        slot: this.#memory.u32(member + Member.slot),
-        weight: this.#memory.u32(member + Member.weight),
-        port: this.#memory.u16(member + Member.port),
-        address: this.#memory.bytes(member + Member.address, width).slice(),
-      };
-    });
-  }
-
-  /** Replaces a destination's members by one store; slots that are no longer named stay reserved (see freeSlot). */
-  setMembers(index: number, members: readonly MemberState[]): void {
-    if (members.length > layout.MAX_MEMBERS) {
-      throw new SocketStateError(
-        'SOCKETS_FULL',
-        `a label has room for ${layout.MAX_MEMBERS} sockets`,
-        'unregister some, or give the sockets SO_REUSEPORT and register one of them',
-      );
-    }
-    const memory = this.#memory;
-    const at = destinationOffset(index);
-    const first = layout.MEMBERS_OFFSET + index * 2 * layout.MEMBERS_SIZE;
-    const inUse = memory.u32(at + Destination.members);
-    const block = inUse === memory.base + first ? first + layout.MEMBERS_SIZE : first;
-    if (inUse !== 0) this.#grace();
-    const bytes = memberBytes(members);
-    memory.setBytes(block, bytes);
-    const flags = memory.u32(at + Destination.flags);
-    const pointer = members.length === 0 ? 0 : memory.base + block;
-    memory.publishU64(at, BigInt(pointer) | (BigInt(flags) << 32n));
-  }
-
-  /** A free place in the socket map, reserved for a destination. @throws {SocketStateError} `SOCKETS_FULL` */
-  reserveSlot(destination: number): number {
-    for (let slot = 0; slot < layout.MAX_SLOTS; slot++) {
-      const at = layout.SLOTS_OFFSET + slot * layout.SLOT_SIZE;
-      if (this.#memory.u32(at + 4) !== 0) continue;
-      const epoch = BigInt((this.#memory.u32(at) + 1) >>> 0);
-      this.#memory.publishU64(at, epoch | (BigInt(destination + 1) << 32n));
-      return slot;
-    }
-    throw new SocketStateError(
-      'SOCKETS_FULL',
-      `there is room for ${layout.MAX_SLOTS} sockets`,
-      'unregister sockets that are not needed',
-    );
-  }
-
-  /** Gives a place back; flows that were kept on it are new ones from now on. */
-  freeSlot(slot: number): void {
-    const at = layout.SLOTS_OFFSET + slot * layout.SLOT_SIZE;
-    this.#memory.publishU64(at, BigInt((this.#memory.u32(at) + 1) >>> 0));
-  }
-}
-
-function destinationOffset(index: number): number {
-  return layout.DESTINATIONS_OFFSET + index * layout.DESTINATION_SIZE;
-}
-
-function destinationKey(label: string, protocol: Protocol, family: Family): string {
-  return `${label} ${protocol} ${family}`;
-}
-
-function flagsOf(options: LabelOptions, protocol: Protocol): number {
-  return (
-    (options.whenEmpty === 'pass' ? DestinationFlag.PASS_WHEN_EMPTY : 0) |
-    (options.flows === 'keep' && protocol === 'udp' ? DestinationFlag.KEEP_FLOWS : 0)
-  );
-}
-
-/** A block of members with its table; draining members have no places in it. */
-function memberBytes(members: readonly MemberState[]): Uint8Array {
-  const bytes = new Uint8Array(layout.MEMBERS_SIZE);
-  const view = new DataView(bytes.buffer);
-  const active = members.filter(({ weight }) => weight > 0);
-  const places =
-    active.length === 1
-      ? Uint16Array.of(members.indexOf(active[0]!))
-      : spreadPlaces(members.map(({ slot, weight }) => ({ seed: slot, weight })));
-  view.setUint32(Members.places, places.length, true);
-  view.setUint32(Members.count, members.length, true);
-  for (const [index, { slot, weight, port, address }] of members.entries()) {
-    const at = Members.list + index * layout.MEMBER_SIZE;
-    view.setUint32(at + Member.slot, slot, true);
-    view.setUint32(at + Member.weight, weight, true);
-    view.setUint16(at + Member.port, port, true);
-    view.setUint16(at + Member.family, address.length === 16 ? AF_INET6 : AF_INET, true);
-    bytes.set(address, at + Member.address);
-  }
-  for (const [place, index] of places.entries())
-    view.setUint16(Members.table + place * 2, members[index]!.slot, true);
-  return bytes;
 }

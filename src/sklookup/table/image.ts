@@ -1,21 +1,39 @@
 /** A set of bindings as the bytes of a generation. */
-import { compareAddressBytes, type Prefix } from '../../net/index.ts';
 import { type Binding, bindingFamily, type Protocol } from '../binding.ts';
 import {
   BINDING_SET_HEADER,
   BINDING_SET_MAGIC,
   BindingSet,
-  rootIndex,
+  PrefixLength,
+  PrefixTable,
+  REGION_LENGTH,
+  REGIONS,
+  regionBit,
   SOCKET_LAYOUT_VERSION,
+  tableIndex,
 } from '../layout.ts';
-import { writePrefixSearch } from './prefix-tree.ts';
-import { type NumberedBinding, writeBindings } from './records.ts';
+import { prefixWords, regionOf } from './hash.ts';
+import { type NumberedBinding, RecordWriter } from './records.ts';
+import {
+  claimSlot,
+  findSlot,
+  forEachSlot,
+  initializeLength,
+  lengthCount,
+  lengthPointer,
+  placesFor,
+  recordField,
+  reserveSlots,
+  reserveTable,
+} from './slots.ts';
 import { ImageWriter } from './writer.ts';
+
+type Family = 'ipv4' | 'ipv6';
 
 /** What the builder asks of its surroundings. */
 export interface ImageNames {
-  /** Index of the destination for a label's sockets. */
-  destination(label: string, protocol: Protocol, family: 'ipv4' | 'ipv6'): number;
+  /** Index of the destination for a label's sockets; asked once for each binding. */
+  destination(label: string, protocol: Protocol, family: Family): number;
   /** Index of a device, above 0. */
   ifindex(device: string): number;
 }
@@ -26,9 +44,12 @@ export interface ImageOptions {
   /** Bytes that there is room for. */
   readonly room: number;
   readonly number: number;
-  /** The bindings file that says the set. */
-  readonly text: Uint8Array;
+  /** The lines that say the labels' options. */
+  readonly labels: Uint8Array;
 }
+
+/** Sets of more prefixes than this, of several lengths, say by region which lengths occur. */
+const WITHOUT_REGIONS = 4096;
 
 /**
  * Builds a generation. The set must be free of conflicts (see findConflicts).
@@ -41,46 +62,103 @@ export function buildImage(
 ): Uint8Array<ArrayBuffer> {
   const writer = new ImageWriter(options.origin, options.room);
   writer.reserve(BINDING_SET_HEADER, 64);
-  const tables = [0, 1, 2, 3].map((): NumberedBinding[] => []);
-  for (const [number, binding] of bindings.entries()) {
-    const family = bindingFamily(binding);
-    tables[rootIndex(binding.protocol, family)]!.push({
-      binding,
-      number,
-      destination: names.destination(binding.label, binding.protocol, family),
-      ifindex: binding.device === undefined ? 0 : names.ifindex(binding.device),
-    });
-  }
-  const roots = tables.map((table) => (table.length === 0 ? 0 : writeTable(writer, table)));
-  const text = writer.reserve(options.text.length, 8);
-  writer.setBytes(text, options.text);
+  const tables = [0, 1, 2, 3].map((): Binding[] => []);
+  for (const binding of bindings) tables[tableIndex(binding.protocol, bindingFamily(binding))]!.push(binding);
+  const pointers = tables.map((table) => (table.length === 0 ? 0 : writeTable(writer, table, names)));
+  const labels = writer.reserve(options.labels.length, 8);
+  writer.setBytes(labels, options.labels);
   writer.setU32(BindingSet.magic, BINDING_SET_MAGIC);
   writer.setU32(BindingSet.version, SOCKET_LAYOUT_VERSION);
   writer.setU64(BindingSet.number, BigInt(options.number));
   writer.setU32(BindingSet.size, writer.length);
   writer.setU32(BindingSet.bindings, bindings.length);
-  for (const [index, root] of roots.entries()) writer.setU32(BindingSet.roots + index * 4, root);
-  writer.setU32(BindingSet.text, writer.pointer(text));
-  writer.setU32(BindingSet.textBytes, options.text.length);
+  for (const [index, pointer] of pointers.entries()) writer.setU32(BindingSet.tables + index * 4, pointer);
+  writer.setU32(BindingSet.labels, writer.pointer(labels));
+  writer.setU32(BindingSet.labelBytes, options.labels.length);
   return writer.bytes();
 }
 
-/** All bindings of one protocol and family. */
-function writeTable(writer: ImageWriter, table: NumberedBinding[]): number {
-  const order = table.toSorted((a, b) => comparePosition(a.binding.prefix, b.binding.prefix));
-  function* prefixes() {
-    for (let from = 0, to = 0; from < order.length; from = to) {
-      const { prefix } = order[from]!.binding;
-      to = from + 1;
-      while (to < order.length && comparePosition(prefix, order[to]!.binding.prefix) === 0) to++;
-      const group = order.slice(from, to);
-      yield { prefix, write: (next: number) => writeBindings(writer, group, next) };
+/**
+ * All bindings of one protocol and family. First every binding finds its prefix's slot, where bindings of one prefix
+ * become a list; then each list becomes records. Nothing is sorted.
+ */
+function writeTable(writer: ImageWriter, bindings: readonly Binding[], names: ImageNames): number {
+  const { family } = bindings[0]!.prefix.address;
+  const table = reserveTable(writer, family);
+  const lengths = linkLengths(writer, table, family, bindings);
+  const regions =
+    lengths.length > 1 && bindings.length > WITHOUT_REGIONS
+      ? writer.pointer(writer.reserve(REGIONS * 4, 64))
+      : 0;
+  writer.storeU32(table + PrefixTable.regions, regions);
+  const words = new Uint32Array(4);
+  // In a slot, until its records are written: the last binding of its prefix, counted from 1; the others in `before`.
+  const before = new Int32Array(bindings.length);
+  for (let index = 0; index < bindings.length; index++) {
+    const { prefix } = bindings[index]!;
+    const at = lengthPointer(table, prefix.length);
+    const count = prefixWords(prefix, words);
+    const slots = writer.loadU32(at + PrefixLength.slots);
+    const slot = findSlot(writer, slots, writer.loadU32(at + PrefixLength.places), words, count);
+    if (slot === undefined) throw new RangeError('too many prefixes have neighbouring hashes');
+    const field = recordField(slot, count);
+    before[index] = writer.loadU32(field);
+    if (before[index] === 0) {
+      claimSlot(writer, slot, words, count);
+      writer.storeU32(at + PrefixLength.used, writer.loadU32(at + PrefixLength.used) + 1);
+      if (regions !== 0 && prefix.length >= REGION_LENGTH[family]) {
+        const region = regions + regionOf(words, count) * 4;
+        writer.storeU32(region, (writer.loadU32(region) | regionBit(prefix.length)) >>> 0);
+      }
     }
+    writer.storeU32(field, index + 1);
   }
-  return writePrefixSearch(writer, 'local', bindingFamily(table[0]!.binding), prefixes(), 0);
+  const records = new RecordWriter(writer);
+  for (const length of lengths) {
+    const at = lengthPointer(table, length);
+    const [slots, places] = [PrefixLength.slots, PrefixLength.places].map((field) =>
+      writer.loadU32(at + field),
+    );
+    const count = family === 'ipv4' ? 1 : 4;
+    forEachSlot(writer, slots!, places!, count, (slot, last) => {
+      const group: NumberedBinding[] = [];
+      for (let index = last; index !== 0; index = before[index - 1]!)
+        group.push(numbered(names, bindings[index - 1]!));
+      writer.storeU32(recordField(slot, count), records.write(group));
+    });
+  }
+  return table;
 }
 
-/** By address, the shorter prefix first: whoever holds others comes before them. Host bits are clear in bindings. */
-function comparePosition(a: Prefix, b: Prefix): number {
-  return compareAddressBytes(a.address.bytes, b.address.bytes) || a.length - b.length;
+/** Makes room for the lengths that occur and links them, the longest first; they come back in that order. */
+function linkLengths(
+  writer: ImageWriter,
+  table: number,
+  family: Family,
+  bindings: readonly Binding[],
+): number[] {
+  const occurrences = new Uint32Array(lengthCount(family));
+  for (const { prefix } of bindings) occurrences[prefix.length]!++;
+  const lengths: number[] = [];
+  let link = table + PrefixTable.first;
+  for (let length = occurrences.length - 1; length >= 0; length--) {
+    if (occurrences[length] === 0) continue;
+    const places = placesFor(occurrences[length]!);
+    const at = lengthPointer(table, length);
+    initializeLength(writer, at, family, length, reserveSlots(writer, family, places), places);
+    writer.storeU32(link, at);
+    link = at + PrefixLength.next;
+    lengths.push(length);
+  }
+  return lengths;
+}
+
+/** A binding with the numbers that the program wants. */
+export function numbered(names: ImageNames, binding: Binding): NumberedBinding {
+  const { label, protocol, device } = binding;
+  return {
+    binding,
+    destination: names.destination(label, protocol, bindingFamily(binding)),
+    ifindex: device === undefined ? 0 : names.ifindex(device),
+  };
 }

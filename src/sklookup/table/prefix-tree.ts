@@ -1,5 +1,5 @@
 /**
- * Prefixes as intervals: which is the longest that holds an address, and what to ask next when it does not answer.
+ * Source prefixes as intervals: which is the longest that holds an address, and what to ask next when it does not answer.
  * IPv4 addresses are one key; IPv6 addresses two, the upper half searched first.
  */
 import type { Prefix } from '../../net/index.ts';
@@ -40,12 +40,11 @@ interface OpenPrefix<K> {
 }
 
 /**
- * Writes a search over prefixes of one family, given in ascending order of address and then length, each once.
+ * Writes a search of the remote address over prefixes of one family, given in ascending order of address and then length, each once.
  * @param next record for addresses outside of all, and after the shortest prefix
  */
 export function writePrefixSearch(
   writer: ImageWriter,
-  side: 'local' | 'remote',
   family: 'ipv4' | 'ipv6',
   entries: Iterable<PrefixEntry>,
   next: number,
@@ -53,9 +52,9 @@ export function writePrefixSearch(
   if (family === 'ipv4') {
     const intervals = new IntervalList<number>(0, next);
     sweep(entries, next, ipv4Bounds, (at, record) => intervals.add(at, record));
-    return writeSearch(writer, `${side}High`, intervals);
+    return writeSearch(writer, 'remoteHigh', intervals);
   }
-  const halves = new HalfIntervals(writer, side, next);
+  const halves = new HalfIntervals(writer, next);
   sweep(entries, next, ipv6Bounds, (at, record) => halves.add(at, record));
   return halves.finish();
 }
@@ -106,15 +105,13 @@ function sweep<K extends number | bigint>(
 /** Boundaries of both halves, gathered into one search by the upper and, where needed, searches by the lower. */
 class HalfIntervals {
   readonly #writer: ImageWriter;
-  readonly #side: 'local' | 'remote';
   readonly #upper: IntervalList<bigint>;
   /** Upper half whose lower half is being cut up, and the intervals so far. */
   #high = 0n;
   #lower: IntervalList<bigint>;
 
-  constructor(writer: ImageWriter, side: 'local' | 'remote', next: number) {
+  constructor(writer: ImageWriter, next: number) {
     this.#writer = writer;
-    this.#side = side;
     this.#upper = new IntervalList<bigint>(0n, next);
     this.#lower = new IntervalList<bigint>(0n, next);
   }
@@ -131,12 +128,12 @@ class HalfIntervals {
 
   finish(): number {
     this.#flush();
-    return writeSearch(this.#writer, `${this.#side}High`, this.#upper);
+    return writeSearch(this.#writer, 'remoteHigh', this.#upper);
   }
 
   #flush(): void {
     if (this.#high > HALF_MASK) return;
-    this.#upper.add(this.#high, writeSearch(this.#writer, `${this.#side}Low`, this.#lower));
+    this.#upper.add(this.#high, writeSearch(this.#writer, 'remoteLow', this.#lower));
     // Unless more is said of the next upper half, it is as the end of this one.
     if (this.#high < HALF_MASK) this.#upper.add(this.#high + 1n, this.#lower.last);
   }

@@ -4,7 +4,7 @@
  */
 import { compareAddressBytes, formatPrefix, networkOf } from '../../net/index.ts';
 import { type Binding, bindingFamily } from '../binding.ts';
-import { BindingRecord, RECORD, RecordFlag, SMALL_RECORD } from '../layout.ts';
+import { BindingRecord, DEVICE_NAME_BYTES, RECORD, RecordFlag, SMALL_RECORD } from '../layout.ts';
 import { compareSpecificity } from '../precedence.ts';
 import { groupBy } from './group.ts';
 import { addressKeys, prefixMasks, writePrefixSearch } from './prefix-tree.ts';
@@ -14,7 +14,6 @@ import type { ImageWriter } from './writer.ts';
 /** A binding with the numbers that the program wants instead of names. */
 export interface NumberedBinding {
   readonly binding: Binding;
-  readonly number: number;
   readonly destination: number;
   /** 0 for any */
   readonly ifindex: number;
@@ -23,14 +22,88 @@ export interface NumberedBinding {
 /** Lists up to this are walked: a search reads two cache lines for each of its levels. */
 const WALKED = 6;
 
-/** Writes bindings of one destination prefix. @param next record to go on with when none matches */
-export function writeBindings(
-  writer: ImageWriter,
-  bindings: readonly NumberedBinding[],
-  next: number,
-): number {
-  const sorted = bySpecificity(bindings);
-  return sorted.length <= WALKED ? writeList(writer, sorted, next) : writePortSearch(writer, sorted, next);
+/** Writes the bindings of destination prefixes. Equal records are written once, so that they stay in the cache. */
+export class RecordWriter {
+  readonly writer: ImageWriter;
+  /** Records without conditions and without a next one, by destination and ports. */
+  readonly #last = new Map<number, number>();
+  readonly #deviceNames = new Map<string, number>();
+
+  constructor(writer: ImageWriter) {
+    this.writer = writer;
+  }
+
+  /** Bindings of one destination prefix. @returns pointer to the first record */
+  write(bindings: readonly NumberedBinding[]): number {
+    const sorted = bySpecificity(bindings);
+    const list = writeList(this, sorted, 0);
+    if (sorted.length <= WALKED) return list;
+    const { writer } = this;
+    const at = writer.reserve(SMALL_RECORD, SMALL_RECORD);
+    writer.setU32(at + BindingRecord.flags, RecordFlag.GROUP);
+    // No port lies between these: the program goes on with `next`.
+    writer.setU16(at + BindingRecord.portMin, 1);
+    writer.setU32(at + BindingRecord.next, writePortSearch(this, sorted, 0));
+    writer.setU32(at + BindingRecord.all, list);
+    return writer.pointer(at);
+  }
+
+  record(entry: NumberedBinding, next: number): number {
+    const { ports } = entry.binding;
+    if (next !== 0 || !isUnconditional(entry)) return this.#write(entry, next);
+    const key = entry.destination * 2 ** 32 + ports.min * 2 ** 16 + ports.max;
+    let record = this.#last.get(key);
+    if (record === undefined) {
+      record = this.#write(entry, next);
+      this.#last.set(key, record);
+    }
+    return record;
+  }
+
+  #write(entry: NumberedBinding, next: number): number {
+    const { binding, destination, ifindex } = entry;
+    const { writer } = this;
+    const at = isUnconditional(entry)
+      ? writer.reserve(SMALL_RECORD, SMALL_RECORD)
+      : writer.reserve(RECORD, RECORD);
+    let flags = 0;
+    if (binding.source !== undefined) {
+      flags |= RecordFlag.SOURCE;
+      const value = addressKeys(binding.source.address.bytes);
+      const mask = prefixMasks(binding.source);
+      writer.setU64(at + BindingRecord.sourceHigh, value.high & mask.high);
+      writer.setU64(at + BindingRecord.maskHigh, mask.high);
+      writer.setU64(at + BindingRecord.sourceLow, value.low & mask.low);
+      writer.setU64(at + BindingRecord.maskLow, mask.low);
+    }
+    if (binding.device !== undefined) {
+      flags |= RecordFlag.DEVICE;
+      writer.setU32(at + BindingRecord.ifindex, ifindex);
+      writer.setU32(at + BindingRecord.deviceName, this.#deviceName(binding.device));
+    }
+    if (binding.remotePort !== undefined) {
+      flags |= RecordFlag.REMOTE_PORT;
+      writer.setU32(at + BindingRecord.remotePort, binding.remotePort);
+    }
+    writer.setU32(at + BindingRecord.flags, flags);
+    writer.setU32(at + BindingRecord.next, next);
+    writer.setU16(at + BindingRecord.portMin, binding.ports.min);
+    writer.setU16(at + BindingRecord.portMax, binding.ports.max);
+    writer.setU32(at + BindingRecord.destination, destination);
+    return writer.pointer(at);
+  }
+
+  #deviceName(device: string): number {
+    let pointer = this.#deviceNames.get(device);
+    if (pointer === undefined) {
+      const at = this.writer.reserve(DEVICE_NAME_BYTES, DEVICE_NAME_BYTES);
+      for (let index = 0; index < device.length && index < DEVICE_NAME_BYTES / 2 - 1; index++)
+        this.writer.setU16(at + index * 2, device.charCodeAt(index));
+      pointer = this.writer.pointer(at);
+      this.#deviceNames.set(device, pointer);
+    }
+    return pointer;
+  }
 }
 
 function bySpecificity(bindings: readonly NumberedBinding[]): readonly NumberedBinding[] {
@@ -43,50 +116,18 @@ function isUnconditional({ binding }: NumberedBinding): boolean {
   return binding.source === undefined && binding.device === undefined && binding.remotePort === undefined;
 }
 
-function writeList(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
+function writeList(out: RecordWriter, sorted: readonly NumberedBinding[], next: number): number {
   let record = next;
-  for (let index = sorted.length - 1; index >= 0; index--)
-    record = writeRecord(writer, sorted[index]!, record);
+  for (let index = sorted.length - 1; index >= 0; index--) record = out.record(sorted[index]!, record);
   return record;
 }
 
-function writeRecord(writer: ImageWriter, entry: NumberedBinding, next: number): number {
-  const { binding, number, destination, ifindex } = entry;
-  const plain = isUnconditional(entry);
-  const at = plain ? writer.reserve(SMALL_RECORD, SMALL_RECORD) : writer.reserve(RECORD, RECORD);
-  let flags = 0;
-  if (binding.source !== undefined) {
-    flags |= RecordFlag.SOURCE;
-    const value = addressKeys(binding.source.address.bytes);
-    const mask = prefixMasks(binding.source);
-    writer.setU64(at + BindingRecord.sourceHigh, value.high & mask.high);
-    writer.setU64(at + BindingRecord.maskHigh, mask.high);
-    writer.setU64(at + BindingRecord.sourceLow, value.low & mask.low);
-    writer.setU64(at + BindingRecord.maskLow, mask.low);
-  }
-  if (binding.device !== undefined) {
-    flags |= RecordFlag.DEVICE;
-    writer.setU32(at + BindingRecord.ifindex, ifindex);
-  }
-  if (binding.remotePort !== undefined) {
-    flags |= RecordFlag.REMOTE_PORT;
-    writer.setU32(at + BindingRecord.remotePort, binding.remotePort);
-  }
-  writer.setU32(at + BindingRecord.flags, flags);
-  writer.setU32(at + BindingRecord.next, next);
-  writer.setU16(at + BindingRecord.portMin, binding.ports.min);
-  writer.setU16(at + BindingRecord.portMax, binding.ports.max);
-  writer.setU32(at + BindingRecord.destination, destination);
-  writer.setU32(at + BindingRecord.number, number);
-  return writer.pointer(at);
-}
-
 /** Exact ports first, each going on with the ranges over it. */
-function writePortSearch(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
+function writePortSearch(out: RecordWriter, sorted: readonly NumberedBinding[], next: number): number {
   const isExact = ({ binding }: NumberedBinding): boolean => binding.ports.min === binding.ports.max;
   const exact = groupBy(sorted.filter(isExact), ({ binding }) => binding.ports.min);
   const ranges = sorted.filter((entry) => !isExact(entry));
-  const wide = rangeIntervals(writer, ranges, next);
+  const wide = rangeIntervals(out, ranges, next);
   const intervals = new IntervalList<number>(0, next);
   const boundaries = [...wide.starts, ...[...exact.keys()].flatMap((port) => [port, port + 1])];
   let at = 0;
@@ -95,14 +136,14 @@ function writePortSearch(writer: ImageWriter, sorted: readonly NumberedBinding[]
     while (at + 1 < wide.starts.length && wide.starts[at + 1]! <= port) at++;
     const under = wide.records[at]!;
     const own = exact.get(port);
-    intervals.add(port, own === undefined ? under : writeSameWidth(writer, own, under));
+    intervals.add(port, own === undefined ? under : writeSameWidth(out, own, under));
   }
-  return writeSearch(writer, 'localPort', intervals);
+  return writeSearch(out.writer, 'localPort', intervals);
 }
 
 /** The ranges as they lie over each other: for each stretch of ports the list that holds there. */
 function rangeIntervals(
-  writer: ImageWriter,
+  out: RecordWriter,
   ranges: readonly NumberedBinding[],
   next: number,
 ): IntervalList<number> {
@@ -113,26 +154,26 @@ function rangeIntervals(
   for (const port of [...new Set([...begins.keys(), ...ends.keys()])].sort((a, b) => a - b)) {
     for (const entry of ends.get(port) ?? []) active.delete(entry);
     for (const entry of begins.get(port) ?? []) active.add(entry);
-    if (port <= 0xffff) intervals.add(port, writeWidths(writer, [...active], next));
+    if (port <= 0xffff) intervals.add(port, writeWidths(out, [...active], next));
   }
   return intervals;
 }
 
 /** A list over one stretch of ports, narrower ranges first; what a binding without conditions hides is left out. */
-function writeWidths(writer: ImageWriter, entries: readonly NumberedBinding[], next: number): number {
+function writeWidths(out: RecordWriter, entries: readonly NumberedBinding[], next: number): number {
   const sorted = bySpecificity(entries);
   const hiding = sorted.findIndex(isUnconditional);
   const seen = hiding < 0 ? sorted : sorted.slice(0, hiding + 1);
-  if (seen.length <= WALKED) return writeList(writer, seen, next);
+  if (seen.length <= WALKED) return writeList(out, seen, next);
   const widths = [...groupBy(seen, ({ binding }) => binding.ports.max - binding.ports.min).values()];
-  return widths.reduceRight((record, group) => writeSameWidth(writer, group, record), next);
+  return widths.reduceRight((record, group) => writeSameWidth(out, group, record), next);
 }
 
 /** Bindings that differ from the source on. */
-function writeSameWidth(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
-  if (sorted.length <= WALKED) return writeList(writer, sorted, next);
+function writeSameWidth(out: RecordWriter, sorted: readonly NumberedBinding[], next: number): number {
+  if (sorted.length <= WALKED) return writeList(out, sorted, next);
   const anywhere = sorted.filter(({ binding }) => binding.source === undefined);
-  const tail = writeSameSource(writer, anywhere, next);
+  const tail = writeSameSource(out, anywhere, next);
   const groups = groupBy(
     sorted.filter(({ binding }) => binding.source !== undefined),
     ({ binding }) => formatPrefix(networkOf(binding.source!)),
@@ -141,21 +182,21 @@ function writeSameWidth(writer: ImageWriter, sorted: readonly NumberedBinding[],
   const entries = [...groups.values()]
     .map((group) => ({
       prefix: networkOf(group[0]!.binding.source!),
-      write: (after: number) => writeSameSource(writer, group, after),
+      write: (after: number) => writeSameSource(out, group, after),
     }))
     .sort(
       (a, b) =>
         compareAddressBytes(a.prefix.address.bytes, b.prefix.address.bytes) ||
         a.prefix.length - b.prefix.length,
     );
-  return writePrefixSearch(writer, 'remote', bindingFamily(sorted[0]!.binding), entries, tail);
+  return writePrefixSearch(out.writer, bindingFamily(sorted[0]!.binding), entries, tail);
 }
 
 /** Bindings that differ in device and remote port only: a device before none, then a remote port before none. */
-function writeSameSource(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
-  if (sorted.length <= WALKED) return writeList(writer, sorted, next);
+function writeSameSource(out: RecordWriter, sorted: readonly NumberedBinding[], next: number): number {
+  if (sorted.length <= WALKED) return writeList(out, sorted, next);
   const tail = writeSameDevice(
-    writer,
+    out,
     sorted.filter(({ ifindex }) => ifindex === 0),
     next,
   );
@@ -165,16 +206,16 @@ function writeSameSource(writer: ImageWriter, sorted: readonly NumberedBinding[]
     ({ ifindex }) => ifindex,
   );
   for (const [ifindex, group] of [...devices].sort(([a], [b]) => a - b)) {
-    intervals.add(ifindex, writeSameDevice(writer, group, tail));
+    intervals.add(ifindex, writeSameDevice(out, group, tail));
     intervals.add(ifindex + 1, tail);
   }
-  return writeSearch(writer, 'ifindex', intervals);
+  return writeSearch(out.writer, 'ifindex', intervals);
 }
 
-function writeSameDevice(writer: ImageWriter, sorted: readonly NumberedBinding[], next: number): number {
-  if (sorted.length <= WALKED) return writeList(writer, sorted, next);
+function writeSameDevice(out: RecordWriter, sorted: readonly NumberedBinding[], next: number): number {
+  if (sorted.length <= WALKED) return writeList(out, sorted, next);
   const tail = writeList(
-    writer,
+    out,
     sorted.filter(({ binding }) => binding.remotePort === undefined),
     next,
   );
@@ -184,8 +225,8 @@ function writeSameDevice(writer: ImageWriter, sorted: readonly NumberedBinding[]
     ({ binding }) => binding.remotePort!,
   );
   for (const [port, group] of [...byPort].sort(([a], [b]) => a - b)) {
-    intervals.add(port, writeList(writer, group, tail));
+    intervals.add(port, writeList(out, group, tail));
     intervals.add(port + 1, tail);
   }
-  return writeSearch(writer, 'remotePort', intervals);
+  return writeSearch(out.writer, 'remotePort', intervals);
 }

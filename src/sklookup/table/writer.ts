@@ -1,17 +1,24 @@
 /** A growing run of bytes whose pointers are final from the start: it knows where it will lie. */
 import { alignUp } from '../layout.ts';
 
+/** Memory that tables lie in, by pointer: an image that is being written, or an arena. */
+export interface TableMemory {
+  loadU32(pointer: number): number;
+  storeU32(pointer: number, value: number): void;
+}
+
 /** Bits below 2^32 as two words; all 64-bit keys are written through this. */
 const LOW = 0xffff_ffffn;
 
-export class ImageWriter {
+export class ImageWriter implements TableMemory {
   /** Pointer of the first byte. */
   readonly origin: number;
   readonly #limit: number;
   #view: DataView<ArrayBuffer>;
   #length = 0;
 
-  /** @param limit bytes that the image may have at most */
+  /** @param origin a multiple of 128, the greatest alignment in tables
+   *  @param limit bytes that the image may have at most */
   constructor(origin: number, limit: number) {
     this.origin = origin;
     this.#limit = limit;
@@ -41,6 +48,12 @@ export class ImageWriter {
     return this.origin + offset;
   }
 
+  loadU32(pointer: number): number {
+    return this.#view.getUint32(pointer - this.origin, true);
+  }
+  storeU32(pointer: number, value: number): void {
+    this.#view.setUint32(pointer - this.origin, value, true);
+  }
   setU16(offset: number, value: number): void {
     this.#view.setUint16(offset, value, true);
   }

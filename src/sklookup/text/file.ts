@@ -17,11 +17,10 @@ export interface BindingFile {
   /** Only labels whose options were given. */
   readonly labels: ReadonlyMap<string, LabelOptions>;
 }
-export const EMPTY_BINDING_FILE: BindingFile = { bindings: [], labels: new Map() };
 
 /** How a label behaves. */
-export function labelOptions(file: BindingFile, label: string): LabelOptions {
-  return file.labels.get(label) ?? DEFAULT_LABEL_OPTIONS;
+export function labelOptions(labels: BindingFile['labels'], label: string): LabelOptions {
+  return labels.get(label) ?? DEFAULT_LABEL_OPTIONS;
 }
 
 /** The line that says a label's options. */

@@ -1,0 +1,121 @@
+/** Bindings that come and go one by one: the set, and every look-up at every moment. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  type Binding,
+  BindingsError,
+  compareBindings,
+  formatBinding,
+  inConflict,
+  lookupLinear,
+  trafficKey,
+} from '../../src/sklookup/index.ts';
+import { anyBinding, anyBindingSet, anyTuple, DEVICES, withoutConflicts } from '../support/bindings.ts';
+import { SkLookupMachine } from '../support/sklookup-machine.ts';
+
+const RUNS = process.env.SLUICE_SOAK === '1' ? 2_000 : 60;
+
+const lines = (bindings: readonly Binding[]): string[] =>
+  bindings.toSorted(compareBindings).map(formatBinding);
+
+/** Sets with prefixes enough that tables grow, and that regions are kept. */
+function manyBindings(count: number): Binding[] {
+  return Array.from({ length: count }, (_, n) => ({
+    label: `l${n % 7}`,
+    protocol: 'tcp' as const,
+    prefix: {
+      address: { family: 'ipv4' as const, bytes: Uint8Array.of(20, n >> 12, (n >> 4) & 255, (n & 15) << 4) },
+      length: n % 3 === 0 ? 28 : 32,
+    },
+    ports: { min: 80, max: 80 },
+  }));
+}
+
+describe('bind and unbind in place', () => {
+  it('leave the set that was asked for, and no look-up ever meets anything but the one before or the one after', () => {
+    const machine = new SkLookupMachine();
+    fc.assert(
+      fc.property(
+        anyBindingSet(true, 12),
+        fc.array(fc.tuple(fc.boolean(), anyBinding(true)), { minLength: 1, maxLength: 20 }),
+        fc.array(anyTuple(true), { minLength: 3, maxLength: 3 }),
+        (initial, steps, tuples) => {
+          machine.install(initial);
+          let model = initial;
+          for (const [adds, binding] of steps) {
+            const key = trafficKey(binding);
+            const same = model.find((other) => trafficKey(other) === key);
+            const others = model.filter((other) => other !== same);
+            const before = tuples.map((tuple) => lookupLinear(model, tuple)?.label ?? '');
+            const refused = adds && others.some((other) => inConflict(other, binding));
+            if (!refused) {
+              if (adds) model = [...others, binding];
+              else if (same?.label === binding.label) model = others;
+            }
+            const after = tuples.map((tuple) => lookupLinear(model, tuple)?.label ?? '');
+            machine.prepare(binding);
+            machine.stored = () => {
+              for (const [index, tuple] of tuples.entries())
+                expect([before[index], after[index]]).toContain(machine.lookup(tuple));
+            };
+            const run = (): unknown =>
+              adds
+                ? machine.state.bind(binding, (device) => DEVICES[device]!)?.label
+                : machine.state.unbind(binding);
+            if (refused) expect(run).toThrow(BindingsError);
+            else expect(run()).toBe(adds ? same?.label : same?.label === binding.label);
+            machine.stored = () => undefined;
+            expect(tuples.map((tuple) => machine.lookup(tuple))).toEqual(after);
+            expect(lines(machine.state.bindings().bindings)).toEqual(lines(model));
+            expect(machine.state.bindingCount).toBe(model.length);
+          }
+        },
+      ),
+      { numRuns: RUNS },
+    );
+  });
+
+  it('grow tables, link lengths and follow regions in a set of thousands', () => {
+    const machine = new SkLookupMachine();
+    const all = withoutConflicts(manyBindings(6_500));
+    const at = 5_000;
+    machine.install(all.slice(0, at));
+    for (const binding of all.slice(at)) {
+      machine.state.bind(binding, () => 1);
+      machine.prepare(binding);
+    }
+    for (const binding of all.slice(0, 1_000)) expect(machine.state.unbind(binding)).toBe(true);
+    const rest = all.slice(1_000);
+    expect(lines(machine.state.bindings().bindings)).toEqual(lines(rest));
+    const eight = { address: { family: 'ipv4', bytes: Uint8Array.of(20, 0, 0, 0) }, length: 8 } as const;
+    const short: Binding = { ...all[0]!, label: 'wide', prefix: eight };
+    machine.state.bind(short, () => 1);
+    machine.prepare(short);
+    const bound = [...rest, short];
+    for (let n = 0; n < all.length; n += 37) {
+      const { bytes } = all[n]!.prefix.address;
+      const tuple = {
+        protocol: 'tcp',
+        localAddress: bytes,
+        localPort: 80,
+        remoteAddress: Uint8Array.of(1, 1, 1, 1),
+        remotePort: 9,
+        device: '',
+      } as const;
+      const wanted = lookupLinear(bound, tuple)?.label ?? '';
+      expect(machine.lookup(tuple), String(n)).toBe(wanted);
+    }
+  });
+
+  it('give labels that nobody names any more back, so that others have room', () => {
+    const machine = new SkLookupMachine();
+    machine.state.install({ bindings: [], labels: new Map() }, () => 1);
+    for (let n = 0; n < 4_200; n++) {
+      const [binding] = manyBindings(1);
+      const named = { ...binding!, label: `l${n}` };
+      machine.state.bind(named, () => 1);
+      if (n < 4_199) expect(machine.state.unbind(named)).toBe(true);
+    }
+    expect(machine.state.destinations.list().map(({ label }) => label)).toEqual(['l4199']);
+  });
+});
