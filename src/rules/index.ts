@@ -15,6 +15,8 @@ export * from './reference.ts';
 export * from './registry.ts';
 export * from './report.ts';
 export * from './restore.ts';
+export * from './sets/index.ts';
 export { nearest } from './suggestion.ts';
 export * from './tables.ts';
+export * from './text/utf8.ts';
 export * from './uapi/index.ts';

@@ -11,7 +11,7 @@ export const ARENA_MAGIC = 0x41554c53;
 /** "SLUG", first word of a generation. */
 export const GENERATION_MAGIC = 0x47554c53;
 /** Changes whenever a program built for the old layout could misread the new one. */
-export const ARENA_VERSION = 1;
+export const ARENA_VERSION = 2;
 
 /** Header at offset 0. */
 export const ArenaHeader = {
@@ -58,8 +58,13 @@ export const Record = {
 export const FLIGHTS_OFFSET: number = RECORDS_OFFSET + (RECORD_SLOTS + RECORD_PROBES) * RECORD_SIZE;
 export const FLIGHT_SLOTS = 16384;
 
-/** Generations lie from here on, each one contiguous extent. */
-export const GENERATIONS_OFFSET: number = alignUp(FLIGHTS_OFFSET + FLIGHT_SLOTS * 8, 0x1000);
+/** Records of IP sets (docs/sets.md). */
+export const SETS_OFFSET: number = alignUp(FLIGHTS_OFFSET + FLIGHT_SLOTS * 8, 0x1000);
+export const SET_SLOTS = 512;
+export const SET_RECORD_SIZE = 256;
+
+/** Generations lie from here on, each one contiguous extent, and what the records of sets point to. */
+export const GENERATIONS_OFFSET: number = alignUp(SETS_OFFSET + SET_SLOTS * SET_RECORD_SIZE, 0x1000);
 /** Roots are multiples of this. */
 export const ROOT_ALIGNMENT = 0x1000;
 /** Bits of a hand-over or flight word that hold root / ROOT_ALIGNMENT; the packet's identity is above them. */

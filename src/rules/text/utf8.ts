@@ -21,6 +21,11 @@ export function utf8Bytes(text: string): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
+/** The text of {@link utf8Bytes}. @throws URIError for bytes that are no UTF-8 */
+export function utf8Text(bytes: Uint8Array): string {
+  return decodeURIComponent(Array.from(bytes, (byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''));
+}
+
 /** The longest start of `text` that is at most `limit` bytes: iptables cuts names to their field without a word. */
 export function cutToBytes(text: string, limit: number): string {
   let length = 0;

@@ -14,7 +14,7 @@ import {
   setIcmpType,
 } from '../icmp-type.ts';
 
-const TYPES: readonly NamedType[] = [
+export const NAMED_TYPES: readonly NamedType[] = [
   ['any', 255, 0, 255],
   ['echo-reply', 0, 0, 255],
   ['pong', 0, 0, 255],
@@ -70,7 +70,7 @@ export const icmp: MatchExtension = defineMatch<IcmpTypeState>({
       syntax: 'type[/code]|name',
       summary: 'Type, or type and code, by name or number; "any" for all',
       apply(state, [value], negated) {
-        setIcmpType(state, value!, negated, TYPES);
+        setIcmpType(state, value!, negated, NAMED_TYPES);
       },
     },
   ],

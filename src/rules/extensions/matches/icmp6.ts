@@ -14,7 +14,7 @@ import {
   setIcmpType,
 } from '../icmp-type.ts';
 
-const TYPES: readonly NamedType[] = [
+export const NAMED_TYPES: readonly NamedType[] = [
   ['destination-unreachable', 1, 0, 255],
   ['no-route', 1, 0, 0],
   ['communication-prohibited', 1, 1, 1],
@@ -59,7 +59,7 @@ export const icmp6: MatchExtension = defineMatch<IcmpTypeState>({
       syntax: 'type[/code]|name',
       summary: 'Type, or type and code, by name or number',
       apply(state, [value], negated) {
-        setIcmpType(state, value!, negated, TYPES);
+        setIcmpType(state, value!, negated, NAMED_TYPES);
       },
     },
   ],

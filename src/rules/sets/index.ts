@@ -1,0 +1,9 @@
+/** IP sets: types, text, and the reference semantics of `-m set` and `-j SET`. */
+export * from './create.ts';
+export * from './entry.ts';
+export * from './error.ts';
+export * from './extras.ts';
+export * from './file.ts';
+export * from './packet.ts';
+export * from './plain.ts';
+export * from './type.ts';

@@ -1,0 +1,177 @@
+/**
+ * Types of IP sets: what an entry is made of, and how its parts lie in the words of a key (net/netfilter/ipset, man ipset(8)).
+ */
+import type { Family } from '../../net/index.ts';
+
+/** One dimension of an entry. `tcp-port` is the port of TCP and UDP alike, without the protocol (bitmap:port). */
+export type SetDimension = 'ip' | 'net' | 'port' | 'tcp-port' | 'mark' | 'mac' | 'iface' | 'set';
+
+export interface SetType {
+  readonly name: string;
+  readonly dimensions: readonly SetDimension[];
+  readonly method: 'hash' | 'bitmap' | 'list';
+  /** False for those that are read and printed only. */
+  readonly runs: boolean;
+}
+
+function type(name: string, dimensions: readonly SetDimension[], runs = true): SetType {
+  const method = name.startsWith('hash') ? 'hash' : name.startsWith('bitmap') ? 'bitmap' : 'list';
+  return { name, dimensions, method, runs };
+}
+
+export const SET_TYPES: readonly SetType[] = [
+  type('hash:ip', ['ip']),
+  type('hash:ip,mark', ['ip', 'mark']),
+  type('hash:ip,port', ['ip', 'port']),
+  type('hash:ip,port,ip', ['ip', 'port', 'ip']),
+  type('hash:ip,port,net', ['ip', 'port', 'net']),
+  type('hash:ip,mac', ['ip', 'mac']),
+  type('hash:mac', ['mac']),
+  type('hash:net', ['net']),
+  type('hash:net,net', ['net', 'net']),
+  type('hash:net,port', ['net', 'port']),
+  type('hash:net,port,net', ['net', 'port', 'net']),
+  type('hash:net,iface', ['net', 'iface']),
+  type('bitmap:ip', ['ip']),
+  type('bitmap:port', ['tcp-port']),
+  type('bitmap:ip,mac', ['ip', 'mac'], false),
+  type('list:set', ['set'], false),
+];
+
+/** Old spellings that `ipset restore` takes (man ipset(8), "GENERIC RESTRICTIONS"). */
+const ALIASES: Readonly<Record<string, string>> = {
+  iphash: 'hash:ip',
+  nethash: 'hash:net',
+  ipporthash: 'hash:ip,port',
+  netporthash: 'hash:net,port',
+  ipportiphash: 'hash:ip,port,ip',
+  ipportnethash: 'hash:ip,port,net',
+  ipmap: 'bitmap:ip',
+  portmap: 'bitmap:port',
+  macipmap: 'bitmap:ip,mac',
+  setlist: 'list:set',
+};
+
+export function setType(name: string): SetType | undefined {
+  const known = ALIASES[name] ?? name;
+  return SET_TYPES.find((one) => one.name === known);
+}
+
+/** Prefix lengths of an entry's networks are one word of its key: the first in the low byte, the second above it. */
+export interface KeyLayout {
+  /** 32-bit words of a key. */
+  readonly words: number;
+  /** First word of each dimension, in the order of the type. */
+  readonly at: readonly number[];
+  /** Word of the prefix lengths; -1 where no dimension is a network. */
+  readonly lengthsAt: number;
+  readonly networks: number;
+}
+
+/** Networks first, then their lengths, then the rest: programs mask the first words of any key. */
+export function keyLayout({ dimensions }: SetType, family: Family): KeyLayout {
+  const address = family === 'ipv4' ? 1 : 4;
+  const size: Readonly<Record<SetDimension, number>> = {
+    ip: address,
+    net: address,
+    port: 1,
+    'tcp-port': 1,
+    mark: 1,
+    mac: 2,
+    iface: 4,
+    set: 0,
+  };
+  const at = dimensions.map(() => 0);
+  let words = 0;
+  const place = (wanted: (dimension: SetDimension) => boolean): void => {
+    for (const [index, dimension] of dimensions.entries()) {
+      if (!wanted(dimension)) continue;
+      at[index] = words;
+      words += size[dimension];
+    }
+  };
+  place((dimension) => dimension === 'net');
+  const networks = dimensions.filter((dimension) => dimension === 'net').length;
+  const lengthsAt = networks > 0 ? words++ : -1;
+  place((dimension) => dimension !== 'net');
+  return { words, at, lengthsAt, networks };
+}
+
+/** Most words that a key can have. */
+export const MAX_KEY_WORDS = 10;
+
+/** A set as `create` makes it. */
+export interface SetDefinition {
+  readonly name: string;
+  readonly type: SetType;
+  /** IPv4 for types that have no family. */
+  readonly family: Family;
+  readonly hashsize: number;
+  readonly maxelem: number;
+  readonly bucketsize: number;
+  readonly initval: number | undefined;
+  /** Bits of the addresses that count. */
+  readonly netmask: number | undefined;
+  readonly markmask: number | undefined;
+  /** Of bitmaps: first and last address or port, as numbers. */
+  readonly range: readonly [first: number, last: number] | undefined;
+  /** Seconds that entries stay by default, 0: for good; `undefined`: entries have no timeouts. */
+  readonly timeoutSec: number | undefined;
+  readonly counters: boolean;
+  readonly comment: boolean;
+  readonly skbinfo: boolean;
+  readonly forceadd: boolean;
+  /** Of list:set. */
+  readonly size: number;
+}
+
+/** True where the kernel looks the set up for packets of one family only. */
+export function hasFamily({ type }: SetDefinition): boolean {
+  return type.dimensions.some((dimension) => dimension === 'ip' || dimension === 'net');
+}
+
+/** Masks of the words of a key: netmask, markmask, and the port alone where the protocol does not count. */
+export function keyMasks(definition: SetDefinition): number[] {
+  const { type, family, netmask, markmask } = definition;
+  const layout = keyLayout(type, family);
+  const masks = new Array<number>(layout.words).fill(0xffff_ffff);
+  for (const [index, dimension] of type.dimensions.entries()) {
+    const at = layout.at[index]!;
+    if ((dimension === 'ip' || dimension === 'net') && netmask !== undefined) {
+      for (const [word, mask] of maskWords(family, netmask).entries()) masks[at + word] = mask;
+    }
+    if (dimension === 'mark' && markmask !== undefined) masks[at] = markmask;
+    if (dimension === 'tcp-port') masks[at] = 0xffff;
+  }
+  return masks;
+}
+
+/** A prefix length as words that a little-endian load of the mask's bytes gives. */
+export function maskWords(family: Family, length: number): number[] {
+  return Array.from({ length: family === 'ipv4' ? 1 : 4 }, (_, word) => {
+    const bits = Math.min(32, Math.max(0, length - word * 32));
+    return swap32(bits === 0 ? 0 : (0xffff_ffff << (32 - bits)) >>> 0);
+  });
+}
+
+/** The word with its bytes in the other order. */
+export function swap32(word: number): number {
+  return ((word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0;
+}
+
+/** What an entry has beside its key. */
+export interface SetExtras {
+  readonly nomatch?: boolean;
+  /** Seconds from now on; 0: for good. */
+  readonly timeoutSec?: number;
+  readonly packets?: bigint;
+  readonly bytes?: bigint;
+  readonly comment?: string;
+  readonly skbmark?: { readonly value: number; readonly mask: number };
+  readonly skbprio?: number;
+  readonly skbqueue?: number;
+}
+
+export interface SetElement extends SetExtras {
+  readonly key: readonly number[];
+}
