@@ -22,6 +22,8 @@ import {
 import {
   FLIGHT_SLOTS,
   FLIGHTS_OFFSET,
+  GATE_SIZE,
+  GATES_OFFSET,
   Generation,
   RECORD_PROBES,
   RECORD_SIZE,
@@ -38,11 +40,13 @@ import type { CompiledProgram, RuleTag } from './program.ts';
 import { emitHandoverPointer, emitIdentityBits, emitPackRoot } from './prologue/handover.ts';
 
 const RECORD_SHIFT = Math.log2(RECORD_SIZE);
+const GATE_SHIFT = Math.log2(GATE_SIZE);
 const ROOT_SHIFT = Math.log2(ROOT_ALIGNMENT);
 /** Frame slots. */
 const COOKIE = -8;
 const ROOTS = -16;
 const IDENTITY = -24;
+const CLOSES = -32;
 
 /**
  * Where a packet stands on its way through a policy's hooks: at the `first` it notes which generation it met, at `later`
@@ -104,16 +108,22 @@ function emitFindRecord(asm: Assembler<RuleTag>, missing: Label): void {
   asm.place(found);
 }
 
-/** r7 = the root to run: `previous` once an unconfirmed deadline has passed, else `root`. */
+/** r7 = the root to run: `previous` while the record's gate is closed, else `root`. */
 function emitChooseRoot(asm: Assembler<RuleTag>): void {
-  const confirmed = asm.label('confirmed');
+  const open = asm.label('gate_open');
+  const chosen = asm.label('root');
   asm.load('u64', R7, R8, Record.root).store('u64', R10, ROOTS, R7);
-  asm.mov32(R7, R7);
-  asm.load('u64', R1, R8, Record.deadline).jump('==', R1, 0, confirmed);
-  asm.call('bpf_ktime_get_ns').load('u64', R1, R8, Record.deadline);
-  asm.jump('<', R0, R1, confirmed);
-  asm.load('u64', R1, R10, ROOTS).rsh(R1, 32).jump('==', R1, 0, confirmed).mov(R7, R1);
-  asm.place(confirmed);
+  asm
+    .mov32(R7, R7)
+    .mov(R1, R7)
+    .and(R1, ROOT_ALIGNMENT - 1)
+    .jump('==', R1, 0, chosen);
+  asm.lsh(R1, GATE_SHIFT).loadArena(R2, 'arena', GATES_OFFSET).add(R2, R1).castToKernel(R2, R2);
+  asm.load('u64', R1, R2, 0).store('u64', R10, CLOSES, R1);
+  asm.call('bpf_ktime_get_ns').load('u64', R7, R10, ROOTS).load('u64', R1, R10, CLOSES);
+  asm.jump('<', R0, R1, open).rsh(R7, 32).goto(chosen);
+  asm.place(open).mov32(R7, R7).and(R7, -ROOT_ALIGNMENT);
+  asm.place(chosen);
 }
 
 /** While a commit is under way: the first hook notes the root, later ones follow the note. */

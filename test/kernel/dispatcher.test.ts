@@ -6,6 +6,10 @@ import {
   FLIGHT_SLOTS,
   FLIGHTS_OFFSET,
   type FlightRole,
+  GATE_OPEN,
+  GATE_SIZE,
+  GATE_SLOTS,
+  GATES_OFFSET,
   GENERATIONS_OFFSET,
   generationImage,
   Record as PolicyRecord,
@@ -78,13 +82,23 @@ describeKernel('dispatchers', () => {
     expect(set.run()).toBe(PASS);
   });
 
-  test('after an unconfirmed deadline the previous generation runs, before it and without one the new', () => {
+  test('behind a closed gate the previous generation runs, behind an open one and without one the new', () => {
     using set = setUp('only');
-    set.commit(set.second, set.first);
-    set.view.setBigUint64(set.record + PolicyRecord.deadline, 1n << 62n, true);
-    expect(set.run()).toBe(PASS);
-    set.view.setBigUint64(set.record + PolicyRecord.deadline, 1n, true);
-    expect(set.run()).toBe(DROP);
+    const gate = (number: number, closesNs: bigint): void =>
+      set.view.setBigUint64(GATES_OFFSET + number * GATE_SIZE, closesNs, true);
+    for (const number of [1, GATE_SLOTS - 1]) {
+      set.commit(set.second | number, set.first);
+      for (const [closesNs, verdict] of [
+        [0n, DROP],
+        [1n, DROP],
+        [1n << 62n, PASS],
+        [GATE_OPEN, PASS],
+      ] as const) {
+        gate(number, closesNs);
+        expect(set.run(), `gate ${number}: ${closesNs}`).toBe(verdict);
+      }
+      gate(number, 0n);
+    }
     set.commit(set.second, 0);
     expect(set.run()).toBe(PASS);
   });

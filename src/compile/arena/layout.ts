@@ -25,6 +25,14 @@ export const ArenaHeader = {
   size: 12,
 } as const;
 
+/**
+ * Gates: u64 words that several records share, so that one store changes what all of them run. A gate holds the
+ * bpf_ktime_get_ns at which it closes: 0 is closed, {@link GATE_OPEN} never closes. Records name gates by number, from 1.
+ */
+export const GATES_OFFSET = 0x100;
+export const GATE_SIZE = 8;
+export const GATE_OPEN: bigint = 2n ** 64n - 1n;
+
 /** CPUs whose hand-over word has a place. */
 export const MAX_CPUS = 1024;
 
@@ -34,6 +42,8 @@ export const MAX_CPUS = 1024;
  */
 export const HANDOVER_OFFSET = 0x1000;
 export const HANDOVER_STRIDE = 64;
+/** Numbers of gates are below this: they fit the low bits of a root. */
+export const GATE_SLOTS: number = (HANDOVER_OFFSET - GATES_OFFSET) / GATE_SIZE;
 
 /** Records, one per namespace, found by its cookie: open addressing, {@link RECORD_PROBES} places from the home place. */
 export const RECORDS_OFFSET: number = HANDOVER_OFFSET + MAX_CPUS * HANDOVER_STRIDE;
@@ -44,14 +54,15 @@ export const RECORD_PROBES = 4;
 export const Record = {
   /** u64 netns cookie; 0: free */
   cookie: 0,
-  /** u32 root of the generation that runs. With `previous` one aligned u64: storing it is the commit. */
+  /**
+   * u32 root of the generation that runs, its low bits the number of a gate; 0: no gate. With `previous` one aligned
+   * u64: storing it is the commit in one namespace.
+   */
   root: 8,
-  /** u32 root that runs again once the deadline has passed; 0: none */
+  /** u32 root that runs while the gate is closed; 0: none */
   previous: 12,
-  /** u64 bpf_ktime_get_ns at which an unconfirmed generation is given up; 0: confirmed */
-  deadline: 16,
-  /** u32 root that packets may still hold while a commit is under way; 0: no commit is */
-  inFlight: 24,
+  /** u32 root that packets may still hold while a commit is under way or waits for confirmation; 0: neither */
+  inFlight: 16,
 } as const;
 
 /** Flight words: which root a packet met first, while a commit is under way. Same bits as hand-over words. */

@@ -11,6 +11,7 @@ import {
   compilePolicy,
   entryIndex,
   type FragmentStrategy,
+  GATE_OPEN,
   type GenerationImage,
   generationImage,
   type HookName,
@@ -18,13 +19,10 @@ import {
   SYSTEM_COUNTERS,
 } from '../../compile/index.ts';
 import {
-  type BpfMap,
   ensureBpffs,
-  pin,
   possibleCpus,
   replacePin,
   requireKernel,
-  unpin,
   waitForGracePeriod,
   withNetns,
 } from '../../kernel/index.ts';
@@ -293,18 +291,13 @@ function install(
     memory.set(plan.image.build(plan.root), plan.root);
   }
 
-  const confirm = request.confirmSeconds;
-  const members = plans.map((plan): Member => {
-    const record = store.records.find(plan.target.cookie);
-    const before = record === undefined ? OPEN_ROOT : confirmedRoot(record);
-    return {
+  const members = plans.map(
+    (plan): Member => ({
       cookie: String(plan.target.cookie),
       number: plan.number,
-      root: plan.root,
-      previous: confirm === undefined ? 0 : before,
       links: plan.links.map(({ name }) => name),
-    };
-  });
+    }),
+  );
   const document: GenerationDocument = {
     build: buildId(),
     appliedMs: Date.now(),
@@ -330,6 +323,7 @@ function install(
     ),
     members,
   };
+  const confirm = request.confirmSeconds;
   let linksMade = 0;
   let commitUs = 0;
   const map = writeDocument(document);
@@ -351,7 +345,7 @@ function install(
         step(`link ${name}`);
       });
     }
-    commitUs = commit(store, members, map, confirm, step);
+    commitUs = commit(store, plans, confirm, step);
   } finally {
     map.close();
   }
@@ -377,11 +371,6 @@ function install(
   };
 }
 
-/** What runs when the namespace's unconfirmed generation, if it has one, is given up. */
-function confirmedRoot(record: NetnsRecord): number {
-  return record.deadlineNs !== 0n && record.previous !== 0 ? record.previous : record.root;
-}
-
 /** The namespace's record, made if it has none: until the commit every packet passes there. */
 function prepareNetns(store: PolicyStore, target: Target, step: StepListener): NetnsRecord {
   const known = store.netns(target.cookie);
@@ -397,39 +386,43 @@ function prepareNetns(store: PolicyStore, target: Target, step: StepListener): N
   return store.records.find(target.cookie) ?? store.records.make(target.cookie, OPEN_ROOT);
 }
 
-/** Puts the members' generations in force. Returns how long the stores took, in microseconds. */
+/**
+ * Puts the generations in force, all by one store: that of the record in one namespace; in several, every record first
+ * names the new generation behind a closed gate, and then the gate opens. Returns how long the store took, in microseconds.
+ */
 function commit(
   store: PolicyStore,
-  members: readonly Member[],
-  journal: BpfMap,
+  plans: readonly NetnsPlan[],
   confirmSeconds: number | undefined,
   step: StepListener,
 ): number {
-  const changes = members.map((member) => ({ member, record: store.records.find(BigInt(member.cookie))! }));
+  const changes = plans.map(({ target, root }) => ({ root, record: store.records.find(target.cookie)! }));
+  const together = changes.length > 1;
   step('note packets under way');
   for (const { record } of changes) record.inFlight = record.running;
   waitForGracePeriod();
-  step('journal');
-  if (changes.length > 1) pin(journal, store.place.journal);
-  if (confirmSeconds !== undefined) {
-    const deadlineNs = process.hrtime.bigint() + BigInt(confirmSeconds) * 1_000_000_000n;
-    for (const { record } of changes) record.deadlineNs = deadlineNs;
+  const gate = together || confirmSeconds !== undefined ? store.records.freeGate() : 0;
+  if (together) {
+    store.records.setGate(gate, 0n);
+    for (const { root, record } of changes) {
+      step(`prepare ${record.cookie}`);
+      record.commit(root, record.confirmed, gate);
+    }
   }
   step('commit');
+  const closesNs =
+    confirmSeconds === undefined
+      ? GATE_OPEN
+      : process.hrtime.bigint() + BigInt(confirmSeconds) * 1_000_000_000n;
   const started = process.hrtime.bigint();
-  for (const [index, { member, record }] of changes.entries()) {
-    if (index > 0) step('commit the next namespace');
-    // An unconfirmed generation is replaced for good: the deadline no longer changes anything, then it goes.
-    record.commit(member.root, confirmSeconds === undefined ? member.root : member.previous);
+  if (gate !== 0) store.records.setGate(gate, closesNs);
+  if (!together) {
+    const { root, record } = changes[0]!;
+    record.commit(root, gate === 0 ? 0 : record.confirmed, gate);
   }
   const commitUs = Number(process.hrtime.bigint() - started) / 1000;
   step('committed');
-  for (const { member, record } of changes) {
-    if (confirmSeconds !== undefined) continue;
-    record.deadlineNs = 0n;
-    record.commit(member.root, 0);
-  }
-  unpin(store.place.journal);
+  if (confirmSeconds === undefined) for (const { root, record } of changes) record.commit(root);
   step('wait for packets under way');
   waitForGracePeriod();
   step('carry counters');

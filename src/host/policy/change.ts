@@ -1,8 +1,10 @@
 /** Changes of a live policy that make no programs: confirming it, moving its counters to zero, taking it away. */
 import { rmSync } from 'node:fs';
+import { GATE_OPEN } from '../../compile/index.ts';
 import { findBpffs, reachableNetns, requireKernel } from '../../kernel/index.ts';
 import { PolicyError } from './error.ts';
 import { policiesRoot, policyNames, withPolicyLock } from './place.ts';
+import type { NetnsRecord } from './record.ts';
 import {
   dropNamespace,
   pathOf,
@@ -22,19 +24,24 @@ export async function confirmPolicy(selection: Selection): Promise<string[]> {
     // Before anything is repaired: what is too late by now has been given up by the programs already.
     const late: string[] = [];
     for (const store of stores(selection)) {
-      for (const record of store.records.all()) {
-        if (selection.cookie !== undefined && record.cookie !== selection.cookie) continue;
-        if (record.deadlineNs === 0n) continue;
-        const name = `${store.name} in ${store.netns(record.cookie)?.name || record.cookie}`;
-        if (record.isReverted()) {
-          late.push(name);
-          continue;
-        }
-        const { root } = record;
-        record.deadlineNs = 0n;
-        record.commit(root, 0);
+      const selected = store.records
+        .all()
+        .filter(({ cookie, gate }) => gate !== 0 && (selection.cookie ?? cookie) === cookie);
+      const name = ({ cookie }: NetnsRecord): string =>
+        `${store.name} in ${store.netns(cookie)?.name || cookie}`;
+      late.push(...selected.filter((record) => record.isClosed()).map(name));
+      const waiting = selected.filter((record) => record.isWaiting());
+      // Those that went live together are confirmed together, by one store.
+      for (const gate of new Set(waiting.map((record) => record.gate))) {
+        const others = store.records.all().filter((record) => record.gate === gate);
+        if (others.every(({ cookie }) => waiting.some((record) => record.cookie === cookie)))
+          store.records.setGate(gate, GATE_OPEN);
+      }
+      for (const record of waiting) {
+        record.commit(record.root);
+        record.inFlight = 0;
         removeUnwantedLinks(store, record);
-        confirmed.push(name);
+        confirmed.push(name(record));
       }
       removeStrayGenerations(store);
       store.close();

@@ -62,9 +62,6 @@ export interface Member {
   readonly cookie: string;
   /** Number of its generation. */
   readonly number: number;
-  readonly root: number;
-  /** What runs again when nobody confirms; 0: confirmed from the start. */
-  readonly previous: number;
   /** Names of the links that the generation wants. */
   readonly links: readonly string[];
 }

@@ -70,11 +70,6 @@ export class PolicyPlace {
     return `${this.directory}/generations/${number}`;
   }
 
-  /** The document of a commit to several namespaces that is under way. */
-  get journal(): string {
-    return `${this.directory}/journal`;
-  }
-
   /** Dispatchers, backstop and socket filters. */
   program(name: string): string {
     return `${this.directory}/programs/${name}`;

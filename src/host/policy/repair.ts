@@ -17,7 +17,6 @@ import {
 } from '../../kernel/index.ts';
 import { ensureAids, removeAids, unionOfAids } from './aids.ts';
 import { carryCounters } from './carry.ts';
-import { type GenerationDocument, type Member, readDocument } from './document.ts';
 import { OPEN_ROOT } from './generation.ts';
 import { describeLinks, linkNames, removeLink } from './links.ts';
 import { entriesOf, policyNames, unfinishedDirectories } from './place.ts';
@@ -58,11 +57,10 @@ export function repair(
   reachable: ReadonlyMap<number, string> = reachableNetns(),
 ): string[] {
   const done: string[] = [];
-  finishJournal(store, done);
   for (const record of store.records.all()) settle(store, record, done);
   for (const record of store.records.all()) {
     const path = pathOf(store, record.cookie, reachable);
-    const neverBegan = record.root === OPEN_ROOT && record.previous === 0;
+    const neverBegan = record.root === OPEN_ROOT;
     if (path === undefined || neverBegan) {
       done.push(
         path === undefined ? `its namespace ${nameOf(store, record)} has gone` : `removed what was not begun`,
@@ -104,66 +102,43 @@ export function pathOf(
   }
 }
 
-/** A commit to several namespaces that reached one of them goes to all; one that reached none is forgotten. */
-function finishJournal(store: PolicyStore, done: string[]): void {
-  const journal = readDocument<GenerationDocument>(store.place.journal);
-  if (journal === undefined) return;
-  const reached = ({ cookie, root, number }: Member): boolean => {
-    const record = store.records.find(BigInt(cookie));
-    return record?.root === root && store.generation(root).number === number;
-  };
-  if (journal.members.some(reached)) {
-    for (const member of journal.members) {
-      const { cookie, root, previous } = member;
-      const record = store.records.find(BigInt(cookie));
-      if (record === undefined || reached(member)) continue;
-      record.commit(root, previous);
-    }
-    done.push('finished a commit that was broken off');
-  }
-  unpin(store.place.journal);
-}
-
-/** Gives up what nobody confirmed in time, and ends a commit that is still marked as under way. */
+/** Ends a commit that is still marked as under way, and gives up what nobody confirmed in time. */
 function settle(store: PolicyStore, record: NetnsRecord, done: string[]): void {
-  if (record.isReverted()) {
-    const { previous } = record;
-    record.commit(previous, previous);
-    record.deadlineNs = 0n;
-    record.commit(previous, 0);
-    done.push(`gave up an unconfirmed generation in ${nameOf(store, record)}`);
-  }
-  // A commit without a deadline of its own over an unconfirmed generation, broken off before it was tidied up.
-  if (record.deadlineNs !== 0n && (record.previous === 0 || record.previous === record.root)) {
-    record.deadlineNs = 0n;
-    record.commit(record.root, 0);
-  }
-  if (record.inFlight !== 0) {
+  if (record.isClosed()) {
+    const never = record.closesNs === 0n;
+    record.commit(record.previous);
+    done.push(
+      `gave up ${never ? 'a commit that was broken off' : 'an unconfirmed generation'} in ${nameOf(store, record)}`,
+    );
+  } else if (record.gate !== 0 && !record.isWaiting()) record.commit(record.root);
+  if (record.inFlight !== 0 && !(record.isWaiting() && record.inFlight === record.root)) {
     waitForGracePeriod();
     endCommit(store, record);
   }
 }
 
-/** After the grace period: carries counters over and ends the commit. */
+/**
+ * After the grace period: carries counters over and ends the commit. While it waits for confirmation packets go on being
+ * noted, so that none sees two generations when its time passes.
+ */
 export function endCommit(store: PolicyStore, record: NetnsRecord): void {
   const { inFlight, root } = record;
-  if (inFlight !== root) {
-    const old = store.documentAt(inFlight);
-    const fresh = store.documentAt(root);
-    if (old !== undefined && fresh !== undefined) {
-      carryCounters(
-        { document: old, generation: store.generation(inFlight) },
-        { document: fresh, generation: store.generation(root) },
-      );
-    }
+  const old = store.documentAt(inFlight);
+  const fresh = store.documentAt(root);
+  const replaced = inFlight !== root && inFlight !== 0;
+  if (replaced && old !== undefined && fresh !== undefined) {
+    const from = store.generation(inFlight);
+    const to = store.generation(root);
+    // What was given up goes before what counts again.
+    if (from.number < to.number)
+      carryCounters({ document: old, generation: from }, { document: fresh, generation: to });
   }
-  record.inFlight = 0;
+  record.inFlight = record.isWaiting() ? root : 0;
 }
 
 /** Detaches all links of a namespace, removes its record and its tables. `path` empty: it cannot be entered. */
 export function dropNamespace(store: PolicyStore, record: NetnsRecord, path: string): void {
-  record.deadlineNs = 0n;
-  record.commit(OPEN_ROOT, 0);
+  record.commit(OPEN_ROOT);
   for (const name of linkNames(store, record.cookie)) removeLink(store, record.cookie, name);
   if (path !== '') {
     const netns = openNetnsFile(path);

@@ -103,7 +103,6 @@ function readLive(
     const generation = store.generation(root);
     const netns = store.netns(record.cookie);
     const path = pathOf(store, record.cookie, reachable);
-    const waiting = record.deadlineNs !== 0n && !record.isReverted();
     const links = describeLinks(store, record.cookie);
     return {
       policy: store.name,
@@ -116,8 +115,8 @@ function readLive(
       },
       generation: generation.number,
       document,
-      ...(waiting
-        ? { confirmWithinMs: Number((record.deadlineNs - process.hrtime.bigint()) / 1_000_000n) }
+      ...(record.isWaiting()
+        ? { confirmWithinMs: Number((record.closesNs - process.hrtime.bigint()) / 1_000_000n) }
         : {}),
       links,
       problems: problemsOf(store, record, document, generation.number, links, path),
