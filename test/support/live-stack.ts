@@ -1,6 +1,6 @@
 /** A router in a scratch namespace and a netstack made from it, to send the same packets through both. */
 import { expect } from 'vitest';
-import { readLiveHost, StackTables } from '../../src/host/index.ts';
+import { readLiveHost, restoreConnections, StackTables } from '../../src/host/index.ts';
 import type { Family } from '../../src/net/index.ts';
 import { NetworkStack } from '../../src/netstack/index.ts';
 import { parseRuleset } from '../../src/rules/index.ts';
@@ -48,7 +48,7 @@ function isOwnTalk(line: string, family: Family): boolean {
   return bytes[24] === 0xff || bytes[8] === 0xfe;
 }
 
-/** A netstack like the namespace; `draws` counts what it left to chance. */
+/** A netstack like the namespace, with the connections that it has now; `draws` counts what it left to chance. */
 export function stackOf(fw: Host, family: Family, rules: string): LiveTwin {
   const host = readLiveHost(fw.netnsName);
   const sent: string[] = [];
@@ -69,6 +69,7 @@ export function stackOf(fw: Host, family: Family, rules: string): LiveTwin {
       if (event.kind === 'icmp-error' && event.sent) chance.draws--;
     },
   });
+  restoreConnections(stack.conntrack!, host.connections);
   const { ruleset, diagnostics } = parseRuleset(rules, { file: 'nat', family });
   expect(diagnostics).toEqual([]);
   new StackTables(stack, ruleset);

@@ -233,7 +233,7 @@ export const run: Command = {
       long: 'netns',
       value: 'NAME',
       completes: 'netns',
-      summary: 'netstack: a host like this namespace: its devices, addresses, routes, sysctls',
+      summary: 'netstack: a host like this namespace: its devices, addresses, routes, sysctls, connections',
     },
     { long: 'counters', short: 'c', summary: 'print the rules with their counters at the end' },
     {

@@ -3,11 +3,20 @@
  *
  *     {"devices": [{"name": "eth0", "mtu": 1500, "addresses": ["192.0.2.1/24", "2001:db8::1/64"]}],
  *      "routes": [{"to": "default", "via": "192.0.2.254", "dev": "eth0"}, {"to": "10.9.0.0/16", "type": "unreachable"}],
- *      "sysctls": {"net.ipv4.ip_forward": 1}}
+ *      "sysctls": {"net.ipv4.ip_forward": 1, "net.ipv4.conf.eth0.rp_filter": 2}}
  */
 import { type Family, networkOf, type Prefix, parseAddress, parsePrefix } from '../../net/index.ts';
 import type { DeviceAddress, DeviceConfig, StaticRoute } from '../../netstack/index.ts';
-import { type HostSettings, HostSettingsError, KNOWN_SYSCTLS, settingsOfSysctls } from './settings.ts';
+import {
+  DEVICE_SYSCTLS,
+  deviceSysctl,
+  type HostSettings,
+  HostSettingsError,
+  inputOfSysctls,
+  KNOWN_SYSCTLS,
+  type SysctlReader,
+  settingsOfSysctls,
+} from './settings.ts';
 
 const ROUTE_TYPES = ['unicast', 'unreachable', 'prohibit', 'blackhole'] as const;
 const DEVICE_NAME = /^[^/\s]{1,15}$/;
@@ -23,17 +32,19 @@ export function parseHostConfig(text: string): HostSettings {
     throw new HostSettingsError('', `no JSON: ${(error as Error).message}`, 'see: sluice run --help');
   }
   const root = fieldsOf(json, '', ['devices', 'routes', 'sysctls']);
-  const devices: DeviceConfig[] = [];
+  const bare: DeviceConfig[] = [];
   const addresses: DeviceAddress[] = [];
   for (const [index, entry] of listOf(root.devices, 'devices').entries()) {
-    readDevice(entry, `devices[${index}]`, devices, addresses);
+    readDevice(entry, `devices[${index}]`, bare, addresses);
   }
-  if (devices.length === 0)
+  if (bare.length === 0)
     throw new HostSettingsError('devices', 'there is no device', 'name at least one: {"name": "eth0"}');
   const routes = listOf(root.routes, 'routes').map((entry, index) =>
-    readRoute(entry, `routes[${index}]`, devices),
+    readRoute(entry, `routes[${index}]`, bare),
   );
-  return { devices, addresses, routes: routes.flat(), ...readSysctls(root.sysctls) };
+  const sysctl = sysctlReader(root.sysctls, bare);
+  const devices = bare.map((device) => ({ ...device, input: inputOfSysctls(device.name, sysctl) }));
+  return { devices, addresses, routes: routes.flat(), connections: [], ...settingsOfSysctls(sysctl) };
 }
 
 function readDevice(
@@ -94,9 +105,12 @@ function everything(family: Family | undefined): Prefix[] {
   return texts.map((text) => parsePrefix(text)!);
 }
 
-function readSysctls(value: unknown): Pick<HostSettings, 'path' | 'conntrack'> {
-  const fields = value === undefined ? {} : fieldsOf(value, 'sysctls', KNOWN_SYSCTLS);
-  return settingsOfSysctls((name) => numberOf(fields[name], `sysctls["${name}"]`, 0, 0xffffffff));
+function sysctlReader(value: unknown, devices: readonly DeviceConfig[]): SysctlReader {
+  const ofDevices = ['default', ...devices.map(({ name }) => name)].flatMap((device) =>
+    DEVICE_SYSCTLS.map((name) => deviceSysctl(device, name)),
+  );
+  const fields = value === undefined ? {} : fieldsOf(value, 'sysctls', [...KNOWN_SYSCTLS, ...ofDevices]);
+  return (name) => numberOf(fields[name], `sysctls["${name}"]`, 0, 0xffffffff);
 }
 
 function isRouteType(text: string): text is (typeof ROUTE_TYPES)[number] {

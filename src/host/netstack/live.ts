@@ -1,9 +1,10 @@
-/** A live namespace as the settings of a netstack: what rtnetlink and /proc/sys say of it. Nothing in it is changed. */
+/** A live namespace as the settings of a netstack: what rtnetlink, ctnetlink and /proc/sys say of it. Nothing in it is changed. */
 
 import {
   type Device,
   type ListedRoute,
   listAddresses,
+  listConnections,
   listDevices,
   listRoutes,
   openNetns,
@@ -13,10 +14,10 @@ import {
 import type { Family } from '../../net/index.ts';
 import { parsePrefix } from '../../net/index.ts';
 import type { StaticRoute } from '../../netstack/index.ts';
-import { type HostSettings, settingsOfSysctls } from './settings.ts';
+import { type HostSettings, inputOfSysctls, settingsOfSysctls } from './settings.ts';
 
 /**
- * Copies devices that are up, their addresses, the main table's routes, and sysctls.
+ * Copies devices that are up, their addresses, the main table's routes, sysctls, and the connections that conntrack knows.
  * @throws {KernelError} `NETNS_NOT_FOUND`; {SyscallError} EPERM without CAP_SYS_ADMIN
  */
 export function readLiveHost(netnsName: string): HostSettings {
@@ -32,7 +33,12 @@ function readHere(): HostSettings {
   const devices = listDevices().filter(({ up, name }) => up || name === 'lo');
   const names = new Map(devices.map(({ index, name }) => [index, name]));
   return {
-    devices: devices.map(({ index, name, mtu }: Device) => ({ name, ifindex: index, mtu })),
+    devices: devices.map(({ index, name, mtu }: Device) => ({
+      name,
+      ifindex: index,
+      mtu,
+      input: inputOfSysctls(name, sysctl),
+    })),
     addresses: listAddresses().flatMap(({ index, address, prefixLength }) => {
       const device = names.get(index);
       // What lo has is there without saying.
@@ -41,11 +47,14 @@ function readHere(): HostSettings {
       return [{ device, prefix: { address: { family, bytes: address }, length: prefixLength } }];
     }),
     routes: listRoutes().flatMap((route) => staticRoute(route, names)),
-    ...settingsOfSysctls((name) => {
-      const text = readSysctl(name);
-      return text === undefined || !/^[0-9]+$/.test(text) ? undefined : Number(text);
-    }),
+    connections: listConnections(),
+    ...settingsOfSysctls(sysctl),
   };
+}
+
+function sysctl(name: string): number | undefined {
+  const text = readSysctl(name);
+  return text === undefined || !/^[0-9]+$/.test(text) ? undefined : Number(text);
 }
 
 function staticRoute(route: ListedRoute, names: ReadonlyMap<number, string>): StaticRoute[] {

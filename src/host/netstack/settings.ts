@@ -1,9 +1,11 @@
 /** What a netstack is made of when it is to stand for a host: devices, addresses, routes, sysctls. */
+import type { ListedConnection } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import type {
   ConntrackSettings,
   DeviceAddress,
   DeviceConfig,
+  DeviceInput,
   PathSettings,
   StaticRoute,
 } from '../../netstack/index.ts';
@@ -14,6 +16,8 @@ export interface HostSettings {
   readonly routes: readonly StaticRoute[];
   readonly path: Partial<PathSettings>;
   readonly conntrack: Partial<ConntrackSettings>;
+  /** Open when the host was looked at. */
+  readonly connections: readonly ListedConnection[];
 }
 
 /** Thrown for a configuration that cannot be used; `where` is the place in it: "devices[0].addresses[1]". */
@@ -31,6 +35,15 @@ export class HostSettingsError extends Error {
 
 /** Sysctls that the netstack obeys, by name; `undefined` where one is not given. */
 export type SysctlReader = (name: string) => number | undefined;
+
+/** What each device has a switch of its own for, under `net.ipv4.conf.DEVICE.`. */
+export const DEVICE_SYSCTLS = ['rp_filter', 'route_localnet', 'forwarding'] as const;
+
+/** The name of a device's sysctl, or of `default`, which devices have that are given no own. */
+export function deviceSysctl(device: string, name: (typeof DEVICE_SYSCTLS)[number]): string {
+  // Slashes, as sysctl(8) takes them too: a VLAN device has a dot in its name.
+  return device.includes('.') ? `net/ipv4/conf/${device}/${name}` : `net.ipv4.conf.${device}.${name}`;
+}
 
 /** Names that {@link settingsOfSysctls} asks for. */
 export const KNOWN_SYSCTLS: readonly string[] = [
@@ -61,7 +74,7 @@ export function settingsOfSysctls(read: SysctlReader): Pick<HostSettings, 'path'
   return {
     path: {
       forwarding: { ipv4: forwards('ipv4'), ipv6: forwards('ipv6') },
-      rpFilter: Math.min(2, read('net.ipv4.conf.all.rp_filter') ?? 0) as 0 | 1 | 2,
+      rpFilter: reversePathFilter(read('net.ipv4.conf.all.rp_filter') ?? 0),
       routeLocalnet: flag('net.ipv4.conf.all.route_localnet') ?? false,
       ...given('defaultTtl', read('net.ipv4.ip_default_ttl')),
       ...given('icmpRateLimitMs', read('net.ipv4.icmp_ratelimit')),
@@ -77,6 +90,24 @@ export function settingsOfSysctls(read: SysctlReader): Pick<HostSettings, 'path'
       ...given('tcpBeLiberal', flag('net.netfilter.nf_conntrack_tcp_be_liberal')),
     },
   };
+}
+
+/** The switches of one device; without own ones, those of `default`. */
+export function inputOfSysctls(device: string, read: SysctlReader): DeviceInput {
+  const value = (name: (typeof DEVICE_SYSCTLS)[number]): number | undefined =>
+    read(deviceSysctl(device, name)) ?? read(deviceSysctl('default', name));
+  const localnet = value('route_localnet');
+  const forwarding = value('forwarding');
+  const filter = value('rp_filter');
+  return {
+    ...given('rpFilter', filter === undefined ? undefined : reversePathFilter(filter)),
+    ...given('routeLocalnet', localnet === undefined ? undefined : localnet !== 0),
+    ...given('forwarding', forwarding === undefined ? undefined : forwarding !== 0),
+  };
+}
+
+function reversePathFilter(value: number): 0 | 1 | 2 {
+  return Math.min(2, value) as 0 | 1 | 2;
 }
 
 function given<K extends string, V>(key: K, value: V | undefined): Partial<Record<K, V>> {

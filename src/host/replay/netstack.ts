@@ -8,6 +8,7 @@ import {
   UnsupportedRulesError,
   unsupportedRules,
 } from '../../rules/index.ts';
+import { restoreConnections } from '../netstack/connections.ts';
 import type { HostSettings } from '../netstack/settings.ts';
 import { StackTables } from '../netstack/tables.ts';
 import type { ReplayPacket } from './capture.ts';
@@ -40,6 +41,7 @@ export class NetstackEngine implements ReplayEngine {
   readonly #stack: NetworkStack;
   readonly #tables: readonly { readonly ruleset: Ruleset; readonly tables: StackTables }[];
   #course: Course = new Course();
+  #restored = false;
 
   /** @throws {UnsupportedRulesError} when a ruleset has rules that not even a whole host can run */
   constructor(options: NetstackReplayOptions) {
@@ -97,6 +99,7 @@ export class NetstackEngine implements ReplayEngine {
   /** Sends the packet on its way; a word when it is none that a host would take. */
   #take({ ip, timeMs, tagged, ethernet, packetType, device }: ReplayPacket): string | undefined {
     this.#clock.moveTo(timeMs);
+    this.#restoreOnce();
     if (ip === undefined) return 'not-ip';
     if (tagged) return 'vlan';
     this.#course = new Course();
@@ -105,6 +108,14 @@ export class NetstackEngine implements ReplayEngine {
     if (sent) this.#stack.send({ family, bytes });
     else this.#stack.receive({ family, bytes, mac: ethernet, pktType: packetType }, this.#inDevice(device));
     return undefined;
+  }
+
+  /** The connections of the host are as old as the first packet is: their time runs from there. */
+  #restoreOnce(): void {
+    if (this.#restored) return;
+    this.#restored = true;
+    const { conntrack } = this.#stack;
+    if (conntrack !== undefined) restoreConnections(conntrack, this.#options.host.connections);
   }
 
   /** What has an address of the host as its source was captured on its way out. */

@@ -12,6 +12,7 @@ export {
   type Route,
   setNeighbour,
 } from './address.ts';
+export { type ListedConnection, type ListedTuple, listConnections } from './conntrack.ts';
 export {
   changeDevice,
   createBridge,

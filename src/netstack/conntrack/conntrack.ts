@@ -119,6 +119,15 @@ export class Conntrack {
     return tupleKey(slot.entry.original, 0) !== tupleKey(ignored.original, 0);
   }
 
+  /**
+   * Puts a connection that was open before into the table, as ctnetlink does; `timeoutMs` is how long it still has. Of TCP
+   * sides that are unknown the next segment tells. @returns false when one of its tuples is there already
+   */
+  restore(entry: Entry): boolean {
+    if ((entry.status & IPS.CONFIRMED) !== 0) entry.status &= ~IPS.CONFIRMED;
+    return this.confirm(this.#tracking('ESTABLISHED', 'original', entry));
+  }
+
   /** nf_conntrack_find_get(): the live connection with this tuple, and whether TCP has closed it. */
   find(tuple: Omit<Tuple, 'family'>, zone: number): { readonly closed: boolean } | undefined {
     const entry = this.#live(tupleKey(tuple, zone))?.entry;

@@ -36,7 +36,8 @@ export class Ipv4Fib implements Fib {
     if (isZero(source)) return refuse('martian-source');
     if (isZero(destination)) return refuse('martian-destination');
     const onLoopback = inDevice === LOOPBACK_DEVICE;
-    const guarded = !onLoopback && this.config.routeLocalnet !== true;
+    const own = this.config.devices?.get(inDevice);
+    const guarded = !onLoopback && this.config.routeLocalnet !== true && own?.routeLocalnet !== true;
     if (destination[0] === 127 && guarded) return refuse('martian-destination');
     if (source[0] === 127 && guarded) return refuse('martian-source');
 
@@ -48,7 +49,7 @@ export class Ipv4Fib implements Fib {
     const route = findRoute(this.#routes, destination);
     const fault = faultOf(route);
     if (route === undefined || fault !== undefined) return refuse(fault ?? 'no-route');
-    if (!this.config.forwarding) return refuse('not-forwarding');
+    if (!(own?.forwarding ?? this.config.forwarding)) return refuse('not-forwarding');
     const outDevice = route.device;
     if (!this.#sourceIsValid(source, inDevice, outDevice)) return refuse('martian-source');
     return { kind: 'forward', outDevice };
@@ -99,7 +100,8 @@ export class Ipv4Fib implements Fib {
    * the device it came in by: then a full look-up is made, which also refuses broadcast addresses.
    */
   #sourceIsValid(source: Uint8Array, inDevice: string, outDevice?: string): boolean {
-    const { rpFilter, addresses } = this.config;
+    const { addresses } = this.config;
+    const rpFilter = Math.max(this.config.rpFilter, this.config.devices?.get(inDevice)?.rpFilter ?? 0);
     if (rpFilter === 0 && inDevice !== outDevice) {
       return !addresses.some(({ prefix }) => sameBytes(prefix.address.bytes, source));
     }

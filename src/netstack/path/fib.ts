@@ -31,6 +31,18 @@ export interface FibConfig {
   readonly rpFilter: 0 | 1 | 2;
   /** net.ipv4.conf.*.route_localnet: 127.0.0.0/8 may be on the wire. Default: no. */
   readonly routeLocalnet?: boolean;
+  /** What devices have switches of their own for. */
+  readonly devices?: ReadonlyMap<string, DeviceInput>;
+}
+
+/** net.ipv4.conf.DEVICE: what of {@link FibConfig} one device may say for itself. */
+export interface DeviceInput {
+  /** The higher of this and the one for all counts. */
+  readonly rpFilter?: 0 | 1 | 2;
+  /** This or the one for all. */
+  readonly routeLocalnet?: boolean;
+  /** In place of the one for all. */
+  readonly forwarding?: boolean;
 }
 
 /** Why routing refuses a packet. */

@@ -16,7 +16,7 @@ import type { HostAddresses } from '../nat/targets.ts';
 import { NetworkNamespace } from '../netns.ts';
 import { ETH_P_IP, ETH_P_IPV6, type NetDevice, PacketType, SkBuff } from '../skb.ts';
 import type { PathDrop, PathTrace } from './event.ts';
-import { type DeviceAddress, type Fib, RouteTypeNumber, type StaticRoute } from './fib.ts';
+import { type DeviceAddress, type DeviceInput, type Fib, RouteTypeNumber, type StaticRoute } from './fib.ts';
 import { IcmpSender } from './icmp.ts';
 import { type ProgramRunner, receiveFromDevice } from './ingress.ts';
 import { routeOutput, sendLocal } from './output.ts';
@@ -29,6 +29,8 @@ export interface DeviceConfig {
   /** Default: 1 for lo, else counted from 2 in the order given. */
   readonly ifindex?: number;
   readonly mtu?: number;
+  /** net.ipv4.conf.DEVICE; what is not given is as for all. */
+  readonly input?: DeviceInput;
 }
 
 /** What a protocol makes of a packet that was delivered. */
@@ -245,6 +247,7 @@ export class NetworkStack {
       forwarding: this.settings.forwarding[family],
       rpFilter: this.settings.rpFilter,
       routeLocalnet: this.settings.routeLocalnet,
+      devices: new Map(this.#config.devices.flatMap(({ name, input }) => (input ? [[name, input]] : []))),
     });
   }
 

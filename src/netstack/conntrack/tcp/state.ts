@@ -111,3 +111,20 @@ export interface TcpConnection {
 export function unknownSide(): TcpSide {
   return { end: 0, maxEnd: 0, maxWindow: 0, maxAck: 0, scale: 0, flags: 0 };
 }
+
+/** A connection in this state, of which no segment was seen yet. */
+export function tcpConnection(state: TcpState, original: TcpSide, reply: TcpSide): TcpConnection {
+  return {
+    sides: [original, reply],
+    state,
+    lastSide: 0,
+    retransmissions: 0,
+    lastKind: SegmentKind.NONE,
+    lastSeq: 0,
+    lastAck: 0,
+    lastEnd: 0,
+    lastWindow: 0,
+    lastScale: 0,
+    lastFlags: 0,
+  };
+}

@@ -9,6 +9,7 @@ import {
   type TcpSide,
   TcpState,
   type Transition,
+  tcpConnection,
   transition,
   unknownSide,
 } from './state.ts';
@@ -63,19 +64,7 @@ function openConnection(segment: Segment, settings: ConntrackSettings): TcpConne
     first.flags = TcpFlag.SACK_PERM | TcpFlag.BE_LIBERAL;
     second.flags = first.flags;
   }
-  return {
-    sides: [first, second],
-    state: TcpState.NONE,
-    lastSide: 0,
-    retransmissions: 0,
-    lastKind: SegmentKind.NONE,
-    lastSeq: 0,
-    lastAck: 0,
-    lastEnd: 0,
-    lastWindow: 0,
-    lastScale: 0,
-    lastFlags: 0,
-  };
+  return tcpConnection(TcpState.NONE, first, second);
 }
 
 interface Step {
