@@ -27,7 +27,7 @@ import {
   writeSysctl,
 } from '../../src/kernel/index.ts';
 import { formatAddressBytes, parseAddress } from '../../src/net/index.ts';
-import { TcpListener, TcpStream, UdpSocket } from './socket.ts';
+import { PingSocket, TcpListener, TcpStream, UdpSocket } from './socket.ts';
 
 let made = 0;
 
@@ -138,6 +138,11 @@ export class Host {
   /** A UDP socket; bound when a port (0: any) is given. */
   udp(port = 0, address = '::'): UdpSocket {
     return this.keep(this.run(() => new UdpSocket(addressBytes(address), port)));
+  }
+
+  /** A socket for echo requests to an address. */
+  ping(address: string): PingSocket {
+    return this.keep(this.run(() => new PingSocket(addressBytes(address))));
   }
 
   /** A TCP listener on all addresses, both families unless an IPv4 address is given. */

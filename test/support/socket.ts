@@ -21,6 +21,10 @@ import { syscall, trySyscall } from '../../src/kernel/sys/syscall.ts';
 import { formatAddressBytes, parseAddress } from '../../src/net/index.ts';
 
 const POLLIN = 1;
+const IPPROTO_ICMP = 1;
+const IPPROTO_ICMPV6 = 58;
+const ICMP_ECHO_REQUEST = 8;
+const ICMPV6_ECHO_REQUEST = 128;
 const POLLOUT = 4;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
@@ -101,6 +105,50 @@ export class UdpSocket {
 
   mark(value: number): void {
     setSocketOption(this.fd, SOL_SOCKET, SO_MARK, new Uint8Array(Uint32Array.of(value).buffer));
+  }
+
+  close(): void {
+    this.fd.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** An ICMP or ICMPv6 socket for echo requests; `net.ipv4.ping_group_range` must allow it. */
+export class PingSocket {
+  readonly fd: Fd;
+  readonly #endpoint: Uint8Array<ArrayBuffer>;
+  readonly #request: number;
+  #sequence = 0;
+
+  constructor(address: Uint8Array) {
+    const six = address.length === 16;
+    const protocol = six ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+    this.fd = openSocket(six ? AF_INET6 : AF_INET, SOCK_DGRAM, protocol, 'an ICMP socket');
+    this.#endpoint = encodeEndpoint({ address, port: 0 });
+    this.#request = six ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST;
+  }
+
+  /** Sends one echo request. @throws {SyscallError} EPERM when a rule drops it on the way out */
+  send(): void {
+    const bytes = Uint8Array.of(this.#request, 0, 0, 0, 0, 0, 0, ++this.#sequence, 1, 2, 3, 4);
+    syscall(
+      'sendto',
+      this.fd.number,
+      bytes,
+      bytes.length,
+      MSG_NOSIGNAL,
+      this.#endpoint,
+      this.#endpoint.length,
+    );
+  }
+
+  /** True when an answer comes within `timeoutMs`. */
+  receive(timeoutMs: number): boolean {
+    if (!waitFor(this.fd, POLLIN, timeoutMs)) return false;
+    return syscall('recvfrom', this.fd.number, new Uint8Array(256), 256, 0, null, null) > 0;
   }
 
   close(): void {
