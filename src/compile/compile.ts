@@ -23,7 +23,7 @@ import { StateWords } from './emit/state.ts';
 import { CompileError, type Refusal } from './error.ts';
 import { hookEmitter } from './hooks/index.ts';
 import { type LoweredTable, lowerTable } from './lower/table.ts';
-import { dependsOnHistory, type Replacement, replaceRules, weakenRule } from './partial.ts';
+import { type Bounds, dependsOnHistory, type Replacement, replaceRules, weakenRule } from './partial.ts';
 import { type PlacedTable, type ProgramPlan, planPrograms } from './plan.ts';
 import type { CompiledProgram, MapDescription, RuleTag } from './program.ts';
 import { emitTakeOver } from './prologue/handover.ts';
@@ -42,7 +42,7 @@ import {
 } from './strategies/classifier/index.ts';
 import { planCalls } from './strategies/inline/calls.ts';
 import type { ChainRun } from './strategies/inline/chain.ts';
-import { type HookName, hooksFor, obstacles, predicateObstacles } from './support.ts';
+import { boundsOf, type HookName, hookName, hooksFor, obstacles, predicateObstacles } from './support.ts';
 
 const DEFAULT_HZ = 250;
 
@@ -135,6 +135,9 @@ export function compilePolicy(rulesets: readonly Ruleset[], options: CompileOpti
   return { ...policy, weakened };
 }
 
+/** Of the forms that a rule takes at several attach points the strongest is told. */
+const STRENGTH: Readonly<Record<Replacement, number>> = { narrow: 0, continue: 1, drop: 2 };
+
 /** Refusals that no replacement of rules helps. */
 function isFinal({ code, table }: Refusal): boolean {
   return code === 'TOO_LONG' || table === 'nat';
@@ -155,10 +158,12 @@ function weakenPlans(
       const incomplete = unread.has(place) || obstacles(rule, point, family).length > 0;
       if (!incomplete && !dependsOnHistory(rule)) return rule;
       const keep = (predicate: Predicate): boolean =>
-        predicateObstacles(predicate, point, family).length === 0;
-      const stand = weakenRule(rule, keep, !source.unknownTargets.has(place));
+        predicateObstacles(predicate, rule, point, family).length === 0;
+      const bounds = (predicate: Predicate): Bounds => boundsOf(predicate, point);
+      const stand = weakenRule(rule, keep, bounds, !source.unknownTargets.has(place));
       const key = `${table} ${place}`;
-      if (became.get(key) !== 'drop') became.set(key, stand.became);
+      const before = became.get(key);
+      if (before === undefined || STRENGTH[stand.became] > STRENGTH[before]) became.set(key, stand.became);
       return stand.rule;
     };
     return { ...run, table: replaceRules(run.table, replace) };
@@ -222,7 +227,7 @@ function writePolicy(
     marks,
     rejects: { ipv4: [...rejects.ipv4].sort(), ipv6: [...rejects.ipv6].sort() },
     weakened: [],
-    notices: noticesOf(tables),
+    notices: [...noticesOf(tables), ...lookupNotices(plans)],
   };
 }
 
@@ -399,6 +404,32 @@ function mapsOf(programs: readonly CompiledProgram[]): MapDescription[] {
     });
   }
   return maps;
+}
+
+/** Where connections are looked up, state is what the entry says: see connectionstate.ts. */
+function lookupNotices(plans: readonly ProgramPlan[]): string[] {
+  const hooks = plans
+    .filter((plan) => hookEmitter(plan.point).lookupNeeds !== undefined && asksForState(plan))
+    .map(({ point }) => hookName(point));
+  if (hooks.length === 0) return [];
+  return [
+    `at ${hooks.join(' and ')} connections are looked up: TCP segments outside the window and wrong checksums count as their connection's, where iptables calls them INVALID`,
+  ];
+}
+
+function asksForState({ sections }: ProgramPlan): boolean {
+  const asks = (predicate: Predicate): boolean =>
+    predicate.kind === 'all' || predicate.kind === 'any'
+      ? predicate.of.some(asks)
+      : predicate.kind === 'not'
+        ? asks(predicate.of)
+        : predicate.kind === 'scalar' && predicate.field === 'ct.state';
+  const runs = sections.flatMap(({ before, local, forward = [] }) => [...before, ...local, ...forward]);
+  return runs.some(({ table, chain }) =>
+    planCalls(table.chains, chain).order.some(({ rules }) =>
+      rules.some((rule) => rule.predicates.some(asks)),
+    ),
+  );
 }
 
 function noticesOf(tables: readonly PlacedTable[]): string[] {

@@ -6,7 +6,9 @@
  * should. Stateful conditions (limit, statistic) are left out too, and in all rules that decide anything: as soon as one rule
  * is replaced, other packets than before get to them, and they would answer otherwise.
  *
- * - ACCEPT and rules that only look (LOG, no target) become "count and go on": the packets meet the rules behind, which may
+ * - ACCEPT on a condition of which it is certain for some packets that it holds (the connection state of TCP and UDP, where it
+ *   is looked up) accepts those.
+ * - Other ACCEPTs and rules that only look (LOG, no target) become "count and go on": the packets meet the rules behind, which may
  *   accept or drop them; what those accept, the whole ruleset would have accepted here or there. Conditions are still
  *   asked, for their hotdrops.
  *   A condition that is left out and could itself drop a packet (hotdrop) makes the rule DROP as well.
@@ -15,24 +17,43 @@
  */
 import type { Action, IrChain, IrRule, IrTable, Predicate } from '../ir/index.ts';
 
-/** What became of a rule. */
-export type Replacement = 'drop' | 'continue';
+/** What became of a rule: `narrow` accepts fewer packets than it should. */
+export type Replacement = 'drop' | 'continue' | 'narrow';
+
+/** Conditions that hold at most, and at least, when one holds that cannot be compiled; none where nothing is known. */
+export interface Bounds {
+  readonly certainly?: Predicate | undefined;
+  readonly possibly?: Predicate | undefined;
+}
 
 export interface WeakenedRule {
   readonly rule: IrRule;
   readonly became: Replacement;
 }
 
-/** The rule's stand-in. `keep` says which conditions can be compiled; `known` is false for a target without meaning here. */
+/**
+ * The rule's stand-in. `keep` says which conditions can be compiled, `bounds` what can stand for the others; `known` is
+ * false for a target without meaning here.
+ */
 export function weakenRule(
   rule: IrRule,
   keep: (predicate: Predicate) => boolean,
+  bounds: (predicate: Predicate) => Bounds,
   known: boolean,
 ): WeakenedRule {
   // Conditions behind one that could have dropped the packet were not asked about then.
   const dropping = rule.predicates.findIndex((predicate) => !keep(predicate) && canHotdrop(predicate));
   const asked = dropping < 0 ? rule.predicates : rule.predicates.slice(0, dropping);
-  const predicates = asked.filter((predicate) => keep(predicate) && !isStateful(predicate));
+  if (known && rule.action.kind === 'accept' && dropping < 0 && !asked.some(isStateful)) {
+    const certain = asked.flatMap((predicate) =>
+      keep(predicate) ? predicate : (bounds(predicate).certainly ?? []),
+    );
+    if (certain.length === asked.length) return { rule: { ...rule, predicates: certain }, became: 'narrow' };
+  }
+  const predicates = asked.flatMap((predicate) => {
+    if (!keep(predicate)) return bounds(predicate).possibly ?? [];
+    return isStateful(predicate) ? [] : predicate;
+  });
   const became: Replacement = known && isHarmless(rule.action) && dropping < 0 ? 'continue' : 'drop';
   return { rule: { ...rule, predicates, action: { kind: became } }, became };
 }

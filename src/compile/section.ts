@@ -136,6 +136,7 @@ function sectionFacts(
     }
   }
   if (plan.forward !== undefined) wanted.push(...ROUTE_NEEDS);
+  if (hook.lookupNeeds !== undefined && wanted.includes('ctState')) wanted.push(...hook.lookupNeeds);
   if (fragments === 'drop') wanted.push('isFragment');
   if (fragments === 'first-only') wanted.push('fragmentOffset');
   return closeFacts(wanted, plan.family);

@@ -1,9 +1,11 @@
 /** What each kind of hook can do: the reasons for which a rule is refused there, and where it could run instead. */
-import type { Action, IrRule, Predicate } from '../ir/index.ts';
+import { type Action, CtStateBit, type IrRule, type Predicate, type ScalarPredicate } from '../ir/index.ts';
 import type { Family } from '../net/index.ts';
 import type { AttachPoint } from './attach.ts';
+import { certainly, possibly, protocolsOf, stateObstacles } from './connectionstate.ts';
 import type { Fact } from './emit/fact.ts';
 import { hookEmitter } from './hooks/index.ts';
+import type { Bounds } from './partial.ts';
 import { addressKnown } from './predicates/address.ts';
 import { TABLE_TYPES } from './predicates/addresstype.ts';
 import { extensionHeaderNeeds } from './predicates/extensionheader.ts';
@@ -40,7 +42,7 @@ export interface Obstacle {
 /** Everything about a rule that this attach point cannot do; empty when it can run the rule. */
 export function obstacles(rule: IrRule, point: AttachPoint, family: Family): readonly Obstacle[] {
   return [
-    ...rule.predicates.flatMap((p) => predicateObstacles(p, point, family)),
+    ...rule.predicates.flatMap((p) => predicateObstacles(p, rule, point, family)),
     ...actionObstacles(rule.action, point),
   ];
 }
@@ -58,18 +60,19 @@ export function hooksFor(rule: IrRule, family: Family): readonly HookName[] {
   return points.filter((point) => obstacles(rule, point, family).length === 0).map(hookName);
 }
 
-/** As {@link obstacles}, of one condition. */
+/** As {@link obstacles}, of one condition of a rule. */
 export function predicateObstacles(
   predicate: Predicate,
+  rule: IrRule,
   point: AttachPoint,
   family: Family,
 ): readonly Obstacle[] {
   switch (predicate.kind) {
     case 'all':
     case 'any':
-      return predicate.of.flatMap((p) => predicateObstacles(p, point, family));
+      return predicate.of.flatMap((p) => predicateObstacles(p, rule, point, family));
     case 'not':
-      return predicateObstacles(predicate.of, point, family);
+      return predicateObstacles(predicate.of, rule, point, family);
     case 'extension-header':
       if (extensionHeaderNeeds(predicate) === undefined) {
         return [
@@ -82,6 +85,9 @@ export function predicateObstacles(
     case 'scalar':
       if (scalarNeeds(predicate, family) === undefined) {
         return [{ what: predicate.field, reason: 'no program reads this field yet' }];
+      }
+      if (predicate.field === 'ct.state' && hookEmitter(point).provides.has('ctState')) {
+        return askedStateObstacles(predicate, rule, point);
       }
       return missingFacts(predicate, point, family);
     case 'address':
@@ -104,6 +110,35 @@ export function predicateObstacles(
     default:
       return missingFacts(predicate, point, family);
   }
+}
+
+function askedStateObstacles(
+  predicate: ScalarPredicate,
+  rule: IrRule,
+  point: AttachPoint,
+): readonly Obstacle[] {
+  if (point.flavour === 'netfilter') return [];
+  const what = 'connection state';
+  if (rule.source.table === 'raw') {
+    return [
+      {
+        what,
+        reason: 'the table raw comes before connection tracking: at netfilter no packet has a state there',
+      },
+    ];
+  }
+  if (hookEmitter(point).lookupNeeds !== undefined) {
+    return stateObstacles(predicate, protocolsOf(rule.predicates));
+  }
+  if ((predicate.mask & (CtStateBit.SNAT | CtStateBit.DNAT)) === 0) return [];
+  return [{ what, reason: `translation comes between the chain and ${hookName(point)}` }];
+}
+
+/** What can stand for a condition that the attach point cannot decide. */
+export function boundsOf(predicate: Predicate, point: AttachPoint): Bounds {
+  const looksUp = hookEmitter(point).lookupNeeds !== undefined;
+  if (!looksUp || predicate.kind !== 'scalar' || predicate.field !== 'ct.state') return {};
+  return { certainly: certainly(predicate), possibly: possibly(predicate) };
 }
 
 function missingFacts(predicate: Predicate, point: AttachPoint, family: Family): readonly Obstacle[] {
@@ -140,6 +175,7 @@ const FACT_NAMES: Partial<Record<Fact, string>> = {
 
 function whyMissing(fact: Fact, point: AttachPoint): string {
   if (fact.startsWith('ct')) {
+    if (point.flavour === 'cgroup') return 'sockets get packets without their connection';
     return `connection tracking has not seen the packet at ${hookName(point)}`;
   }
   if (fact === 'mark') return `a packet at ${hookName(point)} has no mark yet`;

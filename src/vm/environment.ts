@@ -52,8 +52,10 @@ export interface Environment {
   lookupSocket?(request: TupleRequest): KernelObject | undefined;
   /** bpf_sk_assign at tc: 0 or a negative error number. */
   assignSocket?(socket: number, flags: number): number;
-  /** A connection, as an `nf_conn` object. */
-  lookupConnection?(request: TupleRequest): KernelObject | undefined;
+  /** A connection that the tuple belongs to, as an `nf_conn` object, and on which side of it the sender is. */
+  lookupConnection?(
+    request: TupleRequest,
+  ): { readonly connection: KernelObject; readonly direction: 'original' | 'reply' } | undefined;
   socketCookie?(): bigint;
   socketUid?(): number;
   /** Sends a copy of the packet; 0 or a negative error number. */

@@ -88,7 +88,20 @@ const STRUCTS: Readonly<Record<string, StructLayout>> = {
   net: pack({ net_cookie: 8, ifindex: 4, 'ns.inum': 4 }),
   xdp_buff: pack({ data: 8, data_end: 8, data_meta: 8, data_hard_start: 8, rxq: 8, frame_sz: 4, flags: 4 }),
   xdp_rxq_info: pack({ dev: 8, queue_index: 4 }),
-  nf_conn: pack({ status: 8, mark: 4, timeout: 4, 'ct_general.use': 4, master: 8 }),
+  nf_conn: pack({
+    status: 8,
+    mark: 4,
+    timeout: 4,
+    'ct_general.use': 4,
+    master: 8,
+    // Both directions: 16 bytes of list, then struct nf_conntrack_tuple.
+    tuplehash: 112,
+    // Both sides, struct ip_ct_tcp_state.
+    'proto.tcp.seen': 40,
+    'proto.tcp.state': 1,
+    'proto.tcp.last_dir': 1,
+    'proto.tcp.last_index': 1,
+  }),
   // include/uapi/linux/bpf.h: what programs see of a socket through PTR_TO_SOCKET.
   bpf_sock: table(80, {
     bound_dev_if: [0, 4],

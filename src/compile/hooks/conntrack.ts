@@ -4,7 +4,7 @@
  */
 
 import { CtStateBit } from '../../ir/index.ts';
-import { R0, R1, R2, R3, R9, R10 } from '../../isa/index.ts';
+import { type Label, R0, R1, R2, R3, R10, type Register } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
 
 const CTINFO_MASK = 7;
@@ -13,8 +13,11 @@ const IP_CT_UNTRACKED = 7;
 const IPS_SRC_NAT = 0x10;
 const IPS_DST_NAT = 0x20;
 
-/** Stores the conntrack facts that are wanted; r9 is the sk_buff. Uses r0..r5. */
-export function emitConntrackFacts(emission: Emission): void {
+/** Stores the conntrack facts that are wanted; `skb` is the sk_buff, for `none` see below. Uses r0..r5.
+ *
+ * Without `none`, a packet without a connection is INVALID, as xt_conntrack has it; else control goes there.
+ */
+export function emitConntrackFacts(emission: Emission, skb: Register, none?: Label): void {
   const { asm, facts, frame } = emission;
   const done = asm.label('ct_done');
   const untracked = asm.label('ct_untracked');
@@ -23,7 +26,8 @@ export function emitConntrackFacts(emission: Emission): void {
     if (facts.has(fact)) asm.store('u32', R10, facts.offset(fact), 0);
   }
   asm.store('u32', R10, stateAt, CtStateBit.INVALID);
-  asm.loadField('u64', R1, R9, 'sk_buff', '_nfct');
+  asm.loadField('u64', R1, skb, 'sk_buff', '_nfct');
+  if (none !== undefined) asm.jump('==', R1, 0, none);
   asm.mov(R2, R1).and(R2, CTINFO_MASK);
   const info = frame.word('ctInfo');
   asm.store('u32', R10, info, R2);

@@ -54,6 +54,11 @@ export interface HookEmitter {
   facts(emission: Emission): void;
   /** Facts that this hook can provide besides those in the packet's bytes. */
   readonly provides: ReadonlySet<Fact>;
+  /**
+   * Present where conntrack has not run yet: the fact `ctState` is a set of states (../connectionstate.ts), and these facts
+   * are needed to find it.
+   */
+  readonly lookupNeeds?: readonly Fact[];
   /** Present where a program can answer a packet by itself. */
   readonly answering?: Answering;
 }

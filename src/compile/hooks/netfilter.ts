@@ -126,7 +126,7 @@ export class NetfilterHook implements HookEmitter {
       asm.loadField('u8', R1, R9, 'sk_buff', '__pkt_type_offset').and(R1, 7);
       asm.store('u32', R10, facts.offset('packetType'), R1);
     }
-    if (facts.has('ctState')) emitConntrackFacts(emission);
+    if (facts.has('ctState')) emitConntrackFacts(emission, R9);
     if (facts.has('hasMac')) this.#macSource(emission);
   }
 

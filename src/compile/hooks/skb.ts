@@ -25,6 +25,8 @@ import type { Fact } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
 import type { RuleTag } from '../program.ts';
 import type { Answering } from './answer.ts';
+import { emitConnectionLookup, LOOKUP_NEEDS } from './connectionlookup.ts';
+import { emitConntrackFacts } from './conntrack.ts';
 import { emitDeviceName, emitNoDevice } from './device.ts';
 import { ETHERTYPE } from './ethertype.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
@@ -41,6 +43,8 @@ export const Skb = {
   ifindex: 40,
 } as const;
 
+type SkbPoint = AttachPoint & { flavour: 'tcx' | 'cgroup' };
+
 const TCX_NEXT = -1;
 const TCX_DROP = 2;
 const CGROUP_ALLOW = 1;
@@ -51,7 +55,7 @@ const BPF_HDR_START_MAC = 0;
 const BPF_HDR_START_NET = 1;
 const ETH_SOURCE = 6;
 
-const PROVIDES: ReadonlySet<Fact> = new Set<Fact>([
+const PROVIDES: readonly Fact[] = [
   'inDevice',
   'outDevice',
   'inIfindex',
@@ -60,22 +64,33 @@ const PROVIDES: ReadonlySet<Fact> = new Set<Fact>([
   'packetType',
   'macSource',
   'hasMac',
-]);
+];
+
+/**
+ * tcx egress and cgroup egress come after POST_ROUTING: skb->_nfct is what the chain OUTPUT saw, but for what translation
+ * and confirmation have changed. Sockets' cgroup ingress comes after nf_reset_ct().
+ */
+function connectionFacts({ flavour, direction }: SkbPoint): readonly Fact[] {
+  if (direction === 'egress') return ['ctState', 'ctDirection', 'ctMark'];
+  return flavour === 'tcx' ? ['ctState'] : [];
+}
 
 export class SkbHook implements HookEmitter {
-  readonly point: AttachPoint & { flavour: 'tcx' | 'cgroup' };
+  readonly point: SkbPoint;
   readonly type: ProgramType;
   readonly attachType: AttachType;
   readonly accept: number;
   readonly drop: number;
-  readonly provides: ReadonlySet<Fact> = PROVIDES;
-
+  readonly provides: ReadonlySet<Fact>;
+  readonly lookupNeeds?: readonly Fact[];
   readonly answering?: Answering;
 
-  constructor(point: AttachPoint & { flavour: 'tcx' | 'cgroup' }, answering?: Answering) {
+  constructor(point: SkbPoint, answering?: Answering) {
     this.point = point;
     if (answering !== undefined) this.answering = answering;
     const ingress = point.direction === 'ingress';
+    this.provides = new Set<Fact>([...PROVIDES, ...connectionFacts(point)]);
+    if (ingress && point.flavour === 'tcx') this.lookupNeeds = LOOKUP_NEEDS;
     if (point.flavour === 'tcx') {
       this.type = 'BPF_PROG_TYPE_SCHED_CLS';
       this.attachType = ingress ? 'BPF_TCX_INGRESS' : 'BPF_TCX_EGRESS';
@@ -176,6 +191,23 @@ export class SkbHook implements HookEmitter {
       asm.load('u32', R1, R6, Skb.pktType).store('u32', R10, facts.offset('packetType'), R1);
     }
     if (facts.has('hasMac')) this.#macSource(emission);
+    if (facts.has('ctState')) this.#connection(emission);
+  }
+
+  /** On the way out conntrack has run; at tcx ingress only for what comes by loopback, which keeps its connection. */
+  #connection(emission: Emission): void {
+    const { asm } = emission;
+    asm.mov(R1, R6).callKfunc('bpf_cast_to_kern_ctx');
+    if (this.lookupNeeds === undefined) {
+      emitConntrackFacts(emission, R0);
+      return;
+    }
+    const untouched = asm.label('no_connection_yet');
+    const known = asm.label('connection_known');
+    emitConntrackFacts(emission, R0, untouched);
+    asm.goto(known).place(untouched);
+    emitConnectionLookup(emission, 'bpf_skb_ct_lookup');
+    asm.place(known);
   }
 
   #macSource(emission: Emission): void {

@@ -23,6 +23,7 @@ import type { Fact } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
 import type { RuleTag } from '../program.ts';
 import type { Answering } from './answer.ts';
+import { emitConnectionLookup, LOOKUP_NEEDS } from './connectionlookup.ts';
 import { emitDeviceName, emitNoDevice } from './device.ts';
 import { ETHERTYPE } from './ethertype.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
@@ -46,6 +47,7 @@ const PROVIDES: ReadonlySet<Fact> = new Set<Fact>([
   'inIfindex',
   'outIfindex',
   'packetType',
+  'ctState',
   'macSource',
   'hasMac',
 ]);
@@ -57,6 +59,7 @@ export class XdpHook implements HookEmitter {
   readonly accept: number = XDP_PASS;
   readonly drop: number = XDP_DROP;
   readonly provides: ReadonlySet<Fact> = PROVIDES;
+  readonly lookupNeeds: readonly Fact[] = LOOKUP_NEEDS;
   readonly answering: Answering;
 
   constructor(answering: Answering) {
@@ -142,6 +145,7 @@ export class XdpHook implements HookEmitter {
       asm.store('u32', R10, facts.offset('hasMac'), 1);
     }
     if (facts.has('packetType')) this.#packetType(emission, buffer);
+    if (facts.has('ctState')) emitConnectionLookup(emission, 'bpf_xdp_ct_lookup');
   }
 
   /** As eth_type_trans: broadcast 1 is all ones, multicast 2 any other group address, else 0. */

@@ -442,7 +442,8 @@ export function aidsOf(
     ),
   );
   return {
-    conntrack: hooks.includes('netfilter') && rulesets.some(needsConntrack),
+    // Sockets' cgroup-ingress is the only hook where no rule can ask for the state.
+    conntrack: hooks.some((hook) => hook !== 'cgroup-ingress') && rulesets.some(needsConntrack),
     chains: handing
       .map(({ point }) => point)
       .filter((point): point is AttachPoint & { flavour: 'netfilter' } => point.flavour === 'netfilter'),

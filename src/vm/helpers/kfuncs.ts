@@ -120,7 +120,8 @@ const connectionLookup: HelperFunction = (m) => {
   const found = m.environment.lookupConnection?.({ ...tuple, netns });
   if (found === undefined) return refuse(ENOENT);
   view.setInt32(opts + 4, 0, true);
-  return found.address;
+  view.setUint8(opts + 9, found.direction === 'reply' ? 1 : 0);
+  return found.connection.address;
 };
 
 const ITER_BYTES = 8;

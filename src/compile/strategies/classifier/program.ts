@@ -66,6 +66,7 @@ export function emitClassifierSection(
   for (const [need, group] of Object.entries(GATED)) {
     const own = new Set(group.filter((fact) => known.has(fact)));
     if (own.size === 0) continue;
+    if (own.has('ctState')) for (const fact of closeFacts(hook.lookupNeeds ?? [], family)) own.add(fact);
     emitGate(emission, walk, Need[need as keyof typeof Need], () =>
       hook.facts({ ...emission, facts: new Facts(family, own, frame) }),
     );
