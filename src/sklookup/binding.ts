@@ -64,10 +64,22 @@ export function bindingMatches(binding: Binding, tuple: LookupTuple): boolean {
   );
 }
 
-/** Equal exactly for bindings that mean the same traffic, whatever their labels: a second one replaces the first. */
+/**
+ * Equal exactly for bindings that mean the same traffic, whatever their labels: a second one replaces the first. No text for
+ * people: 16 bits a character, because sets of a million are compared by it.
+ */
 export function trafficKey(binding: Binding): string {
   const { protocol, prefix, ports, source, device, remotePort } = binding;
-  return `${protocol} ${formatPrefix(prefix)} ${ports.min}-${ports.max} ${source === undefined ? '' : formatPrefix(source)} ${device ?? ''} ${remotePort ?? ''}`;
+  const plain = String.fromCharCode(protocol === 'tcp' ? 0 : 1, ports.min, ports.max) + prefixKey(prefix);
+  if (source === undefined && device === undefined && remotePort === undefined) return plain;
+  return `${plain} ${source === undefined ? '' : prefixKey(source)} ${device ?? ''} ${remotePort ?? ''}`;
+}
+
+function prefixKey({ address: { bytes }, length }: Prefix): string {
+  const pair = (at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
+  const first = String.fromCharCode(length, pair(0), pair(2));
+  if (bytes.length === 4) return first;
+  return first + String.fromCharCode(pair(4), pair(6), pair(8), pair(10), pair(12), pair(14));
 }
 
 export function isAllPorts(ports: PortRange): boolean {

@@ -43,6 +43,34 @@ export function compareBindings(a: Binding, b: Binding): number {
   );
 }
 
+/** The bindings in that order, as a new list. Sets of a million are compared by two numbers each. */
+export function inPrecedence(bindings: readonly Binding[]): Binding[] {
+  const specificity = Float64Array.from(bindings, specificityNumber);
+  const words = Float64Array.from(bindings, ({ prefix: { address } }) => firstWord(address.bytes));
+  const order = Uint32Array.from(bindings.keys()).sort(
+    (a, b) =>
+      specificity[a]! - specificity[b]! ||
+      words[a]! - words[b]! ||
+      compareBindings(bindings[a]!, bindings[b]!) ||
+      a - b,
+  );
+  return Array.from(order, (index) => bindings[index]!);
+}
+
+/** What {@link compareBindings} looks at before the address, as digits of one number. */
+function specificityNumber(binding: Binding): number {
+  const { protocol, prefix, ports, device, remotePort } = binding;
+  let number = Number(protocol === 'udp') * 2 + Number(prefix.address.family === 'ipv6');
+  number = number * 256 + 128 - prefix.length;
+  number = number * 65_536 + ports.max - ports.min;
+  number = number * 256 + 128 - sourceLength(binding);
+  return number * 4 + Number(device === undefined) * 2 + Number(remotePort === undefined);
+}
+
+function firstWord(bytes: Uint8Array): number {
+  return ((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0;
+}
+
 /** True when some packet matches both and neither is more specific: which one wins would be chance. */
 export function inConflict(a: Binding, b: Binding): boolean {
   return (

@@ -5,10 +5,13 @@ import {
   type BindingFile,
   BindingsError,
   bindingFileJson,
+  compareBindings,
   findConflicts,
   flowHash,
+  formatBinding,
   formatBindingFile,
   inConflict,
+  inPrecedence,
   type LabelOptions,
   parseBindings,
   SocketStateError,
@@ -45,6 +48,18 @@ describe('bindings files', () => {
       fc.property(anyFile, (file) => {
         expect(parseBindings(formatBindingFile(file), 'f')).toEqual(file);
         expect(parseBindings(JSON.stringify(bindingFileJson(file), null, 1), 'f')).toEqual(file);
+      }),
+    );
+  });
+
+  it('read the common line as the others: blanks change nothing', () => {
+    fc.assert(
+      fc.property(anyBinding(false), fc.constantFrom('', '/7', '/0', '/32'), (binding, length) => {
+        const address = formatBinding(binding).split(' ')[2]!.split('/')[0]!;
+        const line = `l.1-x ${binding.protocol} ${address}${length} 8000-8999`;
+        const read = (text: string) => parseBindings(text, 'f').bindings;
+        expect(read(line)).toEqual(read(` ${line.replaceAll(' ', '  ')} # x`));
+        expect(read(`${line}\r\n`)).toEqual(read(line));
       }),
     );
   });
@@ -101,6 +116,11 @@ describe('bindings files', () => {
     ['a tcp ::1 80 in a in b', 'BINDINGS_SYNTAX 1:19+2'],
     ['a tcp ::1 80 remote-port 1-2', 'BINDINGS_VALUE 1:26+3'],
     ['a tcp ::1 90-80', 'BINDINGS_VALUE 1:11+5'],
+    ['a tcp 010.0.0.1 80', 'BINDINGS_VALUE 1:7+9'],
+    ['a tcp 10.0.0.256 80', 'BINDINGS_VALUE 1:7+10'],
+    ['a tcp 10.0.0/24 80', 'BINDINGS_VALUE 1:7+9'],
+    ['a tcp 10.0.0.0/033 80', 'BINDINGS_VALUE 1:7+12'],
+    ['a tcp 10.0.0.0/ 80', 'BINDINGS_VALUE 1:7+9'],
     ['label a when-empty maybe', 'BINDINGS_VALUE 1:20+5'],
     ['label a\nlabel a', 'BINDINGS_DUPLICATE 2:7+1'],
     ['# x\na tcp ::1 80\n b tcp ::1 80 # y', 'BINDINGS_CONFLICT 3:2+16'],
@@ -119,6 +139,15 @@ describe('bindings files', () => {
       label: 'label',
       protocol: 'tcp',
     });
+  });
+
+  it('are printed in the order of precedence', () => {
+    fc.assert(
+      fc.property(fc.array(anyBinding(true), { maxLength: 40 }), (bindings) => {
+        const sorted = bindings.toSorted(compareBindings);
+        expect(inPrecedence(bindings).map(formatBinding)).toEqual(sorted.map(formatBinding));
+      }),
+    );
   });
 
   it('find a conflict exactly where two of a set tie', () => {

@@ -121,8 +121,8 @@ function writeTable(writer: ImageWriter, bindings: readonly Binding[], names: Im
     );
     const count = family === 'ipv4' ? 1 : 4;
     forEachSlot(writer, slots!, places!, count, (slot, last) => {
-      const group: NumberedBinding[] = [];
-      for (let index = last; index !== 0; index = before[index - 1]!)
+      const group = [numbered(names, bindings[last - 1]!)];
+      for (let index = before[last - 1]!; index !== 0; index = before[index - 1]!)
         group.push(numbered(names, bindings[index - 1]!));
       writer.storeU32(recordField(slot, count), records.write(group));
     });

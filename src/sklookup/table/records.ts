@@ -35,6 +35,7 @@ export class RecordWriter {
 
   /** Bindings of one destination prefix. @returns pointer to the first record */
   write(bindings: readonly NumberedBinding[]): number {
+    if (bindings.length === 1) return this.record(bindings[0]!, 0);
     const sorted = bySpecificity(bindings);
     const list = writeList(this, sorted, 0);
     if (sorted.length <= WALKED) return list;
@@ -107,7 +108,6 @@ export class RecordWriter {
 }
 
 function bySpecificity(bindings: readonly NumberedBinding[]): readonly NumberedBinding[] {
-  if (bindings.length === 1) return bindings;
   return bindings.toSorted((a, b) => compareSpecificity(a.binding, b.binding));
 }
 

@@ -17,9 +17,9 @@ import type { ImageWriter, TableMemory } from './writer.ts';
 
 type Family = 'ipv4' | 'ipv6';
 
-/** Slots for so many prefixes: five eighths full. */
+/** Slots for so many prefixes: half full. */
 export function placesFor(prefixes: number): number {
-  return Math.max(4, Math.ceil(prefixes * 1.6));
+  return Math.max(4, 2 * prefixes);
 }
 
 /** True when another slot would make the table slow. */

@@ -1,6 +1,6 @@
 /** What a bindings file says: the bindings, and how labels behave. */
 import { type Binding, formatBinding } from '../binding.ts';
-import { compareBindings } from '../precedence.ts';
+import { inPrecedence } from '../precedence.ts';
 
 export interface LabelOptions {
   /** What becomes of packets while the label has no live socket. */
@@ -38,5 +38,5 @@ export function formatBindingFile(file: BindingFile): string {
 
 /** As {@link formatBindingFile}, bindings in the order of precedence. */
 export function formatInPrecedence(file: BindingFile): string {
-  return formatBindingFile({ ...file, bindings: file.bindings.toSorted(compareBindings) });
+  return formatBindingFile({ ...file, bindings: inPrecedence(file.bindings) });
 }

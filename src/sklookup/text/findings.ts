@@ -4,11 +4,13 @@ import type { BindingFinding, BindingFindingCode } from '../error.ts';
 export class Findings {
   readonly list: BindingFinding[] = [];
   readonly #file: string;
-  readonly #lines: readonly string[];
+  readonly #text: string;
+  /** Cut when the first finding wants one. */
+  #lines: readonly string[] | undefined;
 
-  constructor(file: string, lines: readonly string[]) {
+  constructor(file: string, text: string) {
     this.#file = file;
-    this.#lines = lines;
+    this.#text = text;
   }
 
   /** @param line and `column` from 1 */
@@ -21,10 +23,12 @@ export class Findings {
     hint: string,
   ): void {
     const span = { file: this.#file, line, column, length };
-    this.list.push({ code, severity: 'error', message, span, sourceLine: this.#lines[line - 1] ?? '', hint });
+    this.list.push({ code, severity: 'error', message, span, sourceLine: this.line(line), hint });
   }
 
+  /** @param number from 1 */
   line(number: number): string {
+    this.#lines ??= this.#text.split(/\r?\n/);
     return this.#lines[number - 1] ?? '';
   }
 }

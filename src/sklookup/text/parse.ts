@@ -15,6 +15,7 @@ import { findConflicts } from '../precedence.ts';
 import { type BindingFile, DEFAULT_LABEL_OPTIONS, type LabelOptions } from './file.ts';
 import { Findings } from './findings.ts';
 import { parseJsonBindings } from './json.ts';
+import { PlainReader } from './plain.ts';
 import {
   type Read,
   readChoice,
@@ -31,8 +32,6 @@ interface Word {
   readonly column: number;
 }
 
-/** A label of 1 to 63 characters, a protocol, and two words that are no comments. */
-const PLAIN = /^([A-Za-z0-9_.][A-Za-z0-9_.-]{0,62}) (tcp|udp) ([^\s#]+) ([^\s#]+)$/;
 const USAGE = 'LABEL tcp|udp PREFIX PORT[-PORT]|all [from PREFIX] [remote-port N] [in DEVICE]';
 const LABEL_USAGE = 'label NAME [when-empty drop|pass] [spread reuseport|hash] [flows keep|forget]';
 
@@ -41,10 +40,9 @@ const LABEL_USAGE = 'label NAME [when-empty drop|pass] [spread reuseport|hash] [
  * @throws {BindingsError} with every finding
  */
 export function parseBindings(text: string, file: string): BindingFile {
-  const lines = text.split(/\r?\n/);
-  const findings = new Findings(file, lines);
+  const findings = new Findings(file, text);
   const json = text.trimStart().startsWith('{');
-  const read = json ? parseJsonBindings(text, findings) : new LineReader(lines, findings).read();
+  const read = json ? parseJsonBindings(text, findings) : new LineReader(text, findings).read();
   reportConflicts(read.bindings, read.lines, findings);
   if (findings.list.length > 0) {
     throw new BindingsError(
@@ -71,40 +69,39 @@ function reportConflicts(bindings: readonly Binding[], lines: readonly number[],
 }
 
 class LineReader {
-  readonly #lines: readonly string[];
+  readonly #text: string;
   readonly #findings: Findings;
+  readonly #plain = new PlainReader();
   readonly #bindings: Binding[] = [];
   readonly #bindingLines: number[] = [];
   readonly #labels = new Map<string, LabelOptions>();
   #line = 0;
 
-  constructor(lines: readonly string[], findings: Findings) {
-    this.#lines = lines;
+  constructor(text: string, findings: Findings) {
+    this.#text = text;
     this.#findings = findings;
   }
 
   read(): { bindings: Binding[]; lines: number[]; labels: Map<string, LabelOptions> } {
-    for (const [index, line] of this.#lines.entries()) {
-      this.#line = index + 1;
-      if (this.#readPlain(line)) continue;
+    const text = this.#text;
+    // One line at a time: a million of them kept would cost more than reading them.
+    for (let from = 0, end = 0; end >= 0; from = end + 1) {
+      end = text.indexOf('\n', from);
+      const to = end < 0 ? text.length : end > from && text[end - 1] === '\r' ? end - 1 : end;
+      const line = text.slice(from, to);
+      this.#line++;
+      const plain = this.#plain.read(line);
+      if (plain !== undefined) {
+        this.#bindings.push(plain);
+        this.#bindingLines.push(this.#line);
+        continue;
+      }
       const words = split(line);
       if (words.length === 0) continue;
       if (words[0]!.text === 'label' && !isProtocol(words[1]?.text)) this.#readLabel(words);
       else this.#readBinding(words);
     }
     return { bindings: this.#bindings, lines: this.#bindingLines, labels: this.#labels };
-  }
-
-  /** The common form without conditions, read without cutting the line into words; false: read it in full. */
-  #readPlain(line: string): boolean {
-    const found = PLAIN.exec(line);
-    if (found === null) return false;
-    const [prefix, ports] = [readPrefix(found[3]!), readPorts(found[4]!)];
-    if (!('value' in prefix) || !('value' in ports)) return false;
-    const protocol = found[2] === 'tcp' ? 'tcp' : 'udp';
-    this.#bindings.push({ label: found[1]!, protocol, prefix: prefix.value, ports: ports.value });
-    this.#bindingLines.push(this.#line);
-    return true;
   }
 
   #syntax(word: Word | undefined, words: readonly Word[], message: string, usage: string): undefined {

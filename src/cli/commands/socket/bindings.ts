@@ -1,8 +1,13 @@
 import { parsePrefix, prefixesOverlap } from '../../../net/index.ts';
-import { type BindingFile, bindingFileJson, formatInPrecedence } from '../../../sklookup/index.ts';
+import {
+  type BindingFile,
+  bindingFileJson,
+  formatInPrecedence,
+  inPrecedence,
+} from '../../../sklookup/index.ts';
 import { type Command, type Invocation, UsageError } from '../../command.ts';
 import { ExitCode } from '../../exit.ts';
-import { answer, NETNS_OPTION, protocolOf, withSteering } from '../../sockets.ts';
+import { NETNS_OPTION, protocolOf, withSteering } from '../../sockets.ts';
 
 function filtered(file: BindingFile, invocation: Invocation): BindingFile {
   const [protocol, prefixText] = ['protocol', 'prefix'].map((name) => invocation.text(name));
@@ -36,7 +41,10 @@ export const socketBindings: Command = {
   async run(invocation, environment) {
     return await withSteering(invocation, async (steering) => {
       const file = filtered(steering.bindings(), invocation);
-      await answer(invocation, environment, formatInPrecedence(file), bindingFileJson(file));
+      const text = invocation.flag('json')
+        ? `${JSON.stringify(bindingFileJson({ ...file, bindings: inPrecedence(file.bindings) }))}\n`
+        : formatInPrecedence(file);
+      await environment.stdout.write(text);
       return ExitCode.OK;
     });
   },
