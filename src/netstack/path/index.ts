@@ -3,6 +3,7 @@ export * from './duplicate.ts';
 export * from './event.ts';
 export * from './fib.ts';
 export { type ProgramOutcome, type ProgramRunner, XdpAction } from './ingress.ts';
+export * from './machine.ts';
 export { routeOutput } from './output.ts';
 export * from './reject.ts';
 export * from './routing.ts';

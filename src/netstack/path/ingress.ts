@@ -3,7 +3,7 @@
  * Source: net/core/dev.c (__netif_receive_skb_core, __dev_queue_xmit), kernel/bpf/tcx.c.
  */
 import { AttachType, type LinkProgram } from '../hooks/link/program.ts';
-import { TCX_DROP, TCX_NEXT, TCX_PASS } from '../hooks/link/tcx.ts';
+import { TCX_DROP, TCX_NEXT, TCX_REDIRECT } from '../hooks/link/tcx.ts';
 import { ETH_P_IP, ETH_P_IPV6, type NetDevice, PacketType, SkBuff } from '../skb.ts';
 import { receiveIpv4Packet } from './ipv4.ts';
 import { receiveIpv6Packet } from './ipv6.ts';
@@ -16,32 +16,28 @@ export interface ProgramOutcome {
   readonly verdict: number;
   /** The frame afterwards: programs may rewrite, cut and extend it. */
   readonly frame: Uint8Array;
-  /** Where XDP_REDIRECT and TCX_REDIRECT send it. */
-  readonly redirectIfindex?: number;
+  /** How long its link-layer header is. */
+  readonly linkBytes: number;
+  /** Where XDP_REDIRECT and TCX_REDIRECT send it; `ingress`: it comes in by that device. */
+  readonly redirect?: { readonly ifindex: number; readonly ingress: boolean };
   readonly mark?: number;
+  readonly priority?: number;
 }
 
-/** Runs a program at a device; `skb` lends its metadata, the frame begins with the link-layer header. */
+/** Runs a program at a device; the frame that it sees begins with the link-layer header. */
 export type ProgramRunner = (
   program: LinkProgram,
-  frame: Uint8Array,
   skb: SkBuff,
   device: NetDevice,
   attachType: number,
 ) => ProgramOutcome;
 
-function frameOf(skb: SkBuff): Uint8Array {
-  if (skb.mac === undefined) return skb.data;
-  const frame = new Uint8Array(skb.mac.length + skb.data.length);
-  frame.set(skb.mac);
-  frame.set(skb.data, skb.mac.length);
-  return frame;
-}
-
-function takeFrame(skb: SkBuff, frame: Uint8Array): void {
-  const length = skb.mac?.length ?? 0;
-  if (length > 0) skb.mac = frame.subarray(0, length);
-  skb.data = frame.subarray(length);
+/** Makes the packet what the program left of it. */
+function takeOutcome(skb: SkBuff, { frame, linkBytes, mark, priority }: ProgramOutcome): void {
+  if (skb.mac !== undefined) skb.mac = frame.subarray(0, linkBytes);
+  skb.data = frame.subarray(linkBytes);
+  if (mark !== undefined) skb.mark = mark;
+  if (priority !== undefined) skb.priority = priority;
 }
 
 /** A packet that came by a device, up to its protocol. */
@@ -59,20 +55,32 @@ function toProtocol(stack: NetworkStack, skb: SkBuff): void {
   else if (skb.protocol === ETH_P_IPV6) receiveIpv6Packet(stack, skb);
 }
 
+/** One program a device; what it redirects leaves at once, past the stations of that device. */
 function runXdp(stack: NetworkStack, skb: SkBuff, device: NetDevice): boolean {
   const link = stack.xdp.link(device.ifindex);
   const run = stack.runProgram;
   if (link === undefined || run === undefined) return true;
   const { program } = link;
-  const { verdict, frame, redirectIfindex } = run(program, frameOf(skb), skb, device, AttachType.XDP);
+  const outcome = run(program, skb, device, AttachType.XDP);
+  const { verdict, redirect } = outcome;
   stack.trace?.({ kind: 'program', where: 'xdp', name: program.name, verdict });
-  takeFrame(skb, frame);
+  takeOutcome(skb, outcome);
+  // The driver looks at the type of the frame when the program is done with it (eth_type_trans).
+  if (skb.mac !== undefined) skb.protocol = etherType(skb.mac);
   if (verdict === XdpAction.PASS) return true;
-  if (verdict === XdpAction.TX) stack.emit(device, skb.data, skb);
-  else if (verdict === XdpAction.REDIRECT && redirectIfindex !== undefined)
-    redirect(stack, skb, redirectIfindex);
-  else stack.drop('xdp');
+  const target =
+    verdict === XdpAction.TX
+      ? device
+      : verdict === XdpAction.REDIRECT && redirect !== undefined
+        ? stack.net.deviceByIndex(redirect.ifindex)
+        : undefined;
+  if (target === undefined) stack.drop('xdp');
+  else stack.emit(target, skb.data, skb);
   return false;
+}
+
+function etherType(mac: Uint8Array): number {
+  return ((mac[mac.length - 2] ?? 0) << 8) | (mac[mac.length - 1] ?? 0);
 }
 
 /** The classifiers of one side, in order, until one decides (tcx_run). */
@@ -81,28 +89,27 @@ function runClassifiers(stack: NetworkStack, skb: SkBuff, device: NetDevice, att
   if (run === undefined) return true;
   const where = attachType === AttachType.TCX_INGRESS ? 'tc-ingress' : 'tc-egress';
   for (const { program } of stack.tcx.query(device.ifindex, attachType).links) {
-    const { verdict, frame, redirectIfindex, mark } = run(program, frameOf(skb), skb, device, attachType);
+    const outcome = run(program, skb, device, attachType);
+    const { verdict, redirect } = outcome;
     stack.trace?.({ kind: 'program', where, name: program.name, verdict });
-    takeFrame(skb, frame);
-    if (mark !== undefined) skb.mark = mark;
+    takeOutcome(skb, outcome);
     if (verdict === TCX_NEXT) continue;
-    if (verdict === TCX_DROP) {
-      stack.drop('tc');
+    if (verdict === TCX_REDIRECT) {
+      redirectPacket(stack, skb, redirect);
       return false;
     }
-    if (redirectIfindex !== undefined) {
-      redirect(stack, skb, redirectIfindex);
-      return false;
-    }
+    if (verdict === TCX_DROP) stack.drop('tc');
     // Every other number lets it pass, as TCX_PASS does.
-    if (verdict >= TCX_PASS) return true;
+    return verdict !== TCX_DROP;
   }
   return true;
 }
 
-function redirect(stack: NetworkStack, skb: SkBuff, ifindex: number): void {
-  const target = stack.net.deviceByIndex(ifindex);
+/** skb_do_redirect() */
+function redirectPacket(stack: NetworkStack, skb: SkBuff, redirect: ProgramOutcome['redirect']): void {
+  const target = redirect === undefined ? undefined : stack.net.deviceByIndex(redirect.ifindex);
   if (target === undefined) stack.drop('tc');
+  else if (redirect?.ingress === true) stack.enqueue(() => receiveFromDevice(stack, skb, target));
   else transmit(stack, skb, target);
 }
 

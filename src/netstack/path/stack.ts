@@ -121,6 +121,12 @@ export class NetworkStack {
     return this.#fibs.get(family);
   }
 
+  /** Whether packets that come in by the device are handed on (net.ipv4.conf.DEVICE.forwarding). */
+  forwards(family: Family, device: NetDevice): boolean {
+    const own = family === 'ipv4' ? this.#fibs.get(family)?.config.devices?.get(device.name) : undefined;
+    return own?.forwarding ?? this.settings.forwarding[family];
+  }
+
   deviceByName(name: string): NetDevice | undefined {
     return this.#devices.get(name);
   }
