@@ -11,7 +11,8 @@ export interface CliEnvironment {
   readonly variables: Readonly<Record<string, string | undefined>>;
 }
 
-/** A text sink. `columns` is set on terminals only; `write` resolves when more may be written. */
+/** A text sink. `columns` is set on terminals only; `write` resolves once the text is out.
+ * @throws what the file system says: a full disk, a reader that has gone */
 export interface Output {
   readonly isTty: boolean;
   readonly columns: number | undefined;
@@ -19,10 +20,8 @@ export interface Output {
 }
 
 function streamOutput(stream: NodeJS.WriteStream): Output {
-  let failure: NodeJS.ErrnoException | undefined;
-  stream.on('error', (error) => {
-    failure = error;
-  });
+  // Writers are told by their own callbacks; without a listener the event would end the process.
+  stream.on('error', () => {});
   return {
     get isTty() {
       return stream.isTTY === true;
@@ -30,20 +29,10 @@ function streamOutput(stream: NodeJS.WriteStream): Output {
     get columns() {
       return stream.isTTY === true ? stream.columns : undefined;
     },
-    async write(text) {
-      if (failure !== undefined) throw failure;
-      if (!stream.write(text)) {
-        await new Promise<void>((resolve) => {
-          const done = (): void => {
-            stream.off('drain', done);
-            stream.off('error', done);
-            resolve();
-          };
-          stream.on('drain', done);
-          stream.on('error', done);
-        });
-      }
-    },
+    write: (text) =>
+      new Promise((resolve, reject) => {
+        stream.write(text, (error) => (error ? reject(error) : resolve()));
+      }),
   };
 }
 

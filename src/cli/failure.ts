@@ -39,7 +39,6 @@ const EXIT_BY_PREFIX: readonly (readonly [string, number])[] = [
   ['NETNS_', ExitCode.ENVIRONMENT],
   ['LINK_', ExitCode.ENVIRONMENT],
   ['PIN_', ExitCode.ENVIRONMENT],
-  ['PIN_', ExitCode.ENVIRONMENT],
   ['PROCESS_', ExitCode.ENVIRONMENT],
   ['ARENA_', ExitCode.ENVIRONMENT],
   ['SYSCALL_', ExitCode.ENVIRONMENT],
@@ -49,7 +48,8 @@ const EXIT_BY_PREFIX: readonly (readonly [string, number])[] = [
 const SYSTEM_ERROR = /^E[A-Z0-9]+$/;
 
 function systemMessage(error: CodedError): { message: string; hint?: string } {
-  const path = (error as { path?: string }).path ?? 'input';
+  const { path = 'input', syscall } = error as { path?: string; syscall?: string };
+  const place = syscall === 'write' ? 'standard output' : path;
   const reasons: Record<string, string> = {
     ENOENT: 'no such file',
     EACCES: 'permission denied',
@@ -57,7 +57,7 @@ function systemMessage(error: CodedError): { message: string; hint?: string } {
     EISDIR: 'is a directory',
     ENOSPC: 'no space left on the device',
   };
-  return { message: `${path}: ${reasons[error.code] ?? error.message}` };
+  return { message: `${place}: ${reasons[error.code] ?? error.message}` };
 }
 
 /** Tells a failure to people or, with --json, to programs, and gives the exit code. */
@@ -106,7 +106,13 @@ async function writeJson(
   environment: CliEnvironment,
   error: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  await environment.stdout.write(`${JSON.stringify({ error })}\n`);
+  const line = `${JSON.stringify({ error })}\n`;
+  try {
+    await environment.stdout.write(line);
+  } catch {
+    // Standard output is what failed, perhaps.
+    await environment.stderr.write(line);
+  }
 }
 
 /** The fields of one finding, as every command's --json shows them. */

@@ -25,6 +25,7 @@ export async function main(
     return await dispatch(words, environment);
   } catch (error) {
     const { reportFailure } = await import('./failure.ts');
-    return await reportFailure(error, words, environment);
+    // When nothing can be written any more, the exit code is all there is to say.
+    return await reportFailure(error, words, environment).catch(() => ExitCode.ENVIRONMENT);
   }
 }

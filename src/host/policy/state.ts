@@ -5,6 +5,7 @@ import {
   type LinkDescription,
   openNetnsFile,
   reachableNetns,
+  requireKernel,
   withNetns,
 } from '../../kernel/index.ts';
 import { type Chain, parseRuleset, type Ruleset } from '../../rules/index.ts';
@@ -50,6 +51,7 @@ export interface Selection {
 
 /** The live policies of a name, or of a namespace, or all. Nothing is mounted or changed. */
 export function livePolicies({ policy, cookie }: Selection = {}): LivePolicy[] {
+  requireKernel();
   const bpffs = findBpffs();
   if (bpffs === undefined) return [];
   const reachable = reachableNetns();

@@ -43,6 +43,9 @@ export function ensureBpffs(): string {
   if (found !== undefined) return found;
   const fs = cStringBytes('bpf');
   const result = trySyscall('mount', fs, cStringBytes(BPFFS_PATH), fs, 0, cStringBytes('mode=0700'));
-  if (result < 0) throw new SyscallError('mount', -result, `mounting bpffs at ${BPFFS_PATH}`);
+  if (result < 0) {
+    const hint = `policies live in a bpffs: mount one with: mkdir -p ${BPFFS_PATH} && mount -t bpf bpf ${BPFFS_PATH}`;
+    throw new SyscallError('mount', -result, `mounting bpffs at ${BPFFS_PATH}`, hint);
+  }
   return BPFFS_PATH;
 }
