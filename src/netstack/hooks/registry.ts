@@ -23,18 +23,21 @@ export interface HookList {
 }
 
 const EMPTY: HookEntries = [];
+const HOOKS_PER_FAMILY = 8;
+/** More than all families have together. */
+const LISTS_PER_DEVICE = 256;
 
 /** Called when a list changed, with the list before and after; the generator and the queue listen. */
 export interface RegistryListener {
   /** `key` tells lists apart: family, hook, and device where there is one. */
-  listChanged(key: string, before: HookEntries, after: HookEntries): void;
+  listChanged(key: number, before: HookEntries, after: HookEntries): void;
   /** A hook function is gone: what it may have queued has to go too. */
   hookRemoved(ops: NfHookOps): void;
 }
 
 /** Registration and look-up of hook functions. */
 export class HookRegistry {
-  readonly #lists = new Map<string, HookEntries>();
+  readonly #lists = new Map<number, HookEntries>();
   readonly #listeners: RegistryListener[] = [];
   readonly #owns: (dev: NetDevice) => boolean;
 
@@ -100,7 +103,7 @@ export class HookRegistry {
       for (const ops of this.entries(pf, hooknum, dev)) this.unregister(ops);
   }
 
-  #replace(key: string, before: HookEntries, after: HookEntries): void {
+  #replace(key: number, before: HookEntries, after: HookEntries): void {
     if (after.length === 0) this.#lists.delete(key);
     else this.#lists.set(key, after);
     for (const listener of this.#listeners) listener.listChanged(key, before, after);
@@ -145,8 +148,8 @@ function hookCount(pf: number): number {
   }
 }
 
-function listKey(pf: number, hooknum: number, dev: NetDevice | undefined): string {
-  return pf === NFPROTO_NETDEV || pf === NFPROTO_INET
-    ? `${pf}/${hooknum}/${dev?.ifindex}`
-    : `${pf}/${hooknum}`;
+/** One number for family, hook and, where lists are by device, device: asked for by every packet at every hook. */
+function listKey(pf: number, hooknum: number, dev: NetDevice | undefined): number {
+  const byDevice = pf === NFPROTO_NETDEV || pf === NFPROTO_INET;
+  return (byDevice ? (dev?.ifindex ?? 0) * LISTS_PER_DEVICE : 0) + pf * HOOKS_PER_FAMILY + hooknum;
 }

@@ -86,13 +86,16 @@ export class Ipv4Fib implements Fib {
   addressType(address: Uint8Array, device?: string): number {
     if (isZero(address) || isLimitedBroadcast(address)) return RouteTypeNumber.BROADCAST;
     if (isMulticast4(address)) return RouteTypeNumber.MULTICAST;
-    const here = this.config.addresses.filter((own) => device === undefined || own.device === device);
     if (address[0] === 127 && (device === undefined || device === LOOPBACK_DEVICE))
       return RouteTypeNumber.LOCAL;
-    if (here.some(({ prefix }) => sameBytes(prefix.address.bytes, address))) return RouteTypeNumber.LOCAL;
-    if (here.some(({ prefix }) => isBroadcastOf(prefix, address))) return RouteTypeNumber.BROADCAST;
     // inet_addr_type() knows the local table only: everything else is unicast, routed or not.
-    return RouteTypeNumber.UNICAST;
+    let type: number = RouteTypeNumber.UNICAST;
+    for (const own of this.config.addresses) {
+      if (device !== undefined && own.device !== device) continue;
+      if (sameBytes(own.prefix.address.bytes, address)) return RouteTypeNumber.LOCAL;
+      if (isBroadcastOf(own.prefix, address)) type = RouteTypeNumber.BROADCAST;
+    }
+    return type;
   }
 
   /**
@@ -113,11 +116,11 @@ export class Ipv4Fib implements Fib {
 }
 
 function isZero(address: Uint8Array): boolean {
-  return address.every((byte) => byte === 0);
+  return (address[0]! | address[1]! | address[2]! | address[3]!) === 0;
 }
 
 function isLimitedBroadcast(address: Uint8Array): boolean {
-  return address.every((byte) => byte === 255);
+  return (address[0]! & address[1]! & address[2]! & address[3]!) === 255;
 }
 
 function isMulticast4(address: Uint8Array): boolean {

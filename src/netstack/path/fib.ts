@@ -94,7 +94,8 @@ export function refuse(fault: FibFault): FibDecision {
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.every((byte, index) => byte === b[index]);
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
 }
 
 /** Connected prefixes and given routes, the longest prefix first, then the lowest metric. */
@@ -106,7 +107,8 @@ export function routesOf(config: FibConfig): readonly StaticRoute[] {
 }
 
 export function findRoute(routes: readonly StaticRoute[], destination: Uint8Array): StaticRoute | undefined {
-  return routes.find(({ prefix }) => prefixContainsBytes(prefix, destination));
+  for (const route of routes) if (prefixContainsBytes(route.prefix, destination)) return route;
+  return undefined;
 }
 
 /** The fault of a route that leads nowhere; `undefined` for an ordinary one. */

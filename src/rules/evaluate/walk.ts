@@ -77,13 +77,9 @@ export function evaluateTable(
 
     next++;
     const result = matchRule(rule, chain, packet);
-    const dropped = {
-      verdict: 'DROP',
-      decision: { kind: 'hotdrop', chain: chain.name, rule: rule.number },
-    } as const;
     if (result.failure !== undefined) {
       observer.missed?.(chain, rule, result.failure);
-      if (result.hotdrop) return dropped;
+      if (result.hotdrop) return dropped(chain, rule);
       continue;
     }
     count(rule.counters, packet);
@@ -94,7 +90,7 @@ export function evaluateTable(
     if (result.hotdrop) {
       // The kernel looks at hotdrop only after the target: a LOG or MARK has its effect.
       if (target?.kind === 'extension') runTarget(rule, chain, packet);
-      return dropped;
+      return dropped(chain, rule);
     }
     if (target === undefined) continue;
     if (target.kind === 'chain') {
@@ -113,6 +109,10 @@ export function evaluateTable(
     if (caller === undefined) return atPolicy(base, packet, observer);
     ({ chain, next } = caller);
   }
+}
+
+function dropped(chain: EvaluatedChain, rule: EvaluatedRule): TableOutcome {
+  return { verdict: 'DROP', decision: { kind: 'hotdrop', chain: chain.name, rule: rule.number } };
 }
 
 function runTarget(
@@ -144,7 +144,9 @@ export function matchRule(rule: EvaluatedRule, chain: EvaluatedChain, packet: Ev
   const failure = failingBase(rule.rule.base, packet);
   if (failure !== undefined) return { failure: { kind: 'base', failure }, hotdrop: failure === 'hotdrop' };
   let hotdrop = false;
-  for (const [index, use] of rule.rule.matches.entries()) {
+  const { matches } = rule.rule;
+  for (let index = 0; index < matches.length; index++) {
+    const use = matches[index]!;
     const { semantics } = use.extension;
     if (semantics === undefined) throw new UnsupportedReachedError(chain.name, rule, `-m ${use.name}`);
     const outcome = semantics.evaluate(use.state, packet, rule.memories[index]);

@@ -33,6 +33,9 @@ function passes(flags: ReadonlySet<Flag>, packet: EvaluationPacket): boolean {
   const source = addressOf(packet, 'source');
   const { world } = packet;
   const type = world.addressType(source);
+  // Every device has a route to its own link.
+  if (packet.family === 'ipv6' && source[0] === 0xfe && (source[1]! & 0xc0) === 0x80 && type !== RTN_LOCAL)
+    return true;
   if (type !== RTN_UNICAST)
     return type === RTN_LOCAL && flags.has('accept-local') && ownPasses(flags, packet);
   const back = world.outputDevice(source);
