@@ -19,11 +19,17 @@ export function overview(commands: readonly CommandEntry[]): string {
   return `Usage: sluice COMMAND …\n\n${body}\nsluice COMMAND --help shows one command. Exit codes: 0 done, 1 a finding, 2 wrong usage,\n3 not supported here, 4 the environment refuses.\n`;
 }
 
-function optionWords(option: CommandOption): string {
+/** "-j, --json", with the placeholder of the value. */
+export function optionWords(option: CommandOption): string {
   const names = [option.short && `-${option.short}`, option.long && `--${option.long}`]
     .filter(Boolean)
     .join(', ');
   return option.value === undefined ? names : `${names} ${option.value}`;
+}
+
+/** The summary, with the choices and whether it may be repeated. */
+export function optionSummary({ summary, choices, repeatable }: CommandOption): string {
+  return `${summary}${choices === undefined ? '' : ` (${choices.join(', ')})`}${repeatable === true ? '; repeatable' : ''}`;
 }
 
 /** "sluice run RULES --pcap CAP …" */
@@ -46,15 +52,7 @@ export function commandHelp(command: Command): string {
   }
   const options = [...command.options, ...COMMON_OPTIONS];
   parts.push(
-    `Options\n${columns(
-      options.map((option) => {
-        const choices = option.choices === undefined ? '' : ` (${option.choices.join(', ')})`;
-        return [
-          optionWords(option),
-          `${option.summary}${choices}${option.repeatable === true ? '; repeatable' : ''}`,
-        ] as const;
-      }),
-    )}`,
+    `Options\n${columns(options.map((option) => [optionWords(option), optionSummary(option)] as const))}`,
   );
   if (command.examples !== undefined) {
     parts.push(

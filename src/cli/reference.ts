@@ -1,18 +1,14 @@
 import { DIAGNOSTIC_CODES, iptablesReference } from '../rules/index.ts';
 import { COMMON_OPTIONS, type Command, type CommandOption } from './command.ts';
-import { usageLine } from './help.ts';
+import { optionSummary, optionWords, usageLine } from './help.ts';
 import { hookReach } from './hookreach.ts';
+import { manualPages } from './manual.ts';
 import { COMMANDS } from './registry.ts';
 
 const GENERATED = '<!-- Made from the code by `npm run docs`. -->\n\n';
 
 function optionRow(option: CommandOption): string {
-  const names = [option.short && `-${option.short}`, option.long && `--${option.long}`]
-    .filter(Boolean)
-    .join(', ');
-  const value = option.value === undefined ? '' : ` ${option.value}`;
-  const choices = option.choices === undefined ? '' : ` (${option.choices.join(', ')})`;
-  return `| \`${names}${value}\` | ${option.summary}${choices}${option.repeatable === true ? '; repeatable' : ''} |`;
+  return `| \`${optionWords(option)}\` | ${optionSummary(option)} |`;
 }
 
 function commandSection(command: Command): string {
@@ -66,12 +62,14 @@ ${rows.join('\n')}
 `;
 }
 
-/** The generated pages of docs/reference by file name. */
-export async function referencePages(): Promise<Readonly<Record<string, string>>> {
+/** All that is generated from code, by path in the package. */
+export async function generatedPages(): Promise<Readonly<Record<string, string>>> {
   const commands = await Promise.all(COMMANDS.map(async (entry) => await entry.load()));
+  const manual = Object.entries(manualPages(COMMANDS, commands));
   return {
-    'cli.md': commandPage(commands),
-    'errors.md': errorPage(),
-    'iptables.md': iptablesReference(hookReach),
+    'docs/reference/cli.md': commandPage(commands),
+    'docs/reference/errors.md': errorPage(),
+    'docs/reference/iptables.md': iptablesReference(hookReach),
+    ...Object.fromEntries(manual.map(([name, text]) => [`packaging/man/${name}`, text])),
   };
 }
