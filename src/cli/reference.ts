@@ -1,4 +1,6 @@
+import { SOCKET_HOST_CODES } from '../host/index.ts';
 import { DIAGNOSTIC_CODES, iptablesReference } from '../rules/index.ts';
+import { BINDING_CODES, SOCKET_STATE_CODES } from '../sklookup/index.ts';
 import { COMMON_OPTIONS, type Command, type CommandOption } from './command.ts';
 import { optionSummary, optionWords, usageLine } from './help.ts';
 import { hookReach } from './hookreach.ts';
@@ -50,16 +52,29 @@ With \`--json\`, an error is one line on standard output:
 ${commands.map(commandSection).join('\n')}`;
 }
 
+function codeTable(codes: Readonly<Record<string, string>>): string {
+  const rows = Object.entries(codes).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
+  return `| code | |\n|---|---|\n${rows.join('\n')}\n`;
+}
+
 function errorPage(): string {
-  const rows = Object.entries(DIAGNOSTIC_CODES).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
-  return `${GENERATED}# Codes of findings about rules
+  return `${GENERATED}# Codes of findings and errors
 
-Stable: scripts may rely on them. Each finding comes with file, line, column and, where there is one, a way out.
+Stable: scripts may rely on them.
 
-| code | |
-|---|---|
-${rows.join('\n')}
-`;
+## Findings about rules
+
+Each comes with file, line, column and, where there is one, a way out.
+
+${codeTable(DIAGNOSTIC_CODES)}
+## Findings about bindings files
+
+Likewise with file, line and column.
+
+${codeTable(BINDING_CODES)}
+## Errors of socket steering
+
+${codeTable({ ...SOCKET_HOST_CODES, ...SOCKET_STATE_CODES })}`;
 }
 
 /** All that is generated from code, by path in the package. */

@@ -1,10 +1,20 @@
 /** Errors of this folder: a stable `code`, and the way out as `hint`. */
 
-/**
- * - `SOCKETS_LAYOUT`     the arena is of another version, or none of ours
- * - `SOCKETS_FULL`       no place for more labels, sockets or bindings
- */
-export type SocketStateCode = 'SOCKETS_LAYOUT' | 'SOCKETS_FULL';
+/** Codes of findings about bindings files, and of files that have any, with what each means. */
+export const BINDING_CODES = {
+  BINDINGS_CONFLICT: 'Two bindings would take the same packets with the same precedence',
+  BINDINGS_DUPLICATE: 'A label is described twice',
+  BINDINGS_INVALID: 'A bindings file has findings',
+  BINDINGS_SYNTAX: 'Words that say nothing, or in the wrong place',
+  BINDINGS_VALUE: 'A label, protocol, prefix, port or device that is none',
+} as const;
+
+/** Codes of errors about the tables that are in force, with what each means. */
+export const SOCKET_STATE_CODES = {
+  SOCKETS_FULL: 'There is no place for more labels, sockets or bindings',
+  SOCKETS_LAYOUT: 'The loaded tables are of another version, or none of Sluice',
+} as const;
+export type SocketStateCode = keyof typeof SOCKET_STATE_CODES;
 
 export class SocketStateError extends Error {
   readonly code: SocketStateCode;
@@ -35,17 +45,7 @@ export interface BindingFinding {
   readonly hint?: string;
 }
 
-/**
- * - `BINDINGS_SYNTAX`     words that say nothing, or in the wrong place
- * - `BINDINGS_VALUE`      a label, protocol, prefix, port or device that is none
- * - `BINDINGS_CONFLICT`   two bindings that would take the same packets with the same precedence
- * - `BINDINGS_DUPLICATE`  a label that is described twice
- */
-export type BindingFindingCode =
-  | 'BINDINGS_SYNTAX'
-  | 'BINDINGS_VALUE'
-  | 'BINDINGS_CONFLICT'
-  | 'BINDINGS_DUPLICATE';
+export type BindingFindingCode = Exclude<keyof typeof BINDING_CODES, 'BINDINGS_INVALID'>;
 
 /** A bindings file that is wrong; carries all findings in the order of the file. */
 export class BindingsError extends Error {

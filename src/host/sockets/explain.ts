@@ -29,14 +29,17 @@ export interface SocketExplanation {
   readonly outcome: 'socket' | 'drop' | 'pass';
   /** Cookie of the selected socket. A reuseport group may choose another of its sockets. */
   readonly cookie: bigint | undefined;
-  /** False: a binding asks for the device, which a test run of the program cannot know; the tables alone were asked. */
-  readonly checked: boolean;
+  /** The test run of the program agrees with the winner. False is a defect, of the tables or of the program. */
+  readonly agrees: boolean;
 }
 
 /** Most bindings that are shown; the winner is among them. */
 const MOST_CONSIDERED = 200;
 
-/** Asks the tables' definition and the program. Counters and kept flows stay as they are. */
+/**
+ * Asks the bindings by their definition, and the program. Counters and kept flows stay as they are.
+ * @throws {SocketHostError} `HOST_SOCKETS_DEVICE`
+ */
 export function explainLookup(steering: SocketSteering, tuple: LookupTuple): SocketExplanation {
   const { bindings } = steering.bindings();
   const winner = lookupLinear(bindings, tuple);
@@ -49,10 +52,27 @@ export function explainLookup(steering: SocketSteering, tuple: LookupTuple): Soc
   const considered = near
     .slice(0, MOST_CONSIDERED)
     .map((binding) => ({ binding, wins: binding === winner, reason: reasonOf(binding, winner, tuple) }));
-  if (near.some(({ device }) => device !== undefined)) {
-    return { considered, winner, ...expected(steering, winner, tuple), checked: false };
-  }
-  return { considered, winner, ...probe(steering, tuple), checked: true };
+  const result = probe(steering, tuple);
+  return { considered, winner, ...result, agrees: agrees(steering, winner, tuple, result) };
+}
+
+/** Whether the program chose a socket of the winner's label, or none because the label or the packet has none. */
+function agrees(
+  steering: SocketSteering,
+  winner: Binding | undefined,
+  tuple: LookupTuple,
+  { outcome, cookie }: Outcome,
+): boolean {
+  if (winner === undefined) return outcome === 'pass';
+  const family = tuple.localAddress.length === 16 ? 'ipv6' : 'ipv4';
+  const destination = steering
+    .status()
+    .destinations.find(
+      (each) => each.label === winner.label && each.protocol === winner.protocol && each.family === family,
+    );
+  const live = destination?.members.filter((member) => member.cookie !== undefined) ?? [];
+  if (outcome === 'socket') return live.some((member) => member.cookie === cookie);
+  return !live.some(({ weight }) => weight > 0);
 }
 
 function reasonOf(binding: Binding, winner: Binding | undefined, tuple: LookupTuple): string {
@@ -83,27 +103,13 @@ function lossOf(loser: Binding, winner: Binding): string {
 
 type Outcome = Pick<SocketExplanation, 'outcome' | 'cookie'>;
 
-/** Without a test run: what the members say, where there is no choice among several. */
-function expected(steering: SocketSteering, winner: Binding | undefined, tuple: LookupTuple): Outcome {
-  if (winner === undefined) return { outcome: 'pass', cookie: undefined };
-  const family = tuple.localAddress.length === 16 ? 'ipv6' : 'ipv4';
-  const destination = steering
-    .status()
-    .destinations.find(
-      (each) => each.label === winner.label && each.protocol === winner.protocol && each.family === family,
-    );
-  const live = destination?.members.filter(({ cookie, weight }) => cookie !== undefined && weight > 0) ?? [];
-  if (live.length > 0) return { outcome: 'socket', cookie: live.length === 1 ? live[0]!.cookie : undefined };
-  const { labels } = steering.bindings();
-  return { outcome: labels.get(winner.label)?.whenEmpty === 'pass' ? 'pass' : 'drop', cookie: undefined };
-}
-
-/** A test run of the program, loaded once more with counters of its own. */
+/** A test run of the program, loaded once more with counters of its own and the device as a constant: a test run has none. */
 function probe(steering: SocketSteering, tuple: LookupTuple): Outcome {
+  const ifindex = tuple.device === '' ? 0 : steering.ifindex(tuple.device);
   const { arena, sockets, flows } = steering.objects;
   const metrics = createMetrics();
   try {
-    const program = loadSkLookup({ arena, sockets, metrics, flows }, { probe: true });
+    const program = loadSkLookup({ arena, sockets, metrics, flows }, { probe: { ifindex } });
     try {
       const context = skLookupContext({ ...tuple, protocol: PROTOCOL_NUMBER[tuple.protocol] });
       const result = withNetns(steering.netns.netns, () => testRun(program, { context }));

@@ -5,7 +5,7 @@ export {
   activationSockets,
   withoutGroupMates,
 } from './activation.ts';
-export { type SocketHostCode, SocketHostError } from './error.ts';
+export { SOCKET_HOST_CODES, type SocketHostCode, SocketHostError } from './error.ts';
 export { type ConsideredBinding, explainLookup, type SocketExplanation } from './explain.ts';
 export { type Imported, importBindings, type NotImported } from './import.ts';
 export { inspectSocket, type SteerableSocket, socketName } from './inspect.ts';

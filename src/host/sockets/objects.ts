@@ -197,7 +197,7 @@ export function loadSkLookup(
   const { arena, sockets, metrics, flows } = objects;
   return Program.load({
     type: 'BPF_PROG_TYPE_SK_LOOKUP',
-    name: options.probe === true ? 'sluice_probe' : 'sluice_sockets',
+    name: options.probe !== undefined ? 'sluice_probe' : 'sluice_sockets',
     instructions: linkProgram(assembleSkLookup(options), {
       maps: { sockets, metrics, flows },
       arenas: { arena },

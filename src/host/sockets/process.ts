@@ -2,7 +2,9 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import {
   describeSocket,
+  Errno,
   type Fd,
+  isErrno,
   KernelError,
   openPidfd,
   type SocketDescription,
@@ -22,14 +24,15 @@ export interface ProcessSocket {
 /**
  * Our own descriptor of a socket that a process has open, by its local address. Every descriptor that is really open is
  * looked at, however high its number.
- * @throws {KernelError} `PROCESS_GONE`, {SyscallError} EPERM, {SocketHostError} `HOST_SOCKETS_NO_SOCKET` with what there is
+ * @throws {KernelError} `PROCESS_GONE`, `PROCESS_REFUSED`, {SocketHostError} `HOST_SOCKETS_NO_SOCKET` with what there is
  */
 export function takeProcessSocket(pid: number, wanted: ProcessSocket): Fd {
   const pidfd = openPidfd(pid);
   const seen: string[] = [];
   try {
     for (const number of socketDescriptors(pid)) {
-      const fd = takeFd(pidfd, number);
+      const fd = takeOpen(pidfd, number);
+      if (fd === undefined) continue;
       const description = describeSocket(fd);
       if (description !== undefined) {
         if (isWanted(description, wanted)) return fd;
@@ -49,25 +52,47 @@ export function takeProcessSocket(pid: number, wanted: ProcessSocket): Fd {
   );
 }
 
-function socketDescriptors(pid: number): number[] {
-  let names: string[];
+/** A duplicate of the descriptor; `undefined` when it has been closed meanwhile. */
+function takeOpen(pidfd: Fd, number: number): Fd | undefined {
   try {
-    names = readdirSync(`/proc/${pid}/fd`);
-  } catch (cause) {
+    return takeFd(pidfd, number);
+  } catch (error) {
+    if (isErrno(error, Errno.EBADF)) return undefined;
+    if (!isErrno(error, Errno.EPERM)) throw error;
     throw new KernelError(
-      'PROCESS_GONE',
+      'PROCESS_REFUSED',
+      `the descriptors of ${pidfd.label} may not be taken`,
+      'run as root, with CAP_SYS_PTRACE',
+      { cause: error },
+    );
+  }
+}
+
+function socketDescriptors(pid: number): number[] {
+  const directory = `/proc/${pid}/fd`;
+  try {
+    return readdirSync(directory)
+      .filter((name) => isSocket(`${directory}/${name}`))
+      .map(Number);
+  } catch (cause) {
+    const refused = ['EACCES', 'EPERM'].includes((cause as { code?: string }).code ?? '');
+    throw new KernelError(
+      refused ? 'PROCESS_REFUSED' : 'PROCESS_GONE',
       `the descriptors of process ${pid} cannot be listed`,
-      'the process has ended, or root is needed',
+      refused ? 'run as root, with CAP_SYS_PTRACE' : 'the process has ended',
       { cause },
     );
   }
-  return names.map(Number).filter((number) => {
-    try {
-      return readlinkSync(`/proc/${pid}/fd/${number}`).startsWith('socket:');
-    } catch {
-      return false;
-    }
-  });
+}
+
+/** @throws what readlink(2) says, unless the descriptor has been closed meanwhile */
+function isSocket(path: string): boolean {
+  try {
+    return readlinkSync(path).startsWith('socket:');
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ENOENT') return false;
+    throw error;
+  }
 }
 
 /** Of several sockets at one address (reuseport, accepted connections) the first that can be steered. */

@@ -167,7 +167,7 @@ export class SocketSteering {
    * @throws {BindingsError} when it ties with another; {SocketHostError} `HOST_SOCKETS_DEVICE`
    */
   async bind(binding: Binding): Promise<Binding | undefined> {
-    return await this.#locked(() => this.#objects.state.bind(binding, (device) => this.#ifindex(device)));
+    return await this.#locked(() => this.#objects.state.bind(binding, (device) => this.ifindex(device)));
   }
 
   /** Removes a binding in place. @throws {SocketHostError} `HOST_SOCKETS_NO_BINDING`, saying whose the traffic is */
@@ -189,10 +189,11 @@ export class SocketSteering {
   #install(file: BindingFile): void {
     // A file that was parsed has none; one that a program made up may have. Parsing it says them with their lines.
     if (findConflicts(file.bindings).length > 0) parseBindings(formatBindingFile(file), 'bindings');
-    this.#objects.state.install(file, (device) => this.#ifindex(device));
+    this.#objects.state.install(file, (device) => this.ifindex(device));
   }
 
-  #ifindex(device: string): number {
+  /** @throws {SocketHostError} `HOST_SOCKETS_DEVICE` */
+  ifindex(device: string): number {
     const found = withNetns(this.#netns.netns, () => findDevice(device));
     if (found !== undefined) return found.index;
     throw new SocketHostError(

@@ -22,9 +22,16 @@ export const IPPROTO_UDP = 17;
 
 /**
  * Stores the keys in the frame and the table's number ({@link rootIndex}) in `table`; the local port goes to `port`.
- * Other protocols and families go to `other`. Uses r1, r2; the context is in r6.
+ * Other protocols and families go to `other`. With `ifindex` the device is that one, whatever the context says.
+ * Uses r1, r2; the context is in r6.
  */
-export function emitKeys(asm: Assembler, table: Register, port: Register, other: Label): void {
+export function emitKeys(
+  asm: Assembler,
+  table: Register,
+  port: Register,
+  other: Label,
+  ifindex?: number,
+): void {
   const udp = asm.label('udp');
   const known = asm.label('protocol_known');
   const ipv4 = asm.label('ipv4');
@@ -45,7 +52,9 @@ export function emitKeys(asm: Assembler, table: Register, port: Register, other:
   asm.store('u64', R10, keySlot('remoteHigh'), R1).store('u64', R10, keySlot('remoteLow'), 0);
   asm.place(stored).load('u32', port, R6, SkLookup.localPort).store('u64', R10, keySlot('localPort'), port);
   asm.load('u16', R1, R6, SkLookup.remotePort).toBe(R1, 16).store('u64', R10, keySlot('remotePort'), R1);
-  asm.load('u32', R1, R6, SkLookup.ingressIfindex).store('u64', R10, keySlot('ifindex'), R1);
+  if (ifindex === undefined) asm.load('u32', R1, R6, SkLookup.ingressIfindex);
+  else asm.mov(R1, ifindex);
+  asm.store('u64', R10, keySlot('ifindex'), R1);
   asm.store('u64', R10, Frame.keys + 56, 0);
 }
 

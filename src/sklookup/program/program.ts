@@ -46,14 +46,14 @@ const EAFNOSUPPORT = 97;
 export interface SkLookupOptions {
   /**
    * For test runs that ask what would happen: leaves kept flows as they are, and selects a socket out of a reuseport
-   * group without asking the group (a test run cannot).
+   * group without asking the group (a test run cannot). A test run has no device either: it is this one.
    */
-  readonly probe?: boolean;
+  readonly probe?: { readonly ifindex: number };
 }
 
 /** The program, unlinked: it names the arena and the maps of layout.ts. */
 export function assembleSkLookup(options: SkLookupOptions = {}): AssembledProgram {
-  const probe = options.probe === true;
+  const probe = options.probe !== undefined;
   const asm = new Assembler();
   const pass = asm.label('pass');
   const drop = asm.label('drop');
@@ -67,7 +67,7 @@ export function assembleSkLookup(options: SkLookupOptions = {}): AssembledProgra
   asm.mov(R6, R1);
   // A program may use the arena that it refers to by its map.
   asm.loadMap(R1, SOCKET_ARENA);
-  emitKeys(asm, R7, R8, pass);
+  emitKeys(asm, R7, R8, pass, options.probe?.ifindex);
   asm.loadArena(R1, SOCKET_ARENA, SocketArena.root).castToKernel(R1, R1).load('u32', R1, R1, 0);
   asm.jump('==', R1, 0, unbound).mul(R7, 4).add(R1, R7).castToKernel(R1, R1);
   asm.load('u32', R7, R1, BindingSet.tables).jump('==', R7, 0, unbound);

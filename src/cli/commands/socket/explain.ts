@@ -4,12 +4,11 @@ import type { Command } from '../../command.ts';
 import { ExitCode } from '../../exit.ts';
 import { answer, NETNS_OPTION, tupleOf, withSteering } from '../../sockets.ts';
 
-function sentence({ outcome, winner, cookie, checked }: SocketExplanation): string {
-  const asked = checked ? 'checked by a test run' : 'not checked: a test run knows no device';
+function sentence({ outcome, winner, cookie, agrees }: SocketExplanation): string {
+  const asked = agrees ? 'checked by a test run' : 'a test run of the program says otherwise: a defect';
   if (winner === undefined) return `no binding takes it: the ordinary look-up decides (${asked})`;
   if (outcome === 'socket') {
-    const which = cookie === undefined ? 'one of its sockets' : `socket sk:${cookie.toString(16)}`;
-    return `goes to ${winner.label}, ${which} (${asked})`;
+    return `goes to ${winner.label}, socket sk:${cookie?.toString(16)} (${asked})`;
   }
   return outcome === 'drop'
     ? `${winner.label} has no live socket: refused (${asked})`
@@ -35,7 +34,7 @@ export const socketExplain: Command = {
     const tuple = tupleOf(invocation);
     return await withSteering(invocation, async (steering) => {
       const explanation = explainLookup(steering, tuple);
-      const { considered, outcome, cookie, checked, winner } = explanation;
+      const { considered, outcome, cookie, agrees, winner } = explanation;
       const lines = considered.map(
         ({ binding, wins, reason }) =>
           `${wins ? '✓' : '✗'} ${formatBinding(binding)}${wins ? '' : `: ${reason}`}`,
@@ -47,10 +46,10 @@ export const socketExplain: Command = {
           label: winner?.label ?? null,
           outcome,
           cookie: cookie === undefined ? null : String(cookie),
-          checked,
+          agrees,
         },
       });
-      return ExitCode.OK;
+      return agrees ? ExitCode.OK : ExitCode.DEFECT;
     });
   },
 };
