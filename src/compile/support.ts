@@ -6,8 +6,8 @@ import { certainly, possibly, protocolsOf, stateObstacles } from './connectionst
 import type { Fact } from './emit/fact.ts';
 import { hookEmitter } from './hooks/index.ts';
 import type { Bounds } from './partial.ts';
-import { addressKnown } from './predicates/address.ts';
 import { TABLE_TYPES } from './predicates/addresstype.ts';
+import { isConnectionField } from './predicates/connection.ts';
 import { extensionHeaderNeeds } from './predicates/extensionheader.ts';
 import { predicateNeeds } from './predicates/index.ts';
 import { scalarNeeds } from './predicates/scalar.ts';
@@ -86,16 +86,14 @@ export function predicateObstacles(
       if (scalarNeeds(predicate, family) === undefined) {
         return [{ what: predicate.field, reason: 'no program reads this field yet' }];
       }
+      if (isConnectionField(predicate.field)) return connectionObstacles(predicate.field, point);
       if (predicate.field === 'ct.state' && hookEmitter(point).provides.has('ctState')) {
         return askedStateObstacles(predicate, rule, point);
       }
       return missingFacts(predicate, point, family);
     case 'address':
     case 'address-range':
-      if (!addressKnown(predicate.field)) {
-        return [{ what: predicate.field, reason: 'no program reads the addresses of a connection yet' }];
-      }
-      return [];
+      return isConnectionField(predicate.field) ? connectionObstacles(predicate.field, point) : [];
     case 'address-type':
       if ((predicate.types & ~TABLE_TYPES) !== 0) {
         return [
@@ -110,6 +108,17 @@ export function predicateObstacles(
     default:
       return missingFacts(predicate, point, family);
   }
+}
+
+/** Tuples and timeouts change between the chain OUTPUT and the hooks behind it. */
+function connectionObstacles(field: string, point: AttachPoint): readonly Obstacle[] {
+  if (hookEmitter(point).connection !== undefined) return [];
+  return [
+    {
+      what: field,
+      reason: `a packet at ${hookName(point)} does not have its connection as the chain has it`,
+    },
+  ];
 }
 
 function askedStateObstacles(

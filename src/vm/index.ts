@@ -19,6 +19,7 @@ export {
   u32,
   u64,
 } from './helpers/arguments.ts';
+export { jiffies } from './helpers/general.ts';
 export * from './kernel-layout.ts';
 export { KernelObject, KernelObjects } from './kernel-objects.ts';
 export * from './machine.ts';

@@ -4,14 +4,21 @@
  */
 
 import { CtStateBit } from '../../ir/index.ts';
-import { type Label, R0, R1, R2, R3, R10, type Register } from '../../isa/index.ts';
+import { type Assembler, type Label, R0, R1, R2, R3, R10, type Register } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
+import type { RuleTag } from '../program.ts';
 
 const CTINFO_MASK = 7;
 const IP_CT_IS_REPLY = 3;
 const IP_CT_UNTRACKED = 7;
 const IPS_SRC_NAT = 0x10;
 const IPS_DST_NAT = 0x20;
+
+/** r0 = the connection of the sk_buff in `skb`; goes to `none` when it has none. Uses r1..r5. */
+export function emitConnection(asm: Assembler<RuleTag>, skb: Register, none: Label): void {
+  asm.loadField('u64', R1, skb, 'sk_buff', '_nfct').and(R1, ~CTINFO_MASK).jump('==', R1, 0, none);
+  asm.movTypeId(R2, 'nf_conn').callKfunc('bpf_rdonly_cast');
+}
 
 /** Stores the conntrack facts that are wanted; `skb` is the sk_buff, for `none` see below. Uses r0..r5.
  *

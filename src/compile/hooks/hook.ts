@@ -52,6 +52,11 @@ export interface HookEmitter {
   read(emission: Emission, place: (register: Register) => void, from: PacketOffset, short: Label): void;
   /** Stores what the hook knows of the packet besides its bytes: devices, mark, state, ... Uses r0..r5. */
   facts(emission: Emission): void;
+  /**
+   * Present where packets have their connection with them: r0 = struct nf_conn of the packet, to be read; goes to `none`
+   * when it has none. Uses r1..r5.
+   */
+  readonly connection?: (emission: Emission, none: Label) => void;
   /** Facts that this hook can provide besides those in the packet's bytes. */
   readonly provides: ReadonlySet<Fact>;
   /**

@@ -23,7 +23,7 @@ import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
 import type { RuleTag } from '../program.ts';
-import { emitConntrackFacts } from './conntrack.ts';
+import { emitConnection, emitConntrackFacts } from './conntrack.ts';
 import { emitDeviceName } from './device.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
 
@@ -103,6 +103,10 @@ export class NetfilterHook implements HookEmitter {
     place(R1);
     asm.mov(R3, R10).add(R3, frame.block('dynptr', 16));
     asm.mov(R5, 0).call('bpf_dynptr_read').jump('!=', R0, 0, short);
+  }
+
+  connection({ asm }: Emission, none: Label): void {
+    emitConnection(asm, R9, none);
   }
 
   facts(emission: Emission): void {

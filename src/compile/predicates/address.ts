@@ -4,17 +4,23 @@ import type { AddressField, AddressPredicate, AddressRangePredicate } from '../.
 import { type Label, R1, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
+import { emitAddressConnection, emitConnectionAddressWord } from './connection.ts';
 
 const ALL_ONES = 0xffffffff;
+
+/** How a word of the address gets into r1; what has to be done first is done. */
+function addressWord(emission: Emission, field: AddressField, none: Label): (word: number) => void {
+  const fact = addressFact(field);
+  if (fact !== undefined) {
+    return (word) => void emission.asm.load('u32', R1, R10, emission.facts.offset(fact, word));
+  }
+  emitAddressConnection(emission, none);
+  return (word) => emitConnectionAddressWord(emission, field, word, R1);
+}
 
 function addressFact(field: AddressField): 'source' | 'destination' | undefined {
   if (field === 'ip.source') return 'source';
   return field === 'ip.destination' ? 'destination' : undefined;
-}
-
-/** True for the fields that have a fact. */
-export function addressKnown(field: AddressField): boolean {
-  return addressFact(field) !== undefined;
 }
 
 export function addressNeeds(predicate: AddressPredicate | AddressRangePredicate): readonly Fact[] {
@@ -24,7 +30,7 @@ export function addressNeeds(predicate: AddressPredicate | AddressRangePredicate
 
 export function emitAddress(emission: Emission, predicate: AddressPredicate, fail: Label): void {
   const { asm } = emission;
-  const fact = addressFact(predicate.field)!;
+  const load = addressWord(emission, predicate.field, fail);
   const different = predicate.negate ? asm.label('differs') : fail;
   for (let word = 0; word * 4 < predicate.value.length; word++) {
     const value = littleEndian(predicate.value, word);
@@ -34,7 +40,7 @@ export function emitAddress(emission: Emission, predicate: AddressPredicate, fai
       if (value !== 0) asm.goto(different);
       continue;
     }
-    asm.load('u32', R1, R10, emission.facts.offset(fact, word));
+    load(word);
     if (mask !== ALL_ONES) asm.and32(R1, mask);
     asm.jump32('!=', R1, value, different);
   }
@@ -43,7 +49,7 @@ export function emitAddress(emission: Emission, predicate: AddressPredicate, fai
 
 export function emitAddressRange(emission: Emission, predicate: AddressRangePredicate, fail: Label): void {
   const { asm } = emission;
-  const fact = addressFact(predicate.field)!;
+  const load = addressWord(emission, predicate.field, fail);
   const outside = predicate.negate ? asm.label('outside') : fail;
   for (const [bound, low] of [
     [predicate.min, true],
@@ -52,7 +58,8 @@ export function emitAddressRange(emission: Emission, predicate: AddressRangePred
     const within = asm.label('within');
     for (let word = 0; word * 4 < bound.length; word++) {
       const limit = bigEndian(bound, word);
-      asm.load('u32', R1, R10, emission.facts.offset(fact, word)).toBe(R1, 32);
+      load(word);
+      asm.toBe(R1, 32);
       asm.jump32(low ? '<' : '>', R1, limit, outside);
       if (word * 4 + 4 < bound.length) asm.jump32('!=', R1, limit, within);
     }

@@ -5,6 +5,7 @@ import { type Label, R1, R10 } from '../../isa/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
+import { emitConnectionField, isConnectionField } from './connection.ts';
 import { emitHeaderField, headerFieldNeeds } from './headerfield.ts';
 
 /** The fact that a field is; others are read at the rule, see headerfield.ts. */
@@ -30,7 +31,8 @@ const SCALAR_FACTS: Partial<Record<ScalarField, Fact>> = {
 /** `undefined` for fields that no code reads. */
 export function scalarNeeds(predicate: ScalarPredicate, family: Family): readonly Fact[] | undefined {
   const fact = SCALAR_FACTS[predicate.field];
-  return fact === undefined ? headerFieldNeeds(predicate.field, family) : [fact];
+  if (fact !== undefined) return [fact];
+  return isConnectionField(predicate.field) ? [] : headerFieldNeeds(predicate.field, family);
 }
 
 export function emitScalar(emission: Emission, predicate: ScalarPredicate, fail: Label): void {
@@ -41,7 +43,8 @@ export function emitScalar(emission: Emission, predicate: ScalarPredicate, fail:
     asm.load('u32', R1, R10, facts.offset('protocolMissing')).jump('!=', R1, 0, labels.hotdrop);
   }
   const width = 2 ** SCALAR_WIDTH[predicate.field] - 1;
-  if (fact === undefined) emitHeaderField(emission, predicate.field);
+  if (isConnectionField(predicate.field)) emitConnectionField(emission, predicate.field, fail);
+  else if (fact === undefined) emitHeaderField(emission, predicate.field);
   else asm.load('u32', R1, R10, facts.offset(fact));
   if ((predicate.mask & width) >>> 0 !== width) asm.and32(R1, predicate.mask >>> 0);
   emitInRanges(emission, predicate.ranges, width, predicate.negate, fail);

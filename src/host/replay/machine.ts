@@ -22,6 +22,7 @@ import {
   type ArenaMap,
   type Clock,
   type HashMap,
+  jiffies,
   type KernelObject,
   Machine,
   NetfilterContext,
@@ -53,7 +54,7 @@ export interface MachinePacket {
   readonly mark?: number;
   readonly ethernet?: Uint8Array | undefined;
   /** What conntrack said; absent: it has not seen the packet. */
-  readonly conntrack?: Pick<ConntrackView, 'state' | 'direction' | 'status' | 'mark'> | undefined;
+  readonly conntrack?: Omit<ConntrackView, 'zone' | 'accounting'> | undefined;
 }
 
 export interface PolicyMachineOptions {
@@ -169,7 +170,9 @@ export class PolicyMachine {
   #connectionWord(view: MachinePacket['conntrack']): number {
     if (view === undefined || view.state === 'INVALID') return 0;
     if (view.state === 'UNTRACKED') return IP_CT_UNTRACKED;
-    this.#connection.set('status', view.status).set('mark', view.mark);
+    const timeout = jiffies(this.#machine) + BigInt(view.expiresSec * MACHINE_HZ);
+    this.#connection.set('status', view.status).set('mark', view.mark).set('timeout', timeout);
+    this.#connection.set('tuplehash', tupleHashes(view));
     const reply = view.direction === 'reply' ? IP_CT_IS_REPLY : 0;
     return this.#connection.address | (CONNTRACK_INFO[view.state] + reply);
   }
@@ -201,6 +204,21 @@ export class PolicyMachine {
     }
     return handed;
   }
+}
+
+/** struct nf_conntrack_tuple_hash of both directions: a list node, then source and destination with their ports. */
+function tupleHashes({ original, reply }: Pick<ConntrackView, 'original' | 'reply'>): Uint8Array {
+  const bytes = new Uint8Array(112);
+  const view = new DataView(bytes.buffer);
+  for (const [direction, tuple] of [original, reply].entries()) {
+    const at = direction * 56 + 16;
+    bytes.set(tuple.source, at);
+    view.setUint16(at + 16, tuple.sourcePort);
+    bytes.set(tuple.destination, at + 20);
+    view.setUint16(at + 36, tuple.destinationPort);
+    view.setUint8(at + 38, tuple.protocol);
+  }
+  return bytes;
 }
 
 /** enum ip_conntrack_info (uapi/linux/netfilter/nf_conntrack_common.h). */

@@ -11,6 +11,11 @@ const INITIAL_JIFFIES = 0xffffffffn & -300_000n;
 
 const boot = (m: Machine): bigint => m.clock.bootNs?.() ?? m.clock.monotonicNs();
 
+/** The machine's clock as programs and kernel structures have it. */
+export function jiffies(m: Machine): bigint {
+  return INITIAL_JIFFIES + (boot(m) * HZ) / 1_000_000_000n;
+}
+
 const loop: HelperFunction = (m) => {
   const iterations = u32(m, 1);
   if (u64(m, 4) !== 0n) return -EINVAL;
@@ -121,7 +126,7 @@ export const GENERAL_HELPERS: Readonly<Record<string, HelperFunction>> = {
   bpf_ktime_get_ns: (m) => m.clock.monotonicNs(),
   bpf_ktime_get_coarse_ns: (m) => m.clock.monotonicNs(),
   bpf_ktime_get_boot_ns: boot,
-  bpf_jiffies64: (m) => INITIAL_JIFFIES + (boot(m) * HZ) / 1_000_000_000n,
+  bpf_jiffies64: jiffies,
   bpf_get_prandom_u32: (m) => BigInt(m.random() >>> 0),
   bpf_get_smp_processor_id: (m) => m.cpu,
   bpf_get_numa_node_id: () => 0,

@@ -5,6 +5,7 @@ import type { TableImage } from '../../arena/image.ts';
 import { type AttachPoint, entryIndex } from '../../attach.ts';
 import { hookEmitter } from '../../hooks/index.ts';
 import type { ProgramPlan } from '../../plan.ts';
+import { isConnectionField } from '../../predicates/connection.ts';
 import type { SectionPlan } from '../../section.ts';
 import { planCalls } from '../inline/calls.ts';
 import type { ChainRun } from '../inline/chain.ts';
@@ -71,6 +72,10 @@ function whyNoNode(predicate: Predicate): string | undefined {
       )
         ? undefined
         : `no table form for extension header ${predicate.protocol}`;
+    case 'scalar':
+    case 'address':
+    case 'address-range':
+      return isConnectionField(predicate.field) ? `no table form for ${predicate.field}` : undefined;
     case 'sctp-chunks':
       return 'no program walks SCTP chunks yet';
     default:

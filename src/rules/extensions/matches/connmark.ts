@@ -3,7 +3,7 @@ import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { formatMaskedMark, type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
 import { hex } from '../../text/number.ts';
 import { requireAll } from '../../text/requirement.ts';
-import { connectionOf } from '../ct-state.ts';
+import { connectionOf, NO_CONNECTION, stateIs } from '../ct-state.ts';
 
 interface ConnmarkState {
   mark?: MaskedMark;
@@ -32,8 +32,14 @@ export const connmark: MatchExtension = defineMatch<ConnmarkState>({
     requireAll('connmark', { mark: state.mark !== undefined });
   },
   print: (state) => `${state.negate ? ' !' : ''} --mark ${formatMaskedMark(state.mark!)}`,
-  // Of the connection a program sees its state; its mark lies too deep.
   semantics: {
+    lower(state) {
+      const { value, mask } = state.mark!;
+      return [
+        stateIs(NO_CONNECTION, true),
+        { kind: 'scalar', field: 'ct.mark', mask, ranges: [[value, value]], negate: state.negate },
+      ];
+    },
     evaluate(state, packet) {
       const connection = connectionOf(packet);
       if (connection === undefined) return false;
