@@ -1,12 +1,14 @@
 /** Socket steering in the kernel: the program's choices against the definition, and real sockets. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { SocketSteering } from '../../src/host/index.ts';
-import { selectedSocketCookie, skLookupContext, testRun } from '../../src/kernel/index.ts';
+import { explainLookup, SocketSteering } from '../../src/host/index.ts';
+import { type Assembler, R0, R1, R2, R3, R4, R5, R6, R10 } from '../../src/isa/index.ts';
+import { openPinnedProgram, selectedSocketCookie, skLookupContext, testRun } from '../../src/kernel/index.ts';
 import { formatBinding, lookupLinear, PROTOCOL_NUMBER, parseBindings } from '../../src/sklookup/index.ts';
 import { anyBindingSet, anyTuple, LABELS } from '../support/bindings.ts';
 import { describeKernel } from '../support/kernel.ts';
-import { type Host, withNamespaces } from '../support/netns.ts';
+import { addressBytes, type Host, withNamespaces } from '../support/netns.ts';
+import { loadProgram } from '../support/program.ts';
 import { SkLookupMachine } from '../support/sklookup-machine.ts';
 
 const RUNS = process.env.SLUICE_SOAK === '1' ? 1_000 : 25;
@@ -23,6 +25,25 @@ async function withSteering(use: (host: Host, steering: SocketSteering) => Promi
   });
 }
 
+/** Returns the local port of the socket that a packet to this address would get; 0: none. */
+function emitPortOfSocket(asm: Assembler, protocol: 'tcp' | 'udp', address: string, port: number): void {
+  const none = asm.label('none');
+  const bytes = addressBytes(address);
+  // struct bpf_sock_tuple: source, destination, ports.
+  const tuple = new Uint8Array(bytes.length * 2 + 4);
+  tuple.set(bytes, 0);
+  tuple.set(bytes, bytes.length);
+  new DataView(tuple.buffer).setUint16(bytes.length * 2, 4000);
+  new DataView(tuple.buffer).setUint16(bytes.length * 2 + 2, port);
+  const words = new DataView(tuple.buffer);
+  for (let at = 0; at < tuple.length; at += 4)
+    asm.store('u32', R10, at - tuple.length, words.getInt32(at, true));
+  asm.mov(R2, R10).add(R2, -tuple.length).mov(R3, tuple.length).mov(R4, -1).mov(R5, 0);
+  asm.call(`bpf_sk_lookup_${protocol}`).jump('==', R0, 0, none);
+  asm.load('u32', R6, R0, 44).mov(R1, R0).call('bpf_sk_release').mov(R0, R6).exit();
+  asm.place(none).return(0);
+}
+
 describeKernel('socket steering', () => {
   test('kernel, virtual machine and linear definition agree on random bindings and packets', () =>
     withSteering(async (host, steering) => {
@@ -37,7 +58,6 @@ describeKernel('socket steering', () => {
           names.set(description.cookie, label);
         }
       }
-      const { openPinnedProgram } = await import('../../src/kernel/index.ts');
       const program = openPinnedProgram(`/sys/fs/bpf/sluice/sockets/${host.cookie}/program`)!;
       try {
         await fc.assert(
@@ -64,6 +84,51 @@ describeKernel('socket steering', () => {
       } finally {
         program.close();
       }
+    }));
+
+  test.each(['BPF_PROG_TYPE_XDP', 'BPF_PROG_TYPE_SCHED_CLS'] as const)(
+    'a redirection is visible to %s programs that look sockets up',
+    (type) =>
+      withSteering(async (host, steering) => {
+        const web = host.listen(8080, '127.0.0.1');
+        const dns = host.udp(5353, '::');
+        await steering.register(web.fd, { label: 'web' });
+        await steering.register(dns.fd, { label: 'dns' });
+        const found = (protocol: 'tcp' | 'udp', address: string, port: number): number => {
+          using program = loadProgram(type, (asm) => emitPortOfSocket(asm, protocol, address, port));
+          return host.run(() => testRun(program, { data: new Uint8Array(64) })).returnValue;
+        };
+        expect(found('tcp', '127.9.9.9', 80)).toBe(0);
+        await steering.apply(
+          parseBindings('web tcp 127.0.0.0/8 80\ndns udp ::/0 all\nnone udp 127.0.0.0/8 all\n', 'test'),
+        );
+        expect(found('tcp', '127.9.9.9', 80)).toBe(8080);
+        expect(found('tcp', '127.9.9.9', 81)).toBe(0);
+        expect(found('udp', 'fd00::9', 53)).toBe(5353);
+        // Dropped: no socket, although one listens at all addresses.
+        expect(found('udp', '127.0.0.1', 5353)).toBe(0);
+        web.close();
+        expect(found('tcp', '127.9.9.9', 80)).toBe(0);
+      }),
+  );
+
+  test('explain asks the program with the device that a packet comes in by', () =>
+    withSteering(async (host, steering) => {
+      await steering.apply(parseBindings('lo tcp 127.0.0.0/8 80 in lo\nany tcp 127.0.0.0/8 80\n', 'test'));
+      const { description } = await steering.register(host.listen(8080, '127.0.0.1').fd, { label: 'lo' });
+      const explain = (device: string) =>
+        explainLookup(steering, {
+          protocol: 'tcp',
+          localAddress: addressBytes('127.0.0.1'),
+          localPort: 80,
+          remoteAddress: addressBytes('127.0.0.1'),
+          remotePort: 4000,
+          device,
+        });
+      const named = { outcome: 'socket', cookie: description.cookie, agrees: true };
+      expect(explain('lo')).toMatchObject({ ...named, winner: { label: 'lo' } });
+      expect(explain('')).toMatchObject({ outcome: 'drop', agrees: true, winner: { label: 'any' } });
+      expect(() => explain('eth9')).toThrow(expect.objectContaining({ code: 'HOST_SOCKETS_DEVICE' }));
     }));
 
   test('a binding sends real connections and datagrams to its socket; without one they are refused', () =>
