@@ -1,6 +1,6 @@
 /** The acceptance cases of sk_lookup in the running kernel, with real sockets: the cases that the netstack runs too. */
 import { expect, test } from 'vitest';
-import { type AssembledProgram, Assembler, R0, R1, R2, R3, R4, R6, R7, R10 } from '../../src/isa/index.ts';
+import { type AssembledProgram, Assembler, R0, R2, R3, R4, R10 } from '../../src/isa/index.ts';
 import {
   addAddress,
   attachSkLookup,
@@ -33,10 +33,11 @@ import { addressBytes, type Host, withNamespaces } from '../support/netns.ts';
 import { LOOKUP_CASES, type LookupCase, type ServerCase } from '../support/sklookup-cases.ts';
 import {
   ACCESS_CASES,
-  type AssignStep,
+  ASSIGN_CASES,
   actionProgram,
   assignProgram,
-  F_REPLACE,
+  contextSocketProgram,
+  narrowFields,
   narrowProgram,
 } from '../support/sklookup-programs.ts';
 
@@ -179,50 +180,6 @@ function outcome(host: Host, { protocol, target }: LookupCase, servers: Readonly
   return [];
 }
 
-const assignCases: readonly (readonly [string, readonly AssignStep[], 'A' | 'B'])[] = [
-  [
-    'sk_assign returns EEXIST',
-    [
-      { slot: 1, flags: 0, result: 0 },
-      { slot: 0, flags: 0, result: -17 },
-    ],
-    'B',
-  ],
-  [
-    'sk_assign honors F_REPLACE',
-    [
-      { slot: 0, flags: 0, result: 0 },
-      { slot: 1, flags: F_REPLACE, result: 0 },
-    ],
-    'B',
-  ],
-  [
-    'sk_assign accepts NULL socket',
-    [
-      { slot: undefined, flags: 0, result: 0 },
-      { slot: 0, flags: 0, result: 0 },
-      { slot: undefined, flags: 0, result: -17 },
-      { slot: undefined, flags: F_REPLACE, result: 0 },
-      { slot: 1, flags: 0, result: 0 },
-    ],
-    'B',
-  ],
-  [
-    'unknown flags',
-    [
-      { slot: 0, flags: 4, result: -22 },
-      { slot: 0, flags: 0, result: 0 },
-    ],
-    'A',
-  ],
-];
-
-/** Slot 0; r7 is the socket. The context is in r6. */
-function emitSelect(asm: Assembler, drop: ReturnType<Assembler['label']>): void {
-  asm.store('u32', R10, -4, 0).mov(R2, R10).add(R2, -4).loadMap(R1, 'sockets').call('bpf_map_lookup_elem');
-  asm.jump('==', R0, 0, drop).mov(R7, R0).mov(R1, R6).mov(R2, R7).mov(R3, 0).call('bpf_sk_assign');
-}
-
 describeKernel('acceptance cases of sk_lookup in the kernel', () => {
   test.each(LOOKUP_CASES.map((each) => [each.name, each] as const))('%s', (_, each) =>
     withLoopback((host) => {
@@ -273,7 +230,7 @@ describeKernel('acceptance cases of sk_lookup in the kernel', () => {
       }
     }));
 
-  test.each(assignCases)('%s', (_, steps, expected) =>
+  test.each(ASSIGN_CASES)('%s', (_, steps, expected) =>
     withLoopback((host) => {
       using objects = new CaseObjects();
       const servers = {
@@ -338,36 +295,7 @@ describeKernel('acceptance cases of sk_lookup in the kernel', () => {
     withLoopback((host) => {
       using objects = new CaseObjects();
       objects.sockets.update(0, fdValue(openServer(host, 'tcp', { address: 'fd00::2', port: 8008 })));
-      const asm = new Assembler();
-      const drop = asm.label('drop');
-      const release = asm.label('release');
-      asm.mov(R6, R1).load('u64', R1, R6, 0).jump('!=', R1, 0, drop);
-      emitSelect(asm, drop);
-      asm.load('u64', R1, R6, 0).jump('==', R1, 0, release);
-      for (const [offset, value] of [
-        [4, 10],
-        [8, 1],
-        [12, 6],
-        [72, 10],
-      ] as const)
-        asm.load('u32', R2, R1, offset).jump('!=', R2, value, release);
-      asm
-        .mov(R1, R6)
-        .mov(R2, 0)
-        .mov(R3, F_REPLACE)
-        .call('bpf_sk_assign')
-        .load('u64', R1, R6, 0)
-        .jump('!=', R1, 0, release);
-      asm
-        .mov(R1, R6)
-        .mov(R2, R7)
-        .mov(R3, 0)
-        .call('bpf_sk_assign')
-        .mov(R1, R7)
-        .call('bpf_sk_release')
-        .return(1);
-      asm.place(release).mov(R1, R7).call('bpf_sk_release').place(drop).return(0);
-      using program = objects.load(asm.finish());
+      using program = objects.load(contextSocketProgram());
       const bytes = addressBytes('fd00::1');
       const context = skLookupContext({
         protocol: 6,
@@ -382,22 +310,7 @@ describeKernel('acceptance cases of sk_lookup in the kernel', () => {
   test.each(['127.0.0.1', 'fd00::1'])('narrow access to ctx of %s', (address) => {
     using objects = new CaseObjects();
     const local = addressBytes(address);
-    const four = local.length === 4;
-    const none = (length: number): Uint8Array => new Uint8Array(length);
-    const word = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
-    using program = objects.load(
-      narrowProgram([
-        { offset: 8, bytes: word(four ? 2 : 10), short: true },
-        { offset: 12, bytes: word(6), short: true },
-        { offset: 16, bytes: four ? local : none(4) },
-        { offset: 20, bytes: four ? none(16) : local },
-        { offset: 36, bytes: Uint8Array.of(40_000 >> 8, 40_000 & 0xff, 0, 0) },
-        { offset: 40, bytes: four ? local : none(4) },
-        { offset: 44, bytes: four ? none(16) : local },
-        { offset: 60, bytes: word(7007), short: true },
-        { offset: 64, bytes: word(0) },
-      ]),
-    );
+    using program = objects.load(narrowProgram(narrowFields(local, 0)));
     const fields = {
       protocol: 6,
       remoteAddress: local,

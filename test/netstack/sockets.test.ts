@@ -1,6 +1,6 @@
 /** Socket look-up in user space: the kernel's acceptance cases, the rules of the loader, and the interface of 2019. */
 import { describe, expect, it } from 'vitest';
-import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R10 } from '../../src/isa/index.ts';
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R10 } from '../../src/isa/index.ts';
 import { parseAddress } from '../../src/net/index.ts';
 import {
   BPF_REDIRECT,
@@ -17,10 +17,12 @@ import { Machine, type SocketMap, XdpContext } from '../../src/vm/index.ts';
 import { LOOKUP_CASES, type LookupCase, type ServerCase } from '../support/sklookup-cases.ts';
 import {
   ACCESS_CASES,
+  ASSIGN_CASES,
   type AssignStep,
   actionProgram,
   assignProgram,
-  F_REPLACE,
+  contextSocketProgram,
+  narrowFields,
   narrowProgram,
 } from '../support/sklookup-programs.ts';
 
@@ -128,42 +130,8 @@ describe('acceptance cases of sk_lookup', () => {
     expect(() => programs.attach(program)).toThrow(expect.objectContaining({ code: 'E2BIG' }));
   });
 
-  const assignCases: readonly (readonly [string, AssignStep[], 'A' | 'B' | 'C'])[] = [
-    [
-      'sk_assign returns EEXIST',
-      [
-        { slot: 1, flags: 0, result: 0 },
-        { slot: 0, flags: 0, result: -17 },
-      ],
-      'B',
-    ],
-    [
-      'sk_assign honors F_REPLACE',
-      [
-        { slot: 0, flags: 0, result: 0 },
-        { slot: 1, flags: F_REPLACE, result: 0 },
-      ],
-      'B',
-    ],
-    [
-      'sk_assign accepts NULL socket',
-      [
-        { slot: undefined, flags: 0, result: 0 },
-        { slot: 0, flags: 0, result: 0 },
-        { slot: undefined, flags: 0, result: -17 },
-        { slot: undefined, flags: F_REPLACE, result: 0 },
-        { slot: 1, flags: 0, result: 0 },
-      ],
-      'B',
-    ],
-    [
-      'unknown flags',
-      [
-        { slot: 0, flags: 4, result: -22 },
-        { slot: 0, flags: 0, result: 0 },
-      ],
-      'A',
-    ],
+  const assignCases: readonly (readonly [string, readonly AssignStep[], 'A' | 'B' | 'C'])[] = [
+    ...ASSIGN_CASES,
     ['sk_assign rejects TCP established', [{ slot: 2, flags: 0, result: -94 }], 'C'],
     ['a socket of the other protocol', [{ slot: 3, flags: 0, result: -91 }], 'C'],
   ];
@@ -221,56 +189,17 @@ describe('acceptance cases of sk_lookup', () => {
     const programs = new SkLookupPrograms(machine, table);
     const server = serve(table, 'tcp', { address: 'fd00::2', port: 8008 });
     sockets.put(0, programs.objectOf(server));
-    const asm = new Assembler();
-    const drop = asm.label('drop');
-    asm.mov(R6, R1).load('u64', R1, R6, 0).jump('!=', R1, 0, drop);
-    asm.store('u32', R10, -4, 0).mov(R2, R10).add(R2, -4).loadMap(R1, 'sockets').call('bpf_map_lookup_elem');
-    asm.jump('==', R0, 0, drop).mov(R7, R0).mov(R1, R6).mov(R2, R7).mov(R3, 0).call('bpf_sk_assign');
-    asm.load('u64', R1, R6, 0).jump('!=', R1, R7, drop);
-    // struct bpf_sock: family, type, protocol, state
-    for (const [offset, value] of [
-      [4, 10],
-      [8, 1],
-      [12, 6],
-      [72, 10],
-    ] as const)
-      asm.load('u32', R2, R1, offset).jump('!=', R2, value, drop);
-    asm
-      .mov(R1, R6)
-      .mov(R2, 0)
-      .mov(R3, F_REPLACE)
-      .call('bpf_sk_assign')
-      .load('u64', R1, R6, 0)
-      .jump('!=', R1, 0, drop);
-    asm.mov(R1, R6).mov(R2, R7).mov(R3, 0).call('bpf_sk_assign').mov(R1, R7).call('bpf_sk_release').return(1);
-    programs.attach(programs.load(asm.place(drop).return(0).finish()));
+    programs.attach(programs.load(contextSocketProgram()));
     expect(table.lookup(queryFor('tcp', 'fd00::1', 7007))).toBe(server);
   });
 
-  it.each(['ipv4', 'ipv6'] as const)('narrow access to ctx %s', (family) => {
+  it.each(['127.0.0.1', 'fd00::1'])('narrow access to ctx of %s', (address) => {
     const { machine } = machineWith();
     const table = new SocketTable();
     const programs = new SkLookupPrograms(machine, table);
-    const query = queryFor('tcp', family === 'ipv4' ? '127.0.0.1' : 'fd00::1', 7007);
-    const word = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
-    const four = family === 'ipv4';
-    const none = (length: number): Uint8Array => new Uint8Array(length);
-    programs.attach(
-      programs.load(
-        narrowProgram([
-          { offset: 8, bytes: word(four ? 2 : 10), short: true },
-          { offset: 12, bytes: word(6), short: true },
-          { offset: 16, bytes: four ? query.remoteAddress : none(4) },
-          { offset: 20, bytes: four ? none(16) : query.remoteAddress },
-          { offset: 36, bytes: Uint8Array.of(40_000 >> 8, 40_000 & 0xff, 0, 0) },
-          { offset: 40, bytes: four ? query.localAddress : none(4) },
-          { offset: 44, bytes: four ? none(16) : query.localAddress },
-          { offset: 60, bytes: word(7007), short: true },
-          { offset: 64, bytes: word(1) },
-        ]),
-      ),
-    );
-    const server = serve(table, 'tcp', { address: four ? '127.0.0.1' : 'fd00::1', port: 7007 });
+    const query = queryFor('tcp', address, 7007);
+    programs.attach(programs.load(narrowProgram(narrowFields(query.localAddress, 1))));
+    const server = serve(table, 'tcp', { address, port: 7007 });
     expect(table.lookup(query)).toBe(server);
   });
 });

@@ -73,6 +73,70 @@ export function assignProgram(steps: readonly AssignStep[]): AssembledProgram {
   return asm.return(1).place(drop).return(0).finish();
 }
 
+/** Steps of bpf_sk_assign and the server that is selected after them. Slots 0 and 1 are A and B. */
+export const ASSIGN_CASES: readonly (readonly [string, readonly AssignStep[], 'A' | 'B'])[] = [
+  [
+    'sk_assign returns EEXIST',
+    [
+      { slot: 1, flags: 0, result: 0 },
+      { slot: 0, flags: 0, result: -17 },
+    ],
+    'B',
+  ],
+  [
+    'sk_assign honors F_REPLACE',
+    [
+      { slot: 0, flags: 0, result: 0 },
+      { slot: 1, flags: F_REPLACE, result: 0 },
+    ],
+    'B',
+  ],
+  [
+    'sk_assign accepts NULL socket',
+    [
+      { slot: undefined, flags: 0, result: 0 },
+      { slot: 0, flags: 0, result: 0 },
+      { slot: undefined, flags: 0, result: -17 },
+      { slot: undefined, flags: F_REPLACE, result: 0 },
+      { slot: 1, flags: 0, result: 0 },
+    ],
+    'B',
+  ],
+  [
+    'unknown flags',
+    [
+      { slot: 0, flags: 4, result: -22 },
+      { slot: 0, flags: 0, result: 0 },
+    ],
+    'A',
+  ],
+];
+
+/** SK_PASS only when ctx->sk is null at first, then socket 0 (an IPv6 listener, whose fields can be read), and can be reset. */
+export function contextSocketProgram(): AssembledProgram {
+  const asm = new Assembler();
+  const drop = asm.label('drop');
+  const release = asm.label('release');
+  const assign = (flags: number): Assembler => asm.mov(R3, flags).call('bpf_sk_assign');
+  asm.mov(R6, R1).load('u64', R1, R6, 0).jump('!=', R1, 0, drop);
+  emitSocket(asm, 0, drop);
+  asm.mov(R1, R6).mov(R2, R7);
+  assign(0).load('u64', R1, R6, 0).jump('==', R1, 0, release);
+  // struct bpf_sock: family, type, protocol, state
+  for (const [offset, value] of [
+    [4, 10],
+    [8, 1],
+    [12, 6],
+    [72, 10],
+  ] as const)
+    asm.load('u32', R2, R1, offset).jump('!=', R2, value, release);
+  asm.mov(R1, R6).mov(R2, 0);
+  assign(F_REPLACE).load('u64', R1, R6, 0).jump('!=', R1, 0, release);
+  asm.mov(R1, R6).mov(R2, R7);
+  assign(0).mov(R1, R7).call('bpf_sk_release').return(1);
+  return asm.place(release).mov(R1, R7).call('bpf_sk_release').place(drop).return(0).finish();
+}
+
 /** A field and the bytes that reads of it must give. */
 export interface NarrowField {
   readonly offset: number;
@@ -98,6 +162,24 @@ export function narrowProgram(fields: readonly NarrowField[]): AssembledProgram 
     }
   }
   return asm.return(1).place(drop).return(0).finish();
+}
+
+/** All fields of a look-up from and to `address`, TCP from port 40,000 to 7007. */
+export function narrowFields(address: Uint8Array, ifindex: number): NarrowField[] {
+  const four = address.length === 4;
+  const none = (length: number): Uint8Array => new Uint8Array(length);
+  const word = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
+  return [
+    { offset: 8, bytes: word(four ? 2 : 10), short: true },
+    { offset: 12, bytes: word(6), short: true },
+    { offset: 16, bytes: four ? address : none(4) },
+    { offset: 20, bytes: four ? none(16) : address },
+    { offset: 36, bytes: Uint8Array.of(40_000 >> 8, 40_000 & 0xff, 0, 0) },
+    { offset: 40, bytes: four ? address : none(4) },
+    { offset: 44, bytes: four ? none(16) : address },
+    { offset: 60, bytes: word(7007), short: true },
+    { offset: 64, bytes: word(ifindex) },
+  ];
 }
 
 /** One access of the context and whether a loader takes it. */
