@@ -7,6 +7,7 @@ export * from './evaluate/index.ts';
 export * from './extension.ts';
 export * from './family.ts';
 export * from './lexer.ts';
+export { type ListingOptions, listTable } from './listing.ts';
 export * from './model.ts';
 export * from './names/protocols.ts';
 export * from './options.ts';

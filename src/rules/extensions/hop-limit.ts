@@ -12,6 +12,8 @@ interface HopLimitState {
 
 /** By number of IPT_TTL_* and IP6T_HL_*. */
 const COMPARISONS = ['eq', 'ne', 'lt', 'gt'] as const;
+/** As `iptables -L` shows them. */
+const SIGNS = { eq: '==', ne: '!=', lt: '<', gt: '>' } as const;
 
 /** The match for one family: its name is the beginning of its options. */
 export function defineHopLimit(name: 'ttl' | 'hl', family: Family, field: string): MatchExtension {
@@ -50,6 +52,10 @@ export function defineHopLimit(name: 'ttl' | 'hl', family: Family, field: string
         throw new OptionError('an option is missing', {
           hint: `one of --${name}-eq, --${name}-lt, --${name}-gt`,
         });
+    },
+    list: ({ compare, value }) => {
+      const field = name.toUpperCase();
+      return ` ${field} match ${field} ${SIGNS[compare!]} ${value}`;
     },
     print: ({ compare, value }) =>
       compare === 'ne' ? ` ! --${name}-eq ${value}` : ` --${name}-${compare} ${value}`,

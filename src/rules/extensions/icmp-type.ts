@@ -66,6 +66,17 @@ export function formatIcmpType(state: IcmpTypeState): string {
   return state.codeMin === 0 && state.codeMax === 255 ? `${state.type}` : `${state.type}/${state.codeMin}`;
 }
 
+/** As `iptables -L -n` shows it, behind the protocol's name. */
+export function listIcmpType({ type, codeMin, codeMax, negate }: IcmpTypeState): string {
+  const codes =
+    codeMin === codeMax
+      ? ` code ${codeMin}`
+      : codeMin !== 0 || codeMax !== 255
+        ? ` codes ${codeMin}-${codeMax}`
+        : '';
+  return `${negate ? ' !' : ''}type ${type}${codes}`;
+}
+
 /** `any` says whether type 255 stands for all types, as in ICMP but not in ICMPv6. */
 export function icmpTypeMatches(state: IcmpTypeState, packet: EvaluationPacket, any: boolean): MatchOutcome {
   if (packet.fragmentOffset !== 0) return false;

@@ -66,6 +66,28 @@ export function printPorts(state: PortState): string {
   );
 }
 
+function listSide(name: string, range: PortRange, negate: boolean): string {
+  return isAll(range) && !negate ? '' : listRange(name, range, negate);
+}
+
+/** ` spt:1`, ` spts:!1:2`: as `iptables -L` shows a range. */
+export function listRange(
+  name: string,
+  { min, max }: { readonly min: number; readonly max: number },
+  negate: boolean,
+): string {
+  const not = negate ? '!' : '';
+  return min === max ? ` ${name}:${not}${min}` : ` ${name}s:${not}${min}:${max}`;
+}
+
+/** The ports as `iptables -L -n` shows them. */
+export function listPorts(state: PortState): string {
+  return (
+    listSide('spt', state.source, state.sourceNegated) +
+    listSide('dpt', state.destination, state.destinationNegated)
+  );
+}
+
 /** The header's first 4 bytes must be there. */
 export function portsMatch(state: PortState, packet: EvaluationPacket): boolean {
   const offset = packet.transportOffset;

@@ -58,6 +58,7 @@ export function defineReject(
       },
     ],
     initial: () => ({ kind: kinds.find(({ name }) => name === standard)! }),
+    list: (state) => ` reject-with ${state.kind.name}`,
     print: (state) => ` --reject-with ${state.kind.name}`,
     // struct ipt_reject_info, struct ip6t_reject_info
     abi: [

@@ -4,6 +4,7 @@ import type { OptionSpec } from '../extension.ts';
 import { formatNumberRange, numberRange, UINT32_MAX } from '../text/bounded.ts';
 import { type AbiForm, readFlags } from '../uapi/payload.ts';
 import { fieldIn, inRange } from './header.ts';
+import { listRange } from './ports.ts';
 
 export interface SpiState {
   range: { readonly min: number; readonly max: number };
@@ -32,6 +33,11 @@ export function spiOption<S extends { readonly spi: SpiState }>(name: string): O
 export function printSpi(option: string, { range, negate }: SpiState): string {
   if (range.min === 0 && range.max === UINT32_MAX) return '';
   return `${negate ? ' !' : ''} --${option} ${formatNumberRange(range)}`;
+}
+
+/** As `iptables -L` shows it. */
+export function listSpi({ range, negate }: SpiState): string {
+  return range.min === 0 && range.max === UINT32_MAX && !negate ? '' : listRange('spi', range, negate);
 }
 
 export function spiMatches({ range, negate }: SpiState, spi: number): boolean {

@@ -203,6 +203,12 @@ export const addrtype: MatchExtension = defineMatch<AddrtypeState>({
     if (context.family === 'ipv6' && ((asked & (BLACKHOLE | BROADCAST)) !== 0 || asked >= PROHIBIT))
       throw new OptionError('IPv6 knows only UNSPEC, UNICAST, LOCAL, ANYCAST, MULTICAST and UNREACHABLE');
   },
+  list(state) {
+    const side = (name: string, types: Types | undefined): string =>
+      types === undefined ? '' : ` ${name} ${types.negate ? '!' : ''}${formatTypes(types.bits)}`;
+    const limits = (state.limitIn ? ' limit-in' : '') + (state.limitOut ? ' limit-out' : '');
+    return ` ADDRTYPE match${side('src-type', state.source)}${side('dst-type', state.destination)}${limits}`;
+  },
   print(state) {
     let text = '';
     for (const [option, types] of [

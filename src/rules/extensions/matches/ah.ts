@@ -5,6 +5,7 @@ import { hasBytes, readUint32 } from '../header.ts';
 import {
   anySpi,
   explainSpi,
+  listSpi,
   lowerSpi,
   printSpi,
   type SpiState,
@@ -24,6 +25,7 @@ export const ah: MatchExtension = defineMatch<{ spi: SpiState }>({
   where: { protocols: [Protocol.AH] },
   options: [spiOption('ahspi')],
   initial: () => ({ spi: anySpi() }),
+  list: (state) => ` ah${listSpi(state.spi)}`,
   print: (state) => printSpi('ahspi', state.spi),
   abi: [spiForm('ah')],
   semantics: {

@@ -13,6 +13,7 @@ import {
   encodeSpi,
   explainSpi,
   INVERT_SPI,
+  listSpi,
   lowerSpi,
   printSpi,
   type SpiState,
@@ -76,6 +77,11 @@ export const ah6: MatchExtension = defineMatch<Ah6State>({
     },
   ],
   initial: () => ({ spi: anySpi(), length: 0, lengthNegated: false, reservedClear: false }),
+  list(state) {
+    const length = state.lengthNegated ? `length:!${state.length}` : `length:${state.length}`;
+    const asked = state.length !== 0 || state.lengthNegated;
+    return ` ah ${listSpi(state.spi).trimStart()}${asked ? length : ''}${state.reservedClear ? ' reserved' : ''}`;
+  },
   print(state) {
     let text = printSpi('ahspi', state.spi);
     if (state.length !== 0 || state.lengthNegated)

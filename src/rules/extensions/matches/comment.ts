@@ -25,6 +25,7 @@ export const comment: MatchExtension = defineMatch<{ text: string | undefined }>
   ],
   initial: () => ({ text: undefined }),
   finish: (state) => requireAll('comment', { comment: state.text !== undefined }),
+  list: (state) => ` /* ${state.text} */`,
   print: (state) => ` --comment${quoted(state.text!)}`,
   // struct xt_comment_info
   abi: [

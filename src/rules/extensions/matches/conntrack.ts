@@ -415,6 +415,7 @@ export const conntrack: MatchExtension = defineMatch<ConntrackState>({
       ctdir: state.direction !== undefined,
     });
   },
+  list: (state) => print(state).replaceAll(' --', ' '),
   print,
   abi: [conntrackForm(3), conntrackForm(2), conntrackForm(1)],
   semantics: {

@@ -54,6 +54,7 @@ export const dscp: MatchExtension = defineMatch<DscpState>({
     if (state.codepoint < 0)
       throw new OptionError('an option is missing', { hint: '--dscp or --dscp-class' });
   },
+  list: (state) => ` DSCP match ${state.negate ? '!' : ''}${formatDscp(state.codepoint)}`,
   print: (state) => `${state.negate ? ' !' : ''} --dscp ${formatDscp(state.codepoint)}`,
   // struct xt_dscp_info
   abi: [

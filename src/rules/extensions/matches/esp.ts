@@ -5,6 +5,7 @@ import { hasBytes, readUint32 } from '../header.ts';
 import {
   anySpi,
   explainSpi,
+  listSpi,
   lowerSpi,
   printSpi,
   type SpiState,
@@ -22,6 +23,7 @@ export const esp: MatchExtension = defineMatch<{ spi: SpiState }>({
   where: { protocols: [Protocol.ESP] },
   options: [spiOption('espspi')],
   initial: () => ({ spi: anySpi() }),
+  list: (state) => ` esp${listSpi(state.spi)}`,
   print: (state) => printSpi('espspi', state.spi),
   abi: [spiForm('esp')],
   semantics: {

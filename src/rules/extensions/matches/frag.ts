@@ -8,6 +8,7 @@ import { unwritten } from '../../uapi/errno.ts';
 import { readFlags } from '../../uapi/payload.ts';
 import { fieldIn, fieldIs, hasBytes, inRange, readUint16, readUint32 } from '../header.ts';
 import { findExtensionHeader } from '../ipv6-chain.ts';
+import { listRange } from '../ports.ts';
 
 interface FragState {
   id: { readonly min: number; readonly max: number };
@@ -109,6 +110,17 @@ export const frag: MatchExtension = defineMatch<FragState>({
     first: false,
     more: undefined,
   }),
+  list(state) {
+    const { id, idNegated, length, lengthNegated } = state;
+    let text = ' frag ';
+    if (id.min !== 0 || id.max !== UINT32_MAX || idNegated)
+      text += listRange('id', id, idNegated).trimStart();
+    if (length !== undefined) text += ` length:${lengthNegated ? '!' : ''}${length}`;
+    if (state.reservedClear) text += ' reserved';
+    if (state.first) text += ' first';
+    if (state.more !== undefined) text += state.more ? ' more' : ' last';
+    return text;
+  },
   print(state) {
     let text = '';
     if (state.id.min !== 0 || state.id.max !== UINT32_MAX)

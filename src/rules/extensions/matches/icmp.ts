@@ -8,6 +8,7 @@ import {
   type IcmpTypeState,
   icmpForm,
   icmpTypeMatches,
+  listIcmpType,
   lowerIcmpType,
   type NamedType,
   noIcmpType,
@@ -76,6 +77,7 @@ export const icmp: MatchExtension = defineMatch<IcmpTypeState>({
   ],
   initial: noIcmpType,
   finish: (state) => requireAll('icmp', { 'icmp-type': state.type >= 0 }),
+  list: (state) => ` icmp${listIcmpType(state)}`,
   print: (state) =>
     `${state.negate ? ' !' : ''} --icmp-type ${state.type === 255 ? 'any' : formatIcmpType(state)}`,
   abi: [icmpForm('icmp')],

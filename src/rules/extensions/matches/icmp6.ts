@@ -8,6 +8,7 @@ import {
   type IcmpTypeState,
   icmpForm,
   icmpTypeMatches,
+  listIcmpType,
   lowerIcmpType,
   type NamedType,
   noIcmpType,
@@ -65,6 +66,7 @@ export const icmp6: MatchExtension = defineMatch<IcmpTypeState>({
   ],
   initial: noIcmpType,
   finish: (state) => requireAll('icmp6', { 'icmpv6-type': state.type >= 0 }),
+  list: (state) => ` ipv6-icmp${listIcmpType(state)}`,
   print: (state) => `${state.negate ? ' !' : ''} --icmpv6-type ${formatIcmpType(state)}`,
   abi: [icmpForm('icmp6')],
   semantics: {

@@ -79,6 +79,11 @@ export const iprange: MatchExtension = defineMatch<IprangeState>({
       'src-range': state.source !== undefined,
       'dst-range': state.destination !== undefined,
     }),
+  list: (state) =>
+    SIDES.map(([side]) => {
+      const range = state[side];
+      return range === undefined ? '' : ` ${side} IP range${range.negate ? ' !' : ''} ${formatRange(range)}`;
+    }).join(''),
   print: (state) =>
     SIDES.map(([side, option]) => {
       const range = state[side];

@@ -29,6 +29,7 @@ export const length: MatchExtension = defineMatch<LengthState>({
   ],
   initial: () => ({ range: undefined, negate: false }),
   finish: (state) => requireAll('length', { length: state.range !== undefined }),
+  list: (state) => ` length ${state.negate ? '!' : ''}${formatNumberRange(state.range!)}`,
   print: (state) => `${state.negate ? ' !' : ''} --length ${formatNumberRange(state.range!)}`,
   // struct xt_length_info
   abi: [

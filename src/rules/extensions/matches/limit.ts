@@ -115,6 +115,7 @@ export const limit: MatchExtension = defineMatch<LimitState>({
         },
       );
   },
+  list: (state) => ` limit: avg ${formatRate(state.average)} burst ${state.burst}`,
   print: (state) =>
     ` --limit ${formatRate(state.average)}${state.burst === DEFAULT_BURST ? '' : ` --limit-burst ${state.burst}`}`,
   // struct xt_rateinfo

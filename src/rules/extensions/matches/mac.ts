@@ -47,6 +47,7 @@ export const mac: MatchExtension = defineMatch<MacState>({
   ],
   initial: () => ({ address: undefined, negate: false }),
   finish: (state) => requireAll('mac', { 'mac-source': state.address !== undefined }),
+  list: (state) => ` MAC${state.negate ? ' !' : ''} ${formatMac(state.address!)}`,
   print: (state) => `${state.negate ? ' !' : ''} --mac-source ${formatMac(state.address!)}`,
   // struct xt_mac_info
   abi: [

@@ -30,6 +30,7 @@ export const mark: MatchExtension = defineMatch<MarkState>({
   ],
   initial: () => ({ mark: undefined, negate: false }),
   finish: (state) => requireAll('mark', { mark: state.mark !== undefined }),
+  list: (state) => ` mark match${state.negate ? ' !' : ''} ${formatMaskedMark(state.mark!)}`,
   print: (state) => `${state.negate ? ' !' : ''} --mark ${formatMaskedMark(state.mark!)}`,
   // struct xt_mark_mtinfo1
   abi: [

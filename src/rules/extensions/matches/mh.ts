@@ -71,6 +71,10 @@ export const mh: MatchExtension = defineMatch<MhState>({
     },
   ],
   initial: () => ({ types: { min: 0, max: 255 }, negate: false }),
+  list({ types, negate }) {
+    const all = types.min === 0 && types.max === 255 && !negate;
+    return ` mh${all ? '' : ` ${negate ? '!' : ''}${formatNumberRange(types)}`}`;
+  },
   print({ types, negate }) {
     if (types.min === 0 && types.max === 255 && !negate) return '';
     return `${negate ? ' !' : ''} --mh-type ${formatNumberRange(types)}`;

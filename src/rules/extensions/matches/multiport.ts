@@ -95,6 +95,9 @@ function matches(state: MultiportState, packet: EvaluationPacket): boolean {
   return found !== state.negate;
 }
 
+/** As `iptables -L` names them. */
+const LIST_NAMES = { source: 'sports', destination: 'dports', either: 'ports' } as const;
+
 function formatRanges(state: MultiportState): string {
   return state.ranges.map(([min, max]) => (min === max ? `${min}` : `${min}:${max}`)).join(',');
 }
@@ -114,6 +117,7 @@ export const multiport: MatchExtension = defineMatch<MultiportState>({
     if (state.side === undefined)
       throw new OptionError('an option is missing', { hint: 'one of --sports, --dports, --ports' });
   },
+  list: (state) => ` multiport ${LIST_NAMES[state.side!]} ${state.negate ? ' !' : ''}${formatRanges(state)}`,
   print: (state) => `${state.negate ? ' !' : ''} --${OPTION_NAMES[state.side!]} ${formatRanges(state)}`,
   // struct xt_multiport_v1
   abi: [

@@ -70,6 +70,7 @@ export const pkttype: MatchExtension = defineMatch<PkttypeState>({
   ],
   initial: () => ({ type: -1, negate: false }),
   finish: (state) => requireAll('pkttype', { 'pkt-type': state.type >= 0 }),
+  list: (state) => ` PKTTYPE ${state.negate ? '!=' : '='} ${NAMES[state.type]}`,
   print: (state) => `${state.negate ? ' !' : ''} --pkt-type ${NAMES[state.type]}`,
   // struct xt_pkttype_info
   abi: [

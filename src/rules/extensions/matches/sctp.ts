@@ -9,6 +9,7 @@ import { didYouMean } from '../../suggestion.ts';
 import { refuse, unwritten } from '../../uapi/errno.ts';
 import { writeBytes } from '../../uapi/payload.ts';
 import { fieldIn, hasBytes, inRange, readUint16 } from '../header.ts';
+import { listRange } from '../ports.ts';
 
 type ChunkMatch = 'all' | 'any' | 'only';
 
@@ -145,6 +146,14 @@ function formatChunks({ match, types, flags }: Chunks): string {
   if (types.size === 0) return `${match} NONE`;
   const known = [...CHUNKS].sort((a, b) => a[1] - b[1]).filter(([, type]) => types.has(type));
   return `${match} ${known.map((chunk) => formatChunk(chunk, flags)).join(',')}`;
+}
+
+/** The chunks by number, as `iptables -L -n` shows them. */
+function listChunks(chunks: Chunks): string {
+  const numbers = new Map(
+    CHUNKS.map(([name, type]) => [name, `0x${type.toString(16).toUpperCase().padStart(4, '0')}`]),
+  );
+  return formatChunks(chunks).replaceAll(/[A-Z_]+/g, (word) => numbers.get(word) ?? word);
 }
 
 /** match_packet: walks the chunks that follow the common header. */
@@ -291,6 +300,12 @@ export const sctp: MatchExtension = defineMatch<SctpState>({
     },
   ],
   initial: () => ({ source: undefined, destination: undefined, chunks: undefined }),
+  list({ source, destination, chunks }) {
+    const ports = (name: string, wanted: Ports | undefined): string =>
+      wanted === undefined ? '' : listRange(name, wanted.range, wanted.negate);
+    const types = chunks === undefined ? '' : `${chunks.negate ? ' !' : ''} ${listChunks(chunks)}`;
+    return ` sctp${ports('spt', source)}${ports('dpt', destination)}${types}`;
+  },
   print(state) {
     const chunks = state.chunks;
     const printed =

@@ -41,6 +41,7 @@ export const state: MatchExtension = defineMatch<StateState>({
   ],
   initial: () => ({ bits: 0, negate: false }),
   finish: (use) => requireAll('state', { state: use.bits !== 0 }),
+  list: (use) => `${use.negate ? ' !' : ''} state ${formatStates(use.bits)}`,
   print: (use) => `${use.negate ? ' !' : ''} --state ${formatStates(use.bits)}`,
   // "-m state" is conntrack with a flag that only names it; struct xt_state_info is the older form.
   abi: [

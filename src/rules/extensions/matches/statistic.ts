@@ -37,6 +37,13 @@ function step(counter: NthCounter, every: number): boolean {
   return counter.count === 0;
 }
 
+function print(state: StatisticState): string {
+  const not = state.negate ? ' !' : '';
+  if (state.mode === 'random')
+    return ` --mode random${not} --probability ${(state.probability! / WHOLE).toFixed(DECIMALS)}`;
+  return ` --mode nth${not} --every ${state.every} --packet ${state.packet}`;
+}
+
 export const statistic: MatchExtension = defineMatch<StatisticState>({
   name: 'statistic',
   families: ['ipv4', 'ipv6'],
@@ -106,12 +113,11 @@ export const statistic: MatchExtension = defineMatch<StatisticState>({
         hint: `they are numbered from 0 to ${state.every! - 1}`,
       });
   },
-  print(state) {
-    const not = state.negate ? ' !' : '';
-    if (state.mode === 'random')
-      return ` --mode random${not} --probability ${(state.probability! / WHOLE).toFixed(DECIMALS)}`;
-    return ` --mode nth${not} --every ${state.every} --packet ${state.packet}`;
-  },
+  list: (state) =>
+    ` statistic${print(state)
+      .replace(/ --packet 0$/, '')
+      .replaceAll(' --', ' ')}`,
+  print,
   // struct xt_statistic_info; the counter of nth is kept as "every less one"
   abi: [
     {

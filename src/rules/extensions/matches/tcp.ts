@@ -19,6 +19,7 @@ import {
   decodePorts,
   encodePorts,
   explainPorts,
+  listPorts,
   lowerPorts,
   type PortState,
   portOptions,
@@ -124,6 +125,10 @@ function lower(state: TcpState, context: RuleContext): Predicate[] {
   return predicates;
 }
 
+function hexByte(value: number): string {
+  return value.toString(16).toUpperCase().padStart(2, '0');
+}
+
 export const tcp: MatchExtension = defineMatch<TcpState>({
   name: 'tcp',
   families: ['ipv4', 'ipv6'],
@@ -177,6 +182,14 @@ export const tcp: MatchExtension = defineMatch<TcpState>({
     option: 0,
     optionNegated: false,
   }),
+  list(state) {
+    let text = ` tcp${listPorts(state)}`;
+    if (state.option !== 0 || state.optionNegated)
+      text += ` option=${state.optionNegated ? '!' : ''}${state.option}`;
+    if (state.flagMask !== 0 || state.flagsNegated)
+      text += ` flags:${state.flagsNegated ? '!' : ''}0x${hexByte(state.flagMask)}/0x${hexByte(state.flagValue)}`;
+    return text;
+  },
   print(state) {
     let text = printPorts(state);
     if (state.option !== 0) text += `${state.optionNegated ? ' !' : ''} --tcp-option ${state.option}`;

@@ -29,6 +29,7 @@ export const tos: MatchExtension = defineMatch<TosState>({
   ],
   initial: () => ({ tos: undefined, negate: false }),
   finish: (state) => requireAll('tos', { tos: state.tos !== undefined }),
+  list: (state) => ` tos match${state.negate ? '!' : ''}${formatTos(state.tos!)}`,
   print: (state) => `${state.negate ? ' !' : ''} --tos ${formatTos(state.tos!)}`,
   // struct xt_tos_match_info
   abi: [

@@ -8,6 +8,7 @@ import {
   decodePorts,
   encodePorts,
   explainPorts,
+  listPorts,
   lowerPorts,
   type PortState,
   portOptions,
@@ -25,6 +26,7 @@ export const udp: MatchExtension = defineMatch<PortState>({
   // libxt_udp asks getaddrinfo(3), which knows a service by any protocol, and takes ranges that run backwards.
   options: portOptions(undefined, true),
   initial: allPorts,
+  list: (state) => ` udp${listPorts(state)}`,
   print: printPorts,
   // struct xt_udp
   abi: [

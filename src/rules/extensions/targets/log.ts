@@ -78,6 +78,8 @@ export const log: TargetExtension = defineTarget<LogState>({
     ),
   ],
   initial: () => ({ level: DEFAULT_LEVEL, flags: 0, prefix: '' }),
+  list: ({ level, flags, prefix }) =>
+    ` LOG flags ${flags} level ${level}${prefix === '' ? '' : ` prefix "${prefix}"`}`,
   print(state) {
     let text = state.prefix === '' ? '' : ` --log-prefix${quoted(state.prefix)}`;
     if (state.level !== DEFAULT_LEVEL) text += ` --log-level ${state.level}`;

@@ -31,6 +31,15 @@ function bits(text: string): number {
   return boundedNumber(text, 0, UINT32_MAX);
 }
 
+/** The shortest of the ways to say it, as `iptables -L` does. */
+function listMark({ value, mask }: MaskedMark): string {
+  if (value === 0) return `and ${hex(~mask)}`;
+  if (value === mask) return `or ${hex(value)}`;
+  if (mask === 0) return `xor ${hex(value)}`;
+  if (mask === UINT32_MAX) return `set ${hex(value)}`;
+  return `xset ${hex(value)}/${hex(mask)}`;
+}
+
 export const mark: TargetExtension = defineTarget<MarkState>({
   name: 'MARK',
   families: ['ipv4', 'ipv6'],
@@ -63,6 +72,7 @@ export const mark: TargetExtension = defineTarget<MarkState>({
         hint: 'one of --set-mark, --set-xmark, --and-mark, --or-mark, --xor-mark',
       });
   },
+  list: (state) => ` MARK ${listMark(state.mark!)}`,
   print: (state) => ` --set-xmark ${hex(state.mark!.value)}/${hex(state.mark!.mask)}`,
   // struct xt_mark_tginfo2
   abi: [
