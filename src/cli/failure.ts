@@ -34,6 +34,7 @@ const EXIT_BY_PREFIX: readonly (readonly [string, number])[] = [
   ['UNSUPPORTED_', ExitCode.UNSUPPORTED],
   ['KERNEL_', ExitCode.ENVIRONMENT],
   ['HOST_SOCKETS_NO_', ExitCode.FINDING],
+  ['HOST_SET_', ExitCode.FINDING],
   ['HOST_', ExitCode.ENVIRONMENT],
   ['SOCKETS_', ExitCode.ENVIRONMENT],
   ['NETNS_', ExitCode.ENVIRONMENT],

@@ -89,6 +89,54 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/apply.ts')).apply,
   },
   {
+    name: 'set add',
+    group: 'Live policies',
+    summary: 'add an entry to a set of a live policy',
+    load: async () => (await import('./commands/set.ts')).setAdd,
+  },
+  {
+    name: 'set del',
+    group: 'Live policies',
+    summary: 'delete an entry from a set of a live policy',
+    load: async () => (await import('./commands/set.ts')).setDel,
+  },
+  {
+    name: 'set test',
+    group: 'Live policies',
+    summary: 'say whether an entry is in a set of a live policy; exit code 1 when it is not',
+    load: async () => (await import('./commands/set.ts')).setTest,
+  },
+  {
+    name: 'set list',
+    group: 'Live policies',
+    summary: 'list the sets of live policies, with their entries and memory',
+    load: async () => (await import('./commands/set.ts')).setList,
+  },
+  {
+    name: 'set save',
+    group: 'Live policies',
+    summary: 'print the sets of live policies as ipset save does',
+    load: async () => (await import('./commands/set.ts')).setSave,
+  },
+  {
+    name: 'set flush',
+    group: 'Live policies',
+    summary: 'take all entries out of a set of a live policy',
+    load: async () => (await import('./commands/set.ts')).setFlush,
+  },
+  {
+    name: 'set create',
+    group: 'Live policies',
+    summary: 'make an empty set in a live policy, for rules that are applied next',
+    load: async () => (await import('./commands/set.ts')).setCreate,
+  },
+  {
+    name: 'set destroy',
+    group: 'Live policies',
+    summary: 'take a set that no rule names out of a live policy',
+    load: async () => (await import('./commands/set.ts')).setDestroy,
+  },
+  {
     name: 'confirm',
     group: 'Live policies',
     summary: 'keep the rules that sluice apply --confirm made live',
@@ -109,7 +157,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'list',
     group: 'Live policies',
-    summary: 'print the live rules as iptables -L -n does',
+    summary: 'print the live rules in columns, with -v as iptables -L -v -n does',
     load: async () => (await import('./commands/list.ts')).list,
   },
   {

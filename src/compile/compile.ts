@@ -3,7 +3,7 @@
 import type { IrRule, IrTable, Predicate } from '../ir/index.ts';
 import { Assembler, R0 } from '../isa/index.ts';
 import type { Family } from '../net/index.ts';
-import type { Ruleset, Span, TableName } from '../rules/index.ts';
+import type { Ruleset, SetPlace, Span, TableName } from '../rules/index.ts';
 import { ACTIONS_MAP, ACTIONS_SIZE } from './actions/handed.ts';
 import { LOGS_BYTES, LOGS_MAP } from './actions/log.ts';
 import type { TableImage } from './arena/image.ts';
@@ -59,6 +59,8 @@ export interface CompileOptions {
    * Chains that are too long and the nat table are refused all the same.
    */
   readonly allowPartial?: boolean;
+  /** The IP sets that rules may name, and the numbers of their records. */
+  readonly sets?: ReadonlyMap<string, SetPlace>;
   /** `auto`: code for few rules, tables for many. */
   readonly strategy?: 'auto' | StrategyName;
   /** Mark operations that the policy's action chain knows already. */
@@ -98,7 +100,7 @@ export function compilePolicy(rulesets: readonly Ruleset[], options: CompileOpti
   for (const ruleset of rulesets) {
     for (const table of ruleset.tables) {
       if (options.tables !== undefined && !options.tables.includes(table.name)) continue;
-      lowered.push(lowerTable(table, ruleset.family));
+      lowered.push(lowerTable(table, ruleset.family, options.sets));
     }
   }
   const refusals = lowered.flatMap((table) => table.refusals);

@@ -15,6 +15,7 @@ export * from './error.ts';
 export * from './lower/table.ts';
 export * from './plan.ts';
 export * from './program.ts';
+export * from './sets/index.ts';
 export type { FragmentStrategy, SectionPlan } from './section.ts';
 export * from './strategies/choose.ts';
 export type { ChainReport } from './strategies/classifier/index.ts';

@@ -78,6 +78,7 @@ function isStateful(predicate: Predicate): boolean {
   switch (predicate.kind) {
     case 'limit':
     case 'statistic':
+    case 'set':
       return true;
     case 'all':
     case 'any':

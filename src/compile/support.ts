@@ -1,5 +1,12 @@
 /** What each kind of hook can do: the reasons for which a rule is refused there, and where it could run instead. */
-import { type Action, CtStateBit, type IrRule, type Predicate, type ScalarPredicate } from '../ir/index.ts';
+import {
+  type Action,
+  CtStateBit,
+  type IrRule,
+  type Predicate,
+  type ScalarPredicate,
+  type SetKey,
+} from '../ir/index.ts';
 import type { Family } from '../net/index.ts';
 import type { AttachPoint } from './attach.ts';
 import { certainly, possibly, protocolsOf, stateObstacles } from './connectionstate.ts';
@@ -11,6 +18,7 @@ import { isConnectionField } from './predicates/connection.ts';
 import { extensionHeaderNeeds } from './predicates/extensionheader.ts';
 import { predicateNeeds } from './predicates/index.ts';
 import { scalarNeeds } from './predicates/scalar.ts';
+import { setKeyNeeds } from './sets/key.ts';
 
 /** The spellings of `--hook`. */
 export const HOOK_NAMES = [
@@ -80,6 +88,8 @@ export function predicateObstacles(
         ];
       }
       return [];
+    case 'set':
+      return [...setKeyObstacles(predicate.key), ...missingFacts(predicate, point, family)];
     case 'sctp-chunks':
       return [{ what: 'SCTP chunks', reason: 'no program walks SCTP chunks yet' }];
     case 'scalar':
@@ -151,10 +161,19 @@ export function boundsOf(predicate: Predicate, point: AttachPoint): Bounds {
 }
 
 function missingFacts(predicate: Predicate, point: AttachPoint, family: Family): readonly Obstacle[] {
+  return factObstacles(predicateNeeds(predicate, family), point);
+}
+
+function factObstacles(facts: readonly Fact[], point: AttachPoint): readonly Obstacle[] {
   const { provides } = hookEmitter(point);
-  return predicateNeeds(predicate, family)
+  return facts
     .filter((fact) => HOOK_FACTS.has(fact) && !provides.has(fact))
     .map((fact) => ({ what: FACT_NAMES[fact] ?? fact, reason: whyMissing(fact, point) }));
+}
+
+function setKeyObstacles({ words }: SetKey): readonly Obstacle[] {
+  if (!words.some(({ from }) => from === 'mac.destination')) return [];
+  return [{ what: 'set', reason: 'no program reads the destination MAC address' }];
 }
 
 /** Facts that come from the hook, not from the packet's bytes. */
@@ -193,6 +212,15 @@ function whyMissing(fact: Fact, point: AttachPoint): string {
 
 function actionObstacles(action: Action, point: AttachPoint): readonly Obstacle[] {
   switch (action.kind) {
+    case 'set': {
+      const keys = [action.add, action.remove].flatMap((part) => (part === undefined ? [] : [part.key]));
+      const missing = keys.flatMap((key) => [
+        ...setKeyObstacles(key),
+        ...factObstacles(setKeyNeeds(key), point),
+      ]);
+      if (!action.map) return missing;
+      return [...missing, { what: 'SET --map-set', reason: 'no program takes a mark from an entry' }];
+    }
     case 'mark':
       return point.flavour === 'xdp'
         ? [{ what: 'target MARK', reason: 'a packet at xdp has no mark yet' }]

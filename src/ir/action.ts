@@ -1,3 +1,5 @@
+import type { SetKey } from './predicate.ts';
+
 /** What a rule does once all its predicates are true and its counter has moved. */
 export type Action =
   | { readonly kind: 'accept' }
@@ -12,7 +14,19 @@ export type Action =
   /** Syslog level, IPT_LOG_* flags, prefix; then go on. */
   | { readonly kind: 'log'; readonly level: number; readonly flags: number; readonly prefix: string }
   /** skb->mark = (skb->mark & ~mask) ^ value; then go on. */
-  | { readonly kind: 'mark'; readonly value: number; readonly mask: number };
+  | { readonly kind: 'mark'; readonly value: number; readonly mask: number }
+  /** Adds the packet's key to a set, then takes one out of another; then go on. */
+  | {
+      readonly kind: 'set';
+      readonly add?: {
+        readonly key: SetKey;
+        readonly exist: boolean;
+        readonly timeoutSec: number | undefined;
+      };
+      readonly remove?: { readonly key: SetKey };
+      /** What no program can do: an entry's mark, class or queue become the packet's. */
+      readonly map: boolean;
+    };
 
 /** True for actions after which no later rule of the walk is looked at because of this action alone. */
 export function isTerminal(action: Action): boolean {

@@ -193,6 +193,45 @@ export interface StatisticPredicate {
   readonly negate: boolean;
 }
 
+/** Where a word of a set's key comes from; `lengths` stands where the prefix lengths of its networks are. */
+export type SetKeySource =
+  | {
+      readonly from: 'ip.source' | 'ip.destination' | 'in' | 'out' | 'mac.source' | 'mac.destination';
+      readonly word: number;
+    }
+  /** Port and protocol of the side, or none: then the set has nothing for the packet. */
+  | { readonly from: 'port.source' | 'port.destination'; readonly word: 0 }
+  /** The same of TCP and UDP only. */
+  | { readonly from: 'tcp-port.source' | 'tcp-port.destination'; readonly word: 0 }
+  | { readonly from: 'mark'; readonly word: 0 }
+  | { readonly from: 'lengths'; readonly word: 0 };
+
+/** What of a packet is looked up in the set whose record has this number. */
+export interface SetKey {
+  readonly slot: number;
+  /** In the order of the key's words; networks first. */
+  readonly words: readonly SetKeySource[];
+  readonly networks: 0 | 1 | 2;
+}
+
+/** Comparison of an entry's counter, after the packet has been counted. */
+export interface SetCounterCondition {
+  readonly compare: 'eq' | 'ne' | 'lt' | 'gt';
+  readonly value: bigint;
+}
+
+/** The packet's key is in the set (xt_set.c, ip_set_test), xor negate. A part that the packet lacks: it is not. */
+export interface SetPredicate {
+  readonly kind: 'set';
+  readonly key: SetKey;
+  /** An entry marked nomatch is what is looked for. */
+  readonly returnNoMatch: boolean;
+  readonly keepCounters: boolean;
+  readonly packets: SetCounterCondition | undefined;
+  readonly bytes: SetCounterCondition | undefined;
+  readonly negate: boolean;
+}
+
 /** Conjunction or disjunction, left to right, stopping as soon as the outcome is known. */
 export interface CombinedPredicate {
   readonly kind: 'all' | 'any';
@@ -217,5 +256,6 @@ export type Predicate =
   | ExtensionHeaderPredicate
   | LimitPredicate
   | StatisticPredicate
+  | SetPredicate
   | CombinedPredicate
   | NotPredicate;

@@ -3,6 +3,8 @@ import type { Family } from '../net/index.ts';
 import type { EvaluationPacket } from './evaluate/packet.ts';
 import type { PacketHost } from './evaluate/packet-host.ts';
 import type { MatchUse, TableName } from './model.ts';
+import type { SetPlace } from './sets/place.ts';
+import type { SetReference } from './text/set-reference.ts';
 import type { AbiForm } from './uapi/payload.ts';
 
 /**
@@ -32,10 +34,10 @@ export interface Extension<S> {
    * table is committed, for every rule, after all lines of the table were read. @throws {OptionError}
    */
   admit?(state: S, context: AdmitContext): void;
+  /** The IP sets that it names: without them it cannot run. */
+  sets?(state: S): readonly SetReference[];
   /** Canonical options as iptables-save prints them: leading space before each word, "" when none. */
   print(state: S, context: PrintContext): string;
-  /** What `iptables -L -n` shows in a rule's last column, leading space included. Absent: as {@link print}. */
-  list?(state: S, context: PrintContext): string;
   /** The binary forms that Linux 6.18 registers, the one that iptables 1.8.9 writes first. Absent: not known over the ABI. */
   readonly abi?: readonly AbiForm<S>[];
 }
@@ -107,6 +109,8 @@ export interface RuleContext {
   readonly chain: string;
   /** From `-p`, wherever in the rule it stands. */
   readonly protocol?: { readonly number: number; readonly negate: boolean };
+  /** Where programs find the sets that rules name; known once rules are lowered. */
+  readonly sets?: ReadonlyMap<string, SetPlace>;
 }
 
 /** The finished rule in its table, as a checkentry function sees it. */

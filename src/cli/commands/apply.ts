@@ -20,12 +20,17 @@ import {
   refusingLater,
   requireSound,
 } from '../rulesets.ts';
+import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const FRAGMENTS = ['reassemble', 'drop', 'first-only'] as const;
 const LONGEST_CONFIRM_S = 86_400;
 
 /** What a command line asks for. */
-export function requestFrom(invocation: Invocation, files: readonly RuleFile[]): ApplyRequest {
+export function requestFrom(
+  invocation: Invocation,
+  files: readonly RuleFile[],
+  sets?: ApplyRequest['sets'],
+): ApplyRequest {
   const hooks = invocation.list('hook') as readonly HookName[];
   const cgroup = invocation.text('cgroup');
   const order = invocation.number('priority', { min: 0, max: MAX_ORDER });
@@ -41,6 +46,7 @@ export function requestFrom(invocation: Invocation, files: readonly RuleFile[]):
     ...(order === undefined ? {} : { order }),
     ...(fragments === undefined ? {} : { fragments }),
     ...(confirmSeconds === undefined ? {} : { confirmSeconds }),
+    ...(sets === undefined ? {} : { sets }),
     ownCounters: invocation.flag('counters'),
     allowPartial: invocation.flag('allow-partial'),
   };
@@ -68,10 +74,12 @@ export const apply: Command = {
     'The rules are compiled first: what cannot be compiled is refused, and nothing changes. Then one store puts all of it in force.\n' +
     'Counters of rules that stay are kept. With --confirm, the rules before run again at the deadline unless sluice confirm comes first,\n' +
     'whether or not any process is left. A policy covers both families: give -4 and -6 files together.\n' +
+    'With --sets the sets of the file come with the rules, all at once, and no others stay; without it live sets stay as they are.\n' +
     'cgroup hooks serve sockets of the named namespaces; those of others in the cgroup are cut off.',
   arguments: [RULE_FILE_ARGUMENT],
   options: [
     ...RULE_FILES,
+    SETS_OPTION,
     {
       long: 'hook',
       value: 'HOOK',
@@ -114,7 +122,7 @@ export const apply: Command = {
   async run(invocation, environment) {
     const files = await readRuleFiles(invocation, environment);
     requireSound(files);
-    const request = requestFrom(invocation, files);
+    const request = requestFrom(invocation, files, await requireSets(invocation, environment));
     const json = invocation.flag('json');
     if (invocation.flag('dry-run')) {
       const plan = refusing(files, () => planPolicy(request));

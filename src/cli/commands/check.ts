@@ -1,14 +1,22 @@
-import { type Diagnostic, formatDiagnostic, type Ruleset, unsupportedRules } from '../../rules/index.ts';
+import {
+  type Diagnostic,
+  formatDiagnostic,
+  type KnownSets,
+  placesInOrder,
+  type Ruleset,
+  unsupportedRules,
+} from '../../rules/index.ts';
 import type { Command } from '../command.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { ExitCode } from '../exit.ts';
 import { diagnosticJson } from '../failure.ts';
 import { located, RULE_FILE_ARGUMENT, RULE_FILES, type RuleFile, readRuleFiles } from '../rulesets.ts';
+import { readSetFile, SETS_OPTION } from '../sets.ts';
 
 /** Rules that can be read and printed, but that no program and no evaluation of rules alone can run. */
-function unsupportedFindings(file: RuleFile): Diagnostic[] {
-  const nowhere = new Set(unsupportedRules(file.ruleset, true).map(({ span }) => span));
-  return unsupportedRules(file.ruleset).map(({ what, span, table, chain, number }) => {
+function unsupportedFindings(file: RuleFile, sets: KnownSets): Diagnostic[] {
+  const nowhere = new Set(unsupportedRules(file.ruleset, true, sets).map(({ span }) => span));
+  return unsupportedRules(file.ruleset, false, sets).map(({ what, span, table, chain, number }) => {
     const place = `(${table} ${chain} rule ${number})`;
     return nowhere.has(span)
       ? located([file], span, {
@@ -72,15 +80,24 @@ export const check: Command = {
   description:
     'Reads files as iptables-restore does, goes on after an error, and shows every finding with its line, a caret and a way out.\nExit code 1 when there is an error. With --json: a line {"error":…} or {"warning":…} for each finding, then {"check":…} for each file.',
   arguments: [RULE_FILE_ARGUMENT],
-  options: [...RULE_FILES],
+  options: [...RULE_FILES, SETS_OPTION],
   examples: [
     { line: 'sluice check /etc/iptables/rules.v4', says: 'before restoring it' },
     { line: 'iptables-save | sluice check -4 -', says: 'what of the rules here Sluice could run' },
   ],
   async run(invocation, environment) {
     let wrong = false;
+    const sets = await readSetFile(invocation, environment);
+    const known = placesInOrder(sets?.sets);
+    for (const finding of sets?.diagnostics ?? []) {
+      wrong = true;
+      const text = invocation.flag('json')
+        ? JSON.stringify({ error: diagnosticJson(finding) })
+        : formatDiagnostic(finding);
+      await environment.stdout.write(`${text}\n`);
+    }
     for (const file of await readRuleFiles(invocation, environment)) {
-      const findings = [...file.diagnostics, ...unsupportedFindings(file)].sort(
+      const findings = [...file.diagnostics, ...unsupportedFindings(file, known)].sort(
         (a, b) => a.span.line - b.span.line || a.span.column - b.span.column,
       );
       await report(file, findings, invocation.flag('json'), environment);

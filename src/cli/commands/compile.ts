@@ -10,9 +10,11 @@ import {
   ruleTexts,
 } from '../../compile/index.ts';
 import { encodeProgram, formatInstruction, formatReference, slotsOf } from '../../isa/index.ts';
+import { placesInOrder } from '../../rules/index.ts';
 import { type Command, UsageError } from '../command.ts';
 import { ExitCode } from '../exit.ts';
 import { RULE_FILES, readRuleFiles, refusing, requireSound } from '../rulesets.ts';
+import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const FORMATS = ['asm', 'json', 'raw'] as const;
 const FRAGMENTS = ['rules', 'drop', 'first-only'] as const;
@@ -87,6 +89,7 @@ export const compile: Command = {
   ],
   options: [
     ...RULE_FILES,
+    SETS_OPTION,
     {
       long: 'hook',
       value: 'HOOK',
@@ -118,11 +121,13 @@ export const compile: Command = {
     const files = await readRuleFiles(invocation, environment);
     requireSound(files);
     const rulesets = files.map(({ ruleset }) => ruleset);
+    const sets = await requireSets(invocation, environment);
     const given = invocation.list('hook') as readonly HookName[];
     const fragments = invocation.text('fragments') as (typeof FRAGMENTS)[number] | undefined;
     const policy = refusing(files, () =>
       compilePolicy(rulesets, {
         hooks: given.length === 0 ? ['netfilter'] : given,
+        sets: placesInOrder(sets),
         ...(fragments === undefined ? {} : { fragments }),
       }),
     );

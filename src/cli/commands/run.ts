@@ -23,6 +23,7 @@ import { countersJson, countersText } from '../output/counters.ts';
 import { explanationJson, explanationText } from '../output/explanation.ts';
 import { packetLine } from '../output/packet.ts';
 import { RULE_FILES, type RuleFile, readRuleFiles, refusing, requireSound } from '../rulesets.ts';
+import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const ENGINES = ['evaluate', 'interpreter', 'kernel', 'netstack'] as const;
 type Engine = EvaluationEngine | InterpreterEngine | KernelEngine | NetstackEngine;
@@ -78,8 +79,10 @@ async function engineOf(
 ): Promise<Engine> {
   const rulesets = files.map(({ ruleset }) => ruleset);
   const inDevice = invocation.text('in');
+  const sets = await requireSets(invocation, environment);
   const common = {
     rulesets,
+    ...(sets === undefined ? {} : { sets }),
     ...(inDevice === undefined ? {} : { inDevice }),
     verifyChecksums: invocation.flag('verify-checksums'),
     random32: seededRandom(invocation.number('seed', { min: 0, max: 0xffff_ffff }) ?? 1),
@@ -193,6 +196,7 @@ export const run: Command = {
   ],
   options: [
     ...RULE_FILES,
+    SETS_OPTION,
     {
       long: 'pcap',
       value: 'CAPTURE',

@@ -4,6 +4,8 @@ import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import type { HookEmitter } from '../hooks/hook.ts';
 import type { RuleTag } from '../program.ts';
+import { emitSetAction } from '../sets/change.ts';
+import { setKeyNeeds } from '../sets/key.ts';
 import { emitHandedReject } from './handed.ts';
 import { emitLog, logNeeds } from './log.ts';
 import { emitMark } from './mark.ts';
@@ -16,6 +18,8 @@ export function actionNeeds(action: Action, hook: HookEmitter): readonly Fact[] 
       return logNeeds(hook.provides.has('mark'));
     case 'mark':
       return ['mark'];
+    case 'set':
+      return [action.add, action.remove].flatMap((part) => (part === undefined ? [] : setKeyNeeds(part.key)));
     case 'reject':
       return hook.answering === undefined ? [] : REPLY_NEEDS;
     default:
@@ -44,6 +48,9 @@ export function emitAction(emission: Emission, action: Action, rule: RuleTag): v
     case 'reject':
       if (emission.labels.reply === undefined) emitHandedReject(emission, action.with);
       else emitReply(emission, emission.labels.reply, action.with);
+      break;
+    case 'set':
+      emitSetAction(emission, action);
       break;
     case 'accept':
     case 'drop':

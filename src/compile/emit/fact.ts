@@ -34,6 +34,9 @@ export type Fact =
   | 'destinationPort'
   | 'icmpType'
   | 'icmpCode'
+  /** Protocol << 16 | port as IP sets have them; see prologue/setport.ts. */
+  | 'sourceSetPort'
+  | 'destinationSetPort'
   | 'tcpFlags'
   /** 4 words: 16 bytes as the kernel has them, zero when there is none. */
   | 'inDevice'
@@ -100,6 +103,8 @@ const IMPLIED: Partial<Record<Fact, readonly Fact[]>> = {
   icmpType: ['transportLength', 'fragmentOffset', 'protocol'],
   icmpCode: ['transportLength', 'fragmentOffset', 'protocol'],
   tcpFlags: ['transportLength', 'fragmentOffset', 'protocol'],
+  sourceSetPort: ['sourcePort'],
+  destinationSetPort: ['sourcePort', 'destinationPort'],
   transportLength: ['transportOffset', 'length'],
   ctStatus: ['ctState'],
   ctDirection: ['ctState'],

@@ -1,7 +1,18 @@
 /** A parsed table as IR: every rule its predicates, its action and its counter; what has no semantics is refused. */
 import type { Action, IrChain, IrRule, IrTable } from '../../ir/index.ts';
 import type { Family } from '../../net/index.ts';
-import type { Chain, Rule, RuleContext, Span, Table } from '../../rules/index.ts';
+import {
+  type Chain,
+  type MatchExtension,
+  type MatchUse,
+  type Rule,
+  type RuleContext,
+  type SetPlace,
+  type Span,
+  type Table,
+  type TargetExtension,
+  whySetFails,
+} from '../../rules/index.ts';
 import type { Refusal } from '../error.ts';
 import { lowerBase } from './base.ts';
 
@@ -15,7 +26,11 @@ export interface LoweredTable {
   readonly spans: ReadonlyMap<string, readonly Span[]>;
 }
 
-export function lowerTable(table: Table, family: Family): LoweredTable {
+export function lowerTable(
+  table: Table,
+  family: Family,
+  sets: ReadonlyMap<string, SetPlace> = new Map(),
+): LoweredTable {
   const refusals: Refusal[] = [];
   const chains = new Map<string, IrChain>();
   const spans = new Map<string, Span[]>();
@@ -24,7 +39,7 @@ export function lowerTable(table: Table, family: Family): LoweredTable {
   for (const chain of table.chains) {
     const rules: IrRule[] = [];
     for (const [index, rule] of chain.rules.entries()) {
-      const lowering = new RuleLowering(table, chain, rule, index + 1, family);
+      const lowering = new RuleLowering(table, chain, rule, index + 1, family, sets);
       rules.push(lowering.lower(counters));
       refusals.push(...lowering.refusals);
       if (lowering.unknownTarget) unknownTargets.add(`${chain.name} ${index + 1}`);
@@ -53,8 +68,17 @@ class RuleLowering {
   readonly #rule: Rule;
   readonly #number: number;
   readonly #family: Family;
+  readonly #sets: ReadonlyMap<string, SetPlace>;
 
-  constructor(table: Table, chain: Chain, rule: Rule, number: number, family: Family) {
+  constructor(
+    table: Table,
+    chain: Chain,
+    rule: Rule,
+    number: number,
+    family: Family,
+    sets: ReadonlyMap<string, SetPlace>,
+  ) {
+    this.#sets = sets;
     this.#table = table;
     this.#chain = chain;
     this.#rule = rule;
@@ -65,6 +89,7 @@ class RuleLowering {
   lower(counter: number): IrRule {
     const predicates = lowerBase(this.#rule.base, this.#family);
     for (const match of this.#rule.matches) {
+      if (this.#lacksSet(match, `match ${match.name}`)) continue;
       const lowered = match.extension.semantics?.lower?.(match.state, this.#context());
       if (lowered !== undefined) {
         predicates.push(...lowered);
@@ -104,14 +129,35 @@ class RuleLowering {
           this.unknownTarget = true;
           return { kind: 'drop' };
         }
+        if (this.#lacksSet(target, `target ${target.name}`)) {
+          this.unknownTarget = true;
+          return { kind: 'drop' };
+        }
         return semantics.lower(target.state, this.#context());
       }
     }
   }
 
+  /** Refuses a use of a set that is not there, or that cannot be looked up. */
+  #lacksSet(
+    { extension, state, span }: Pick<MatchUse, 'state' | 'span'> & { extension: MatchExtension | TargetExtension },
+    what: string,
+  ): boolean {
+    const why = (extension.sets?.(state) ?? [])
+      .map((reference) => whySetFails(reference, this.#sets.get(reference.name)?.definition))
+      .find((reason) => reason !== undefined);
+    if (why !== undefined) this.#refuse(span, what, why);
+    return why !== undefined;
+  }
+
   #context(): RuleContext {
     const { protocol } = this.#rule.base;
-    const known = { family: this.#family, table: this.#table.name, chain: this.#chain.name };
+    const known = {
+      family: this.#family,
+      table: this.#table.name,
+      chain: this.#chain.name,
+      sets: this.#sets,
+    };
     return protocol === undefined ? known : { ...known, protocol };
   }
 

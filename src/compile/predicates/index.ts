@@ -5,6 +5,8 @@ import type { Label } from '../../isa/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
+import { setKeyNeeds } from '../sets/key.ts';
+import { emitSetMatch } from '../sets/match.ts';
 import { addressNeeds, emitAddress, emitAddressRange } from './address.ts';
 import { addressTypeNeeds, emitAddressType } from './addresstype.ts';
 import { emitAll, emitAny, emitNot } from './combined.ts';
@@ -42,6 +44,8 @@ export function predicateNeeds(predicate: Predicate, family: Family): readonly F
       return predicate.of.flatMap((part) => predicateNeeds(part, family));
     case 'not':
       return predicateNeeds(predicate.of, family);
+    case 'set':
+      return [...setKeyNeeds(predicate.key), ...(predicate.keepCounters ? [] : (['length'] as const))];
     case 'sctp-chunks':
     case 'limit':
     case 'statistic':
@@ -87,6 +91,9 @@ export function emitPredicate(emission: Emission, predicate: Predicate, key: str
       break;
     case 'statistic':
       emitStatistic(emission, predicate, key, fail);
+      break;
+    case 'set':
+      emitSetMatch(emission, predicate, fail);
       break;
     case 'all':
       emitAll(emission, predicate.of, key, fail);

@@ -3,6 +3,7 @@ import { R1, R2, R10 } from '../../isa/index.ts';
 import { emitCopy } from '../emit/copy.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
+import { emitSetPorts } from './setport.ts';
 
 const HEADER_FACTS: readonly Fact[] = ['sourcePort', 'destinationPort', 'icmpType', 'icmpCode', 'tcpFlags'];
 const PORTS = 4;
@@ -42,4 +43,5 @@ export function emitTransportFacts(emission: Emission): void {
     asm.load('u8', R1, R10, buffer).store('u32', R10, facts.offset('tcpFlags'), R1);
   }
   asm.place(done);
+  emitSetPorts(emission);
 }

@@ -10,8 +10,10 @@ import {
   type SetElement,
 } from '../../rules/index.ts';
 import { GENERATIONS_OFFSET, SETS_OFFSET } from '../arena/layout.ts';
+import { createSet } from './create.ts';
 import { bucketsFor } from './layout.ts';
-import { createSet, type SetMemory, type SetTable } from './table.ts';
+import type { SetMemory } from './memory.ts';
+import type { SetTable } from './table.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1' ? 20 : 1;
 
@@ -91,7 +93,7 @@ describe('a set in the arena', () => {
         const memory = new TestMemory();
         const table = createSet(memory, SETS_OFFSET, definition, 0);
         const now = (): number => Number(memory.now / 1_000_000n);
-        const plain = new PlainSet(definition, [], now());
+        const plain = new PlainSet(definition);
         for (const { kind, entry: text, timeoutSec, nomatch } of operations) {
           const key = parseEntry(definition, text)[0]!;
           const element: SetElement = {

@@ -28,6 +28,7 @@ import {
   type EvaluationPacket,
   evaluateTable,
   type LogEntry,
+  type PlainSet,
   prepareTable,
   type RuleFailure,
   type Ruleset,
@@ -70,7 +71,12 @@ export class StackTables {
   readonly #observer: TableObserver;
   readonly #world: World;
 
-  constructor(stack: NetworkStack, ruleset: Ruleset, observer: TableObserver = {}) {
+  constructor(
+    stack: NetworkStack,
+    ruleset: Ruleset,
+    observer: TableObserver = {},
+    sets?: ReadonlyMap<string, PlainSet>,
+  ) {
     this.#stack = stack;
     this.#ruleset = ruleset;
     this.#observer = observer;
@@ -82,6 +88,7 @@ export class StackTables {
       addressType: (address, device) => stack.fib(ruleset.family)!.addressType(address, device),
       outputDevice: (destination) => stack.fib(ruleset.family)!.output(destination),
       findConnection: (tuple, zone) => stack.conntrack?.find(tuple, zone),
+      sets,
     };
     this.tables = new Map(
       ruleset.tables.map((table) => [table.name, prepareTable(table, ruleset.family, clock.nowMs(), shared)]),

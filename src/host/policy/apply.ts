@@ -31,6 +31,8 @@ import {
   needsConntrack,
   printRuleset,
   type Ruleset,
+  type SetContents,
+  type SetPlace,
   type TableName,
 } from '../../rules/index.ts';
 import { ensureAids, unionOfAids } from './aids.ts';
@@ -49,6 +51,7 @@ import { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
 import type { NetnsRecord } from './record.ts';
 import { endCommit, removeStrayGenerations, removeUnwantedLinks, repair, repairAll } from './repair.ts';
 import { withWayBeginnings } from './roles.ts';
+import { knownSets, placeSets, placesOf, reserveSets, runningSets } from './sets.ts';
 import { PolicyStore } from './store.ts';
 import { addressTypes, deviceNames, kernelHz } from './surroundings.ts';
 import { checkAttachment, closeTargets, openTargets, type Target, wantedLinks } from './target.ts';
@@ -72,6 +75,8 @@ export interface ApplyRequest {
   /** Start with the counters of the rulesets, instead of zero or those of the same rules now live. */
   readonly ownCounters?: boolean;
   readonly allowPartial?: boolean;
+  /** IP sets with their entries, all that there shall be; absent: those that are live stay. */
+  readonly sets?: readonly SetContents[];
 }
 
 /** Told the name of each step before it is done; tests end the process there. */
@@ -113,7 +118,7 @@ export async function applyPolicy(
 ): Promise<ApplyReport> {
   const started = performance.now();
   const hz = kernelHz();
-  const compiled = compileRequest(request, hz, []);
+  const compiled = compileRequest(request, hz, [], knownSets(request));
   const compileMs = performance.now() - started;
   requireKernel();
   const targets = openTargets(request.namespaces ?? [], request.devices ?? []);
@@ -145,6 +150,7 @@ export function compileRequest(
   request: ApplyRequest,
   hz: number,
   marks: readonly MarkOperation[],
+  sets: ReadonlyMap<string, SetPlace>,
 ): CompiledPolicy {
   checkPolicyName(request.policy);
   const { hooks, devices = [], cgroup, fragments, order = 0 } = request;
@@ -175,6 +181,7 @@ export function compileRequest(
     hooks,
     hz,
     marks,
+    sets,
     ...(fragments === undefined || fragments === 'reassemble' ? {} : { fragments }),
     ...(request.allowPartial === true ? { allowPartial: true } : {}),
   });
@@ -240,7 +247,23 @@ function install(
   const started = performance.now();
   const live = store.numbers.map((number) => store.document(String(number))!);
   const knownMarks = unionOfAids(live.map(({ aids }) => aids)).marks;
-  const compiled = knownMarks.length === 0 ? first : compileRequest(request, hz, knownMarks);
+  step('make sets');
+  const sets =
+    request.sets === undefined
+      ? runningSets(
+          store,
+          targets.map(({ cookie }) => cookie),
+        )
+      : placeSets(store, request.sets);
+  const compiled =
+    knownMarks.length === 0 && sets.length === 0
+      ? first
+      : compileRequest(request, hz, knownMarks, placesOf(sets));
+  reserveSets(
+    store,
+    sets,
+    compiled.tables.map(({ ir }) => ir),
+  );
   const points = withWayBeginnings(compiled.programs.map(({ point }) => point));
   const aids = aidsOf(request.rulesets, compiled, request.hooks);
 
@@ -322,6 +345,7 @@ function install(
         `${table} ${chain} rule ${rule}: ${what}: ${reason}; became ${became}`,
     ),
     members,
+    sets,
   };
   const confirm = request.confirmSeconds;
   let linksMade = 0;

@@ -66,6 +66,13 @@ export interface Member {
   readonly links: readonly string[];
 }
 
+/** An IP set that a generation knows: its record's number, and the line that makes it. Entries are in the arena. */
+export interface PlacedSet {
+  readonly name: string;
+  readonly slot: number;
+  readonly create: string;
+}
+
 /** Of an `apply`: pinned as `generations/<number>` for each generation that it made. */
 export interface GenerationDocument {
   readonly build: string;
@@ -90,6 +97,7 @@ export interface GenerationDocument {
   /** Rules that were replaced by stricter ones (--allow-partial). */
   readonly weakened: readonly string[];
   readonly members: readonly Member[];
+  readonly sets?: readonly PlacedSet[];
 }
 
 /** Writes a document. The caller pins and closes it. */

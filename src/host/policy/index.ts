@@ -18,5 +18,6 @@ export { type LogEvent, LogReader, logLine } from './log.ts';
 export { listOtherFirewalls, type OtherFirewall, runningRules } from './others.ts';
 export { checkPolicyName, policyNames } from './place.ts';
 export { type ApplyPlan, planPolicy } from './plan.ts';
+export { createLiveSet, destroyLiveSet, type LiveSet, liveSet, liveSets } from './sets.ts';
 export { type LivePolicy, livePolicies, requireLive, type Selection } from './state.ts';
 export { closeTargets, openTargets, type Target } from './target.ts';

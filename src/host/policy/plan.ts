@@ -5,6 +5,7 @@ import { type ApplyRequest, aidsOf, compileRequest } from './apply.ts';
 import { type Change, diffRulesets } from './difference.ts';
 import { linkNames } from './links.ts';
 import { withWayBeginnings } from './roles.ts';
+import { knownSets } from './sets.ts';
 import { PolicyStore } from './store.ts';
 import { kernelHz } from './surroundings.ts';
 import { closeTargets, openTargets, wantedLinks } from './target.ts';
@@ -24,7 +25,7 @@ export interface ApplyPlan {
 
 /** @throws {CompileError} @throws {PolicyError} */
 export function planPolicy(request: ApplyRequest): ApplyPlan {
-  const compiled = compileRequest(request, kernelHz(), []);
+  const compiled = compileRequest(request, kernelHz(), [], knownSets(request));
   const aids = aidsOf(request.rulesets, compiled, request.hooks);
   const points = withWayBeginnings(compiled.programs.map(({ point }) => point));
   const targets = openTargets(request.namespaces ?? [], request.devices ?? []);

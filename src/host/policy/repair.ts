@@ -21,6 +21,7 @@ import { OPEN_ROOT } from './generation.ts';
 import { describeLinks, linkNames, removeLink } from './links.ts';
 import { entriesOf, policyNames, unfinishedDirectories } from './place.ts';
 import type { NetnsRecord } from './record.ts';
+import { releaseSets } from './setextents.ts';
 import { PolicyStore } from './store.ts';
 
 export interface RepairReport {
@@ -201,6 +202,10 @@ export function removeStrayGenerations(store: PolicyStore): void {
     for (const root of record.named) if (root !== OPEN_ROOT) live.add(store.generation(root).number);
   }
   for (const number of store.numbers) if (!live.has(number)) store.dropDocument(number);
+  releaseSets(
+    store.arena.buffer,
+    [...live].flatMap((number) => store.document(String(number)) ?? []),
+  );
   const placed = [...live].flatMap((number) => store.document(String(number))?.programs ?? []);
   for (const point of [
     { flavour: 'netfilter', group: 'filter', family: 'ipv4', hook: 1 },

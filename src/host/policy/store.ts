@@ -30,6 +30,7 @@ import {
   Program,
   pin,
   possibleCpus,
+  replacePin,
   unpin,
 } from '../../kernel/index.ts';
 import { createArena, forgetArena, openArena } from '../sockets/arenas.ts';
@@ -45,6 +46,7 @@ import { PolicyError } from './error.ts';
 import { LiveGeneration, OPEN_ROOT, writeOpenGeneration } from './generation.ts';
 import { entriesOf, PolicyPlace } from './place.ts';
 import { type NetnsRecord, Records } from './record.ts';
+import { setExtents } from './setextents.ts';
 
 const ARENA_BYTES = 2 ** 30;
 const PAGE = 4096;
@@ -150,11 +152,14 @@ export class PolicyStore {
     return readDocument<NetnsDocument>(this.place.netnsDocument(cookie));
   }
 
-  /** Extents that records name. */
+  /** Extents that records name, those of IP sets among them. */
   extents(records: readonly NetnsRecord[] = this.records.all()): { root: number; size: number }[] {
     const roots = new Set(records.flatMap(({ named }) => named));
     roots.delete(OPEN_ROOT);
-    return [...roots].map((root) => ({ root, size: this.generation(root).size }));
+    return [
+      ...[...roots].map((root) => ({ root, size: this.generation(root).size })),
+      ...setExtents(this.arena.buffer),
+    ];
   }
 
   /** A map of the policy, opened; `undefined` when it has none of this name. */
@@ -240,6 +245,12 @@ export class PolicyStore {
   /** Pins a document under a generation's number. */
   keepDocument(document: GenerationDocument, map: BpfMap, number: number): void {
     pin(map, this.place.generation(number));
+    this.#documents.set(String(number), document);
+  }
+
+  /** Puts a document in the place of the one that a generation has. */
+  replaceDocument(document: GenerationDocument, map: BpfMap, number: number): void {
+    replacePin(map, this.place.generation(number));
     this.#documents.set(String(number), document);
   }
 

@@ -1,6 +1,6 @@
 /** What decides packets in a replay, whatever runs underneath: the evaluator, an interpreter, the kernel. */
 import type { Family, Prefix } from '../../net/index.ts';
-import type { Ruleset, TableName } from '../../rules/index.ts';
+import type { Ruleset, SetContents, TableName } from '../../rules/index.ts';
 import type { ReplayPacket } from './capture.ts';
 
 /** Where the packets of a capture stand in relation to this host. */
@@ -12,6 +12,8 @@ export type Vantage =
 
 export interface ReplayOptions {
   readonly rulesets: readonly Ruleset[];
+  /** IP sets that rules name, one for all families. */
+  readonly sets?: readonly SetContents[];
   readonly vantage: Vantage;
   /** Device that packets come in by; absent: the one that the capture names, else eth0. */
   readonly inDevice?: string;

@@ -13,6 +13,7 @@ import {
   explainPacket,
   type PacketInput,
   type PacketOutcome,
+  plainSets,
   type Ruleset,
   type RunTable,
   type TableName,
@@ -43,8 +44,9 @@ export class EvaluationEngine implements ReplayEngine {
   constructor(options: ReplayOptions, runner?: TableRunner) {
     this.#options = options;
     this.#clock = runner?.clock ?? new ManualClock();
+    const sets = plainSets(options.sets);
     for (const ruleset of options.rulesets) {
-      const host = replayHost(ruleset, options, this.#clock, runner?.runTable);
+      const host = replayHost(ruleset, options, this.#clock, runner?.runTable, sets);
       this.#hosts.set(ruleset.family, { ruleset, host });
     }
   }

@@ -19,6 +19,7 @@ import {
   createHost,
   type EvaluationHost,
   needsConntrack,
+  type PlainSet,
   type Reassembler,
   type Routing,
   RTN,
@@ -40,6 +41,7 @@ export function replayHost(
   options: ReplayOptions,
   clock: ManualClock,
   runTable?: RunTable,
+  sets?: ReadonlyMap<string, PlainSet>,
 ): EvaluationHost {
   const conntrack = needsConntrack(ruleset)
     ? new Conntrack({ clock, settings: { checksum: options.verifyChecksums } })
@@ -52,6 +54,7 @@ export function replayHost(
     reassembler: namespaceReassembler(clock),
     ...(conntrack === undefined ? {} : { conntrack }),
     ...(runTable === undefined ? {} : { runTable }),
+    ...(sets === undefined ? {} : { sets }),
   });
 }
 

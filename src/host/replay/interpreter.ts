@@ -4,7 +4,7 @@
  */
 import { compilePolicy } from '../../compile/index.ts';
 import { ManualClock } from '../../netstack/index.ts';
-import type { EvaluationPacket, TableName } from '../../rules/index.ts';
+import { type EvaluationPacket, placesInOrder, type TableName } from '../../rules/index.ts';
 import type { ReplayPacket } from './capture.ts';
 import { CompiledTables } from './compiled.ts';
 import type { CounterReport, Decision, ReplayEngine, ReplayOptions } from './engine.ts';
@@ -31,12 +31,14 @@ export class InterpreterEngine implements ReplayEngine {
       hooks: ['netfilter'],
       tables: COMPILED_TABLES,
       hz: MACHINE_HZ,
+      sets: placesInOrder(options.sets),
     });
     const clock = new ManualClock();
     const monotonicNs = (): bigint => BigInt(Math.floor(clock.nowMs() / JIFFY_MS) * JIFFY_MS) * 1_000_000n;
     const machine = new PolicyMachine(policy, {
       clock: { monotonicNs },
       random: options.random32,
+      ...(options.sets === undefined ? {} : { sets: options.sets }),
       surroundings: { addresses: generationAddresses(options) },
     });
     const tables = new CompiledTables({

@@ -37,13 +37,14 @@ import {
 } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import { ManualClock } from '../../netstack/index.ts';
-import type { EvaluationPacket, Ruleset } from '../../rules/index.ts';
+import { type EvaluationPacket, placesInOrder, type Ruleset } from '../../rules/index.ts';
 import type { ReplayPacket } from './capture.ts';
 import { CompiledTables, type ProgramRun } from './compiled.ts';
 import type { CounterReport, Decision, ReplayEngine, ReplayOptions } from './engine.ts';
 import { EvaluationEngine } from './evaluation.ts';
 import { generationAddresses } from './host.ts';
 import { COMPILED_TABLES } from './interpreter.ts';
+import { installSets, setsRoom } from './sets.ts';
 
 export class KernelEngine implements ReplayEngine {
   readonly name = 'kernel';
@@ -56,7 +57,11 @@ export class KernelEngine implements ReplayEngine {
    * @throws {KernelError} without privilege, koffi or a kernel that is new enough
    */
   constructor(options: ReplayOptions) {
-    const policy = compilePolicy(options.rulesets, { hooks: ['netfilter'], tables: COMPILED_TABLES });
+    const policy = compilePolicy(options.rulesets, {
+      hooks: ['netfilter'],
+      tables: COMPILED_TABLES,
+      sets: placesInOrder(options.sets),
+    });
     const refusals = beyondTestRuns(policy, options.rulesets);
     if (refusals.length > 0)
       throw new CompileError(refusals, '--engine interpreter runs the same programs on such rules, too');
@@ -142,6 +147,12 @@ function missingInTestRun(predicate: Predicate): readonly string[] {
       return ['time'];
     case 'statistic':
       return predicate.mode.kind === 'random' ? ['repeatable chance'] : [];
+    case 'set':
+      return predicate.key.words.flatMap(({ from }) => {
+        if (from === 'in' || from === 'out') return [DEVICE[from]];
+        if (from === 'mark') return ['mark'];
+        return from.startsWith('mac') ? ['Ethernet header'] : [];
+      });
     default:
       return [];
   }
@@ -180,7 +191,7 @@ class LoadedPolicy {
     );
     this.#arena = Arena.create({
       name: 'slc_run',
-      pages: Math.ceil((GENERATIONS_OFFSET + image.size) / PAGE_BYTES),
+      pages: Math.ceil((GENERATIONS_OFFSET + image.size + setsRoom(options.sets)) / PAGE_BYTES),
       address: nextArena++ * GIB4,
     });
     try {
@@ -197,6 +208,7 @@ class LoadedPolicy {
       const memory = new Uint8Array(this.#arena.buffer);
       initializeArena(memory, cpus);
       memory.set(image.build(GENERATIONS_OFFSET), GENERATIONS_OFFSET);
+      installSets(this.#arena.buffer, GENERATIONS_OFFSET + image.size, options.sets);
       const cookie = currentNetnsCookie();
       const view = new DataView(this.#arena.buffer);
       view.setUint32(recordHome(cookie) + PolicyRecord.root, GENERATIONS_OFFSET, true);

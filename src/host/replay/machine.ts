@@ -13,10 +13,11 @@ import {
   Record as PolicyRecord,
   programArrayName,
   recordHome,
+  type SetTable,
   type Surroundings,
 } from '../../compile/index.ts';
 import type { Family } from '../../net/index.ts';
-import type { ConntrackView } from '../../rules/index.ts';
+import type { ConntrackView, SetContents } from '../../rules/index.ts';
 import {
   ARENA_PAGE_BYTES,
   type ArenaMap,
@@ -31,6 +32,7 @@ import {
   type ProgramArrayMap,
 } from '../../vm/index.ts';
 import type { ProgramRun } from './compiled.ts';
+import { makeSets, setsRoom } from './sets.ts';
 
 /** Jiffies a second of the user-space machine: compile for it. */
 export const MACHINE_HZ = 1000;
@@ -62,13 +64,18 @@ export interface PolicyMachineOptions {
   /** A u32 each call. */
   readonly random?: () => number;
   readonly surroundings?: Partial<Surroundings>;
+  /** IP sets, each in the slot of its place in the list. */
+  readonly sets?: readonly SetContents[];
 }
 
 /** Compile the policy with `hz: MACHINE_HZ`. */
 export class PolicyMachine {
   readonly policy: CompiledPolicy;
+  /** Its IP sets by name. */
+  readonly sets: ReadonlyMap<string, SetTable>;
   readonly #machine: Machine;
   readonly #dispatchers = new Map<number, Program>();
+  readonly #beginnings: (() => void)[] = [];
   readonly #packet: Packet;
   readonly #context: NetfilterContext;
   readonly #net: KernelObject;
@@ -100,7 +107,7 @@ export class PolicyMachine {
       type: 'BPF_MAP_TYPE_ARENA',
       keySize: 0,
       valueSize: 0,
-      maxEntries: (GENERATIONS_OFFSET + image.size) / ARENA_PAGE_BYTES,
+      maxEntries: (GENERATIONS_OFFSET + image.size + setsRoom(options.sets)) / ARENA_PAGE_BYTES,
     }) as ArenaMap;
     for (const map of policy.maps) machine.createMap(map);
     for (const [index, program] of netfilter) {
@@ -125,10 +132,21 @@ export class PolicyMachine {
     const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
     view.setUint32(recordHome(COOKIE) + PolicyRecord.root, this.#root, true);
     view.setBigUint64(recordHome(COOKIE) + PolicyRecord.cookie, COOKIE, true);
+    const sets = makeSets(
+      machine.memory.u8.buffer,
+      arena.base,
+      GENERATIONS_OFFSET + image.size,
+      options.sets,
+      () => clock?.monotonicNs() ?? 0n,
+    );
+    // Timeouts begin with the first packet.
+    for (const { table, elements } of sets) this.#beginnings.push(() => table.load(elements));
+    this.sets = new Map(sets.map(({ table }) => [table.definition.name, table]));
   }
 
   /** Runs the dispatcher of a netfilter place; `undefined` when the policy has nothing there. */
   run(place: number, input: MachinePacket): ProgramRun | undefined {
+    for (const begin of this.#beginnings.splice(0)) begin();
     const dispatcher = this.#dispatchers.get(place);
     if (dispatcher === undefined) return undefined;
     this.#packet.set(input.bytes, 0);

@@ -4,7 +4,10 @@ import { ManualClock, NetworkStack, PacketType } from '../../netstack/index.ts';
 import {
   type ExplainedStep,
   needsConntrack,
+  placesInOrder,
+  plainSets,
   type Ruleset,
+  type SetContents,
   UnsupportedRulesError,
   unsupportedRules,
 } from '../../rules/index.ts';
@@ -18,6 +21,8 @@ import { withCounters } from './evaluation.ts';
 
 export interface NetstackReplayOptions {
   readonly rulesets: readonly Ruleset[];
+  /** IP sets that rules name. */
+  readonly sets?: readonly SetContents[];
   readonly host: HostSettings;
   /** Device that packets come in by; absent: the one that the capture names where the host has it, else the first but lo. */
   readonly inDevice?: string;
@@ -47,7 +52,9 @@ export class NetstackEngine implements ReplayEngine {
   constructor(options: NetstackReplayOptions) {
     this.#options = options;
     const { rulesets, host, verifyChecksums, random32 } = options;
-    const refused = rulesets.flatMap((ruleset) => unsupportedRules(ruleset, true));
+    const refused = rulesets.flatMap((ruleset) =>
+      unsupportedRules(ruleset, true, placesInOrder(options.sets)),
+    );
     if (refused.length > 0) throw new UnsupportedRulesError(refused);
     const checksum = verifyChecksums && host.conntrack.checksum !== false;
     this.#stack = new NetworkStack({
@@ -61,9 +68,10 @@ export class NetstackEngine implements ReplayEngine {
       trace: (event) => this.#course.take(event),
     });
     const observer = Course.observer(() => this.#course);
+    const sets = plainSets(options.sets);
     this.#tables = rulesets.map((ruleset) => ({
       ruleset,
-      tables: new StackTables(this.#stack, ruleset, observer),
+      tables: new StackTables(this.#stack, ruleset, observer, sets),
     }));
   }
 

@@ -9,6 +9,7 @@
 import type { Family } from '../../net/index.ts';
 import type { SharedMemories } from '../extension.ts';
 import type { Ruleset, TableName } from '../model.ts';
+import type { PlainSet } from '../sets/plain.ts';
 import type { ConntrackTuple, ConntrackView, EvaluationPacket } from './packet.ts';
 import { type EvaluatedTable, prepareTable, UnsupportedRulesError, unsupportedRules } from './prepared.ts';
 import type { Routing } from './routing.ts';
@@ -73,6 +74,8 @@ export interface HostOptions {
    * whose way meets such a rule throws {@link UnsupportedReachedError}; all others are decided.
    */
   readonly unsupported?: 'refuse' | 'when-reached';
+  /** IP sets that rules name. */
+  readonly sets?: ReadonlyMap<string, PlainSet>;
   /** What runs the tables; default: {@link evaluateTable}. */
   readonly runTable?: RunTable;
 }
@@ -87,6 +90,7 @@ export interface EvaluationHost {
   readonly nowMs: () => number;
   readonly random32: () => number;
   readonly runTable: RunTable;
+  readonly sets: ReadonlyMap<string, PlainSet> | undefined;
   /** Which connections the nat table has been asked about, by side. */
   readonly translated: { readonly source: WeakSet<object>; readonly destination: WeakSet<object> };
 }
@@ -95,7 +99,7 @@ export interface EvaluationHost {
 export function createHost(options: HostOptions): EvaluationHost {
   const { ruleset } = options;
   if (options.unsupported !== 'when-reached') {
-    const refused = unsupportedRules(ruleset);
+    const refused = unsupportedRules(ruleset, false, options.sets);
     if (refused.length > 0) throw new UnsupportedRulesError(refused);
   }
   const shared: SharedMemories = new Map();
@@ -113,6 +117,7 @@ export function createHost(options: HostOptions): EvaluationHost {
     nowMs: options.nowMs,
     random32: options.random32,
     runTable: options.runTable ?? evaluateTable,
+    sets: options.sets,
     translated: { source: new WeakSet(), destination: new WeakSet() },
   };
 }

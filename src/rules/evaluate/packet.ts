@@ -1,5 +1,6 @@
 import type { Hook } from '../../ir/index.ts';
 import type { Family } from '../../net/index.ts';
+import type { PlainSet } from '../sets/plain.ts';
 import type { PacketHost } from './packet-host.ts';
 
 /** What the kernel hands a match: skb, hook state and struct xt_action_param, as far as rules can see it. */
@@ -78,6 +79,8 @@ export interface World {
   outputDevice(destination: Uint8Array): string | undefined;
   /** The live connection that has this tuple in either direction; absent where there is no table of them. */
   findConnection?(tuple: ConntrackTuple, zone: number): { readonly closed: boolean } | undefined;
+  /** IP sets by name; rules that name others are refused before a packet is decided. */
+  readonly sets?: ReadonlyMap<string, PlainSet> | undefined;
 }
 
 export interface LogEntry {

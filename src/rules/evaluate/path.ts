@@ -154,6 +154,7 @@ class Way {
       random32: host.random32,
       addressType: (address, device) => routing.addressType(address, device),
       outputDevice: (destination) => routing.output(destination),
+      sets: host.sets,
       ...(conntrack === undefined ? {} : { findConnection: (...asked) => conntrack.find(...asked) }),
     };
   }

@@ -1,8 +1,10 @@
 /** A ruleset made ready to be walked: per-rule memory and counters beside the rules, which stay untouched. */
 import { HOOK_CHAINS, type Hook } from '../../ir/index.ts';
 import type { Family } from '../../net/index.ts';
-import type { SharedMemories, TargetExtension } from '../extension.ts';
+import type { MatchExtension, SharedMemories, TargetExtension } from '../extension.ts';
 import type { Chain, Rule, Ruleset, Span, Table, TableName } from '../model.ts';
+import { whySetFails } from '../sets/place.ts';
+import type { SetDefinition } from '../sets/type.ts';
 import { TABLE_HOOKS } from '../tables.ts';
 
 export interface EvaluatedCounters {
@@ -64,13 +66,18 @@ export class UnsupportedRulesError extends Error {
 /**
  * Every rule that cannot be evaluated, in the order of the file.
  * @param withHost targets that need a host around the tables have one
+ * @param sets the IP sets that rules may name
  */
-export function unsupportedRules(ruleset: Ruleset, withHost = false): readonly UnsupportedRule[] {
+export function unsupportedRules(
+  ruleset: Ruleset,
+  withHost = false,
+  sets: KnownSets = NO_SETS,
+): readonly UnsupportedRule[] {
   const found: UnsupportedRule[] = [];
   for (const table of ruleset.tables) {
     for (const chain of table.chains) {
       for (const [index, rule] of chain.rules.entries()) {
-        for (const use of unsupportedUses(rule, withHost)) {
+        for (const use of unsupportedUses(rule, withHost, sets)) {
           found.push({ table: table.name, chain: chain.name, number: index + 1, ...use });
         }
       }
@@ -79,15 +86,36 @@ export function unsupportedRules(ruleset: Ruleset, withHost = false): readonly U
   return found;
 }
 
-function unsupportedUses(rule: Rule, withHost: boolean): { readonly what: string; readonly span: Span }[] {
-  const uses = rule.matches
-    .filter((use) => use.extension.semantics === undefined)
-    .map((use) => ({ what: `-m ${use.name}`, span: use.span }));
+/** Sets by name; of those that are there more than the definition may be known. */
+export type KnownSets = ReadonlyMap<string, { readonly definition: SetDefinition }>;
+const NO_SETS: KnownSets = new Map();
+
+function unsupportedUses(
+  rule: Rule,
+  withHost: boolean,
+  sets: KnownSets,
+): { readonly what: string; readonly span: Span }[] {
+  const failing = (extension: MatchExtension | TargetExtension, state: unknown): string | undefined => {
+    for (const reference of extension.sets?.(state) ?? []) {
+      const why = whySetFails(reference, sets.get(reference.name)?.definition);
+      if (why !== undefined) return why;
+    }
+    return undefined;
+  };
+  const uses: { readonly what: string; readonly span: Span }[] = [];
+  for (const { extension, name, state, span } of rule.matches) {
+    const why = failing(extension, state);
+    if (extension.semantics === undefined) uses.push({ what: `-m ${name}`, span });
+    else if (why !== undefined) uses.push({ what: `-m ${name} (${why})`, span });
+  }
   const { target } = rule;
   const runs = (extension: TargetExtension): boolean =>
     extension.semantics !== undefined || (withHost && extension.effect !== undefined);
   if (target?.kind === 'extension' && !runs(target.extension)) {
     uses.push({ what: `-j ${target.name}`, span: target.span });
+  } else if (target?.kind === 'extension') {
+    const why = failing(target.extension, target.state);
+    if (why !== undefined) uses.push({ what: `-j ${target.name} (${why})`, span: target.span });
   }
   return uses;
 }

@@ -4,6 +4,8 @@ export * from './entry.ts';
 export * from './error.ts';
 export * from './extras.ts';
 export * from './file.ts';
+export * from './lower.ts';
 export * from './packet.ts';
+export * from './place.ts';
 export * from './plain.ts';
 export * from './type.ts';

@@ -133,6 +133,7 @@ export function testPacket(
   returnNoMatch: boolean,
 ): boolean {
   const { definition } = set;
+  set.begin(packet.world.nowMs());
   if (neverFits(definition, reference, packet.family)) return false;
   const key = packetKey(definition, packet, reference);
   if (key === undefined) return false;
@@ -175,7 +176,8 @@ export function deletePacket(set: PlainSet, packet: EvaluationPacket, reference:
 }
 
 function adjustedKey(set: PlainSet, packet: EvaluationPacket, reference: SetReference): number[] | undefined {
+  set.begin(packet.world.nowMs());
   if (neverFits(set.definition, reference, packet.family)) return undefined;
   const key = packetKey(set.definition, packet, reference);
-  return key === undefined ? undefined : set.narrowed(key);
+  return key === undefined ? undefined : set.narrowed(key, packet.world.nowMs());
 }

@@ -32,22 +32,34 @@ export interface MatchRequest {
 /** `nomatch`: the most specific network is marked so (-ENOTEMPTY in the kernel). */
 export type SetAnswer = 'match' | 'nomatch' | 'none';
 
+/** Sets by name, as evaluation asks for them. */
+export function plainSets(
+  sets: readonly { readonly definition: SetDefinition; readonly elements: Iterable<SetElement> }[] = [],
+): Map<string, PlainSet> {
+  return new Map(
+    sets.map(({ definition, elements }) => [definition.name, new PlainSet(definition, elements)]),
+  );
+}
+
 export class PlainSet {
   readonly definition: SetDefinition;
   readonly layout: KeyLayout;
   readonly #entries = new Map<string, PlainEntry>();
+  #pending: Iterable<SetElement> | undefined;
   /** How many entries have each prefix length, by network of the entry. */
   readonly #lengths: Map<number, number>[];
 
-  constructor(definition: SetDefinition, elements: Iterable<SetElement> = [], nowMs = 0) {
+  /** Timeouts of the elements begin at the first look at the set. */
+  constructor(definition: SetDefinition, elements: Iterable<SetElement> = []) {
     this.definition = definition;
     this.layout = keyLayout(definition.type, definition.family);
     this.#lengths = Array.from({ length: this.layout.networks }, () => new Map<number, number>());
-    for (const element of elements) this.add(element, true, nowMs);
+    this.#pending = elements;
   }
 
   /** @param exist an entry that is there gets these extras, and is no failure */
   add(element: SetElement, exist: boolean, nowMs: number): 'added' | 'exists' | 'full' {
+    this.begin(nowMs);
     const name = element.key.join(' ');
     const known = this.#entries.get(name);
     if (known !== undefined && known.expiresMs > nowMs && !exist) return 'exists';
@@ -57,7 +69,9 @@ export class PlainSet {
       if (this.#entries.size >= this.definition.maxelem) return 'full';
       this.#countLengths(element.key, 1);
     }
-    const timeoutSec = element.timeoutSec ?? this.definition.timeoutSec ?? 0;
+    // A set without timeouts does not heed them.
+    const timeoutSec =
+      this.definition.timeoutSec === undefined ? 0 : (element.timeoutSec ?? this.definition.timeoutSec);
     this.#entries.set(name, {
       key: element.key,
       extras: element,
@@ -69,6 +83,7 @@ export class PlainSet {
   }
 
   delete(key: readonly number[], nowMs: number): boolean {
+    this.begin(nowMs);
     const name = key.join(' ');
     const known = this.#entries.get(name);
     if (known === undefined) return false;
@@ -78,6 +93,7 @@ export class PlainSet {
 
   /** Looks up a key whose networks have all their bits: the longest lengths first. */
   match(full: readonly number[], nowMs: number, request?: MatchRequest): SetAnswer {
+    this.begin(nowMs);
     for (const key of this.#candidates(full)) {
       const entry = this.#entries.get(key.join(' '));
       if (entry === undefined || entry.expiresMs <= nowMs) continue;
@@ -93,13 +109,20 @@ export class PlainSet {
     return 'none';
   }
 
-  /** What the entry of this exact key has besides. */
-  extras(key: readonly number[]): SetExtras | undefined {
-    return this.#entries.get(key.join(' '))?.extras;
+  /** The entry that {@link match} would find, which is not counted. */
+  find(full: readonly number[], nowMs: number): SetExtras | undefined {
+    this.begin(nowMs);
+    for (const key of this.#candidates(full)) {
+      const entry = this.#entries.get(key.join(' '));
+      if (entry !== undefined && entry.expiresMs > nowMs)
+        return entry.extras.nomatch === true ? undefined : entry.extras;
+    }
+    return undefined;
   }
 
   /** The key under the longest lengths that entries have: what packets add and delete. */
-  narrowed(full: readonly number[]): number[] {
+  narrowed(full: readonly number[], nowMs: number): number[] {
+    this.begin(nowMs);
     const bits = this.definition.family === 'ipv4' ? 32 : 128;
     return this.#masked(
       full,
@@ -111,6 +134,7 @@ export class PlainSet {
 
   /** Entries that have not timed out, with the seconds they have left. */
   elements(nowMs: number): SetElement[] {
+    this.begin(nowMs);
     const found: SetElement[] = [];
     for (const { key, extras, packets, bytes, expiresMs } of this.#entries.values()) {
       if (expiresMs <= nowMs) continue;
@@ -121,7 +145,16 @@ export class PlainSet {
     return found;
   }
 
+  /** From now on the elements that it was made with grow old: the first packet that asks says when. */
+  begin(nowMs: number): void {
+    const pending = this.#pending;
+    if (pending === undefined) return;
+    this.#pending = undefined;
+    for (const element of pending) this.add(element, true, nowMs);
+  }
+
   flush(): void {
+    this.#pending = undefined;
     this.#entries.clear();
     for (const lengths of this.#lengths) lengths.clear();
   }

@@ -205,6 +205,7 @@ export class ChainWriter {
 
   #action(action: Action, tag: RuleTag, own: number, at: number): void {
     const image = this.#image;
+    if (action.kind === 'set') throw new RangeError('sets are changed by code');
     image.u32(at + RuleRecord.action, RuleAction[action.kind]);
     switch (action.kind) {
       case 'jump':

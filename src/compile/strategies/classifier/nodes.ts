@@ -115,8 +115,9 @@ export class NodeWriter {
         const word = this.#state.allot(keyOf(predicate), BigInt(mode.every - 1 - mode.packet)) * STATE_SIZE;
         return this.#node(Operation.nth, a, b, [mode.every, word]);
       }
+      case 'set':
       case 'sctp-chunks':
-        throw new RangeError('sctp chunks have no code');
+        throw new RangeError(`${predicate.kind} has no node`);
     }
   }
 

@@ -44,6 +44,9 @@ export function whyNoTables(plan: ProgramPlan): string | undefined {
           return `chain ${chain.name} has ${chain.rules.length} rules, tables allow ${MAX_CHAIN_RULES}`;
         }
         for (const rule of chain.rules) {
+          if (rule.action.kind === 'set') {
+            return `chain ${chain.name}, rule ${rule.source.rule}: IP sets are changed by code`;
+          }
           if (answers && rule.action.kind === 'reject') {
             return `chain ${chain.name}, rule ${rule.source.rule}: tables make no answers here`;
           }
@@ -76,6 +79,8 @@ function whyNoNode(predicate: Predicate): string | undefined {
     case 'address':
     case 'address-range':
       return isConnectionField(predicate.field) ? `no table form for ${predicate.field}` : undefined;
+    case 'set':
+      return 'IP sets are looked up by code';
     case 'sctp-chunks':
       return 'no program walks SCTP chunks yet';
     default:

@@ -1,5 +1,8 @@
 /** `-m set`: net/netfilter/xt_set.c, revision 4. Whether the set exists is for the host to say. */
+import type { SetPredicate } from '../../../ir/index.ts';
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
+import { lowerSetKey } from '../../sets/lower.ts';
+import { testPacket } from '../../sets/packet.ts';
 import { boundedNumber64 } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { formatSetReference, parseSetReference, type SetReference } from '../../text/set-reference.ts';
@@ -107,6 +110,7 @@ export const set: MatchExtension = defineMatch<SetState>({
     bytes: undefined,
   }),
   finish: (state) => requireAll('set', { 'match-set': state.set !== undefined }),
+  sets: ({ set }) => [set!],
   print(state) {
     let text = `${state.negate ? ' !' : ''} --match-set ${formatSetReference(state.set!)}`;
     if (state.returnNoMatch) text += ' --return-nomatch';
@@ -114,4 +118,50 @@ export const set: MatchExtension = defineMatch<SetState>({
     if (state.keepSubcounters) text += ' ! --update-subcounters';
     return text + printCounter('packets', state.packets) + printCounter('bytes', state.bytes);
   },
+  semantics: {
+    evaluate(state, packet) {
+      const set = packet.world.sets?.get(state.set!.name);
+      if (set === undefined) throw new RangeError(`set ${state.set!.name} is not there`);
+      const request = {
+        length: packet.length,
+        keepCounters: state.keepCounters,
+        countersHold: (packets: bigint, bytes: bigint) =>
+          counterHolds(packets, state.packets) && counterHolds(bytes, state.bytes),
+      };
+      return testPacket(set, packet, state.set!, request, state.returnNoMatch) !== state.negate;
+    },
+    lower(state, context) {
+      const { set, negate, returnNoMatch, keepCounters, packets, bytes } = state;
+      const key = lowerSetKey(set!, context);
+      if (key === undefined) return [{ kind: negate ? 'all' : 'any', of: [] }];
+      const predicate: SetPredicate = {
+        kind: 'set',
+        key,
+        returnNoMatch: returnNoMatch && key.networks > 0,
+        keepCounters,
+        packets,
+        bytes,
+        negate,
+      };
+      return [predicate];
+    },
+    explain: ({ set, negate }) =>
+      `the packet is ${negate ? '' : 'not '}in the set ${formatSetReference(set!)}`,
+  },
 });
+
+/** ip_set_match_counter */
+function counterHolds(counter: bigint, condition: CounterCondition | undefined): boolean {
+  switch (condition?.compare) {
+    case undefined:
+      return true;
+    case 'eq':
+      return counter === condition!.value;
+    case 'ne':
+      return counter !== condition!.value;
+    case 'lt':
+      return counter < condition!.value;
+    case 'gt':
+      return counter > condition!.value;
+  }
+}

@@ -1,6 +1,11 @@
 /** `-j SET`: net/netfilter/xt_set.c, revision 3. Whether the sets exist is for the host to say. */
 import { Hook } from '../../../ir/index.ts';
+import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
+import { lowerSetKey } from '../../sets/lower.ts';
+import { addPacket, deletePacket, neverFits, packetKey } from '../../sets/packet.ts';
+import type { PlainSet } from '../../sets/plain.ts';
+import type { SetExtras } from '../../sets/type.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { requireAny, requireWith } from '../../text/requirement.ts';
 import { formatSetReference, parseSetReference, type SetReference } from '../../text/set-reference.ts';
@@ -96,6 +101,7 @@ export const set: TargetExtension = defineTarget<SetState>({
     if (map !== undefined && mapped.size === 0)
       throw new OptionError('--map-set needs --map-mark, --map-prio or --map-queue', { argument: -1 });
   },
+  sets: ({ add, remove, map }) => [add, remove, map].filter((one) => one !== undefined),
   print({ add, remove, map, exist, timeoutSec, mapped }) {
     let text = '';
     if (add !== undefined) {
@@ -110,4 +116,43 @@ export const set: TargetExtension = defineTarget<SetState>({
     }
     return text;
   },
+  semantics: {
+    evaluate({ add, remove, map, exist, timeoutSec, mapped }, packet) {
+      const setOf = ({ name }: SetReference): PlainSet => {
+        const set = packet.world.sets?.get(name);
+        if (set === undefined) throw new RangeError(`set ${name} is not there`);
+        return set;
+      };
+      if (add !== undefined) addPacket(setOf(add), packet, add, exist, timeoutSec);
+      if (remove !== undefined) deletePacket(setOf(remove), packet, remove);
+      if (map !== undefined) {
+        const found = mappedEntry(setOf(map), packet, map);
+        const mark = mapped.has('map-mark') ? found?.skbmark : undefined;
+        if (mark !== undefined) packet.mark = ((packet.mark & ~mark.mask) ^ mark.value) >>> 0;
+        if (mapped.has('map-prio') && found?.skbprio !== undefined) packet.host?.setPriority(found.skbprio);
+      }
+      return 'continue';
+    },
+    lower({ add, remove, map, exist, timeoutSec }, context) {
+      const adds = add === undefined ? undefined : lowerSetKey(add, context);
+      const removes = remove === undefined ? undefined : lowerSetKey(remove, context);
+      return {
+        kind: 'set',
+        map: map !== undefined,
+        ...(adds === undefined ? {} : { add: { key: adds, exist, timeoutSec } }),
+        ...(removes === undefined ? {} : { remove: { key: removes } }),
+      };
+    },
+  },
 });
+
+/** What the entry that the packet is found in says of marks and classes. */
+function mappedEntry(
+  set: PlainSet,
+  packet: EvaluationPacket,
+  reference: SetReference,
+): SetExtras | undefined {
+  if (neverFits(set.definition, reference, packet.family)) return undefined;
+  const key = packetKey(set.definition, packet, reference);
+  return key === undefined ? undefined : set.find(key, packet.world.nowMs());
+}

@@ -1,0 +1,355 @@
+/**
+ * `-j SET` as code: entries added and deleted beside whoever else does (layout.ts). No CPU ever waits for another: a slot is
+ * claimed by one exchange of its state word, and two that add the same key at once agree afterwards on the entry that stays.
+ */
+import type { Action, SetKey } from '../../ir/index.ts';
+import { type Label, R0, R1, R2, R3, R4, R5, R10 } from '../../isa/index.ts';
+import type { Emission } from '../emit/emission.ts';
+import {
+  addressWords,
+  emitAdvance,
+  emitFind,
+  emitHome,
+  emitNarrow,
+  emitSetKey,
+  emitSetRecord,
+  setFrame,
+} from './key.ts';
+import {
+  BUCKET_SLOTS,
+  Bucket,
+  LENGTH_NODE_SIZE,
+  LengthNode,
+  MAX_DISTANCE,
+  SetFlag,
+  SetRecord,
+  State,
+} from './layout.ts';
+import { emitUnlessExpired } from './match.ts';
+
+/** Buckets that one packet looks through for timed-out entries when a set is full. */
+const SWEPT_BUCKETS = 128;
+const SEQUENCE = 1 << State.sequenceShift;
+
+/** Falls through to what follows, whatever became of it. Uses r0..r5. */
+export function emitSetAction(emission: Emission, { add, remove }: Extract<Action, { kind: 'set' }>): void {
+  const { asm } = emission;
+  if (add !== undefined) {
+    const done = asm.label('set_added');
+    emitAdd(emission, add.key, add.exist, add.timeoutSec, done);
+    asm.place(done);
+  }
+  if (remove !== undefined) {
+    const done = asm.label('set_removed');
+    const found = asm.label('set_remove');
+    emitOwnKey(emission, remove.key, done);
+    emitFind(emission, remove.key, found, done);
+    asm.place(found);
+    emitTakeOut(emission, remove.key, 'bucket', done);
+    asm.place(done);
+  }
+}
+
+/** The packet's key as it is added: networks under the longest length that entries have (INIT_CIDR in the kernel). */
+function emitOwnKey(emission: Emission, key: SetKey, missing: Label): void {
+  const { asm } = emission;
+  const at = setFrame(emission);
+  emitSetKey(emission, key, missing);
+  for (let network = 0; network < key.networks; network++) {
+    const again = asm.label('set_longest');
+    const chosen = asm.label('set_length_chosen');
+    emitSetRecord(emission, key, R1);
+    asm.load('u32', R2, R1, SetRecord.lengths + network * 4).mov(R1, R2);
+    asm.place(again).mayGoto(missing);
+    asm.castToKernel(R1, R1).load('u32', R1, R1, LengthNode.next);
+    // None has an entry: all bits, whose node is the one before the head.
+    const some = asm.label('set_length_some');
+    asm.jump('!=', R1, 0, some).mov(R1, R2).sub(R1, LENGTH_NODE_SIZE).goto(chosen);
+    asm.place(some).castToKernel(R3, R1).load('u32', R0, R3, LengthNode.count).jump('==', R0, 0, again);
+    asm.place(chosen).store('u32', R10, at.lengths[network]!, R1);
+  }
+  for (let network = 0; network < key.networks; network++) emitNarrow(emission, key, network as 0 | 1);
+}
+
+function emitAdd(
+  emission: Emission,
+  key: SetKey,
+  exist: boolean,
+  timeoutSec: number | undefined,
+  done: Label,
+): void {
+  const { asm } = emission;
+  const at = setFrame(emission);
+  const found = asm.label('set_known');
+  const absent = asm.label('set_new');
+  const timedOut = asm.label('set_timed_out');
+  emitOwnKey(emission, key, done);
+  emitBounds(emission, key, done);
+  emitFind(emission, key, found, absent);
+  asm.place(found);
+  emitUnlessExpired(emission, key, timedOut);
+  if (exist) {
+    emitExtras(emission, key, timeoutSec);
+    // The packet's entry is none that is marked nomatch.
+    asm.load('u32', R0, R10, at.state).mov(R2, R0).and(R2, ~State.low);
+    asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
+  }
+  asm.goto(done);
+  asm.place(timedOut);
+  emitTakeOut(emission, key, 'bucket', done);
+  asm.place(absent);
+  emitReserve(emission, key, done);
+  emitClaim(emission, key, timeoutSec, done);
+}
+
+/** What may not be in the set: the address of all zeros, values outside of a bitmap. Uses r1, r2, r3. */
+function emitBounds(emission: Emission, key: SetKey, outside: Label): void {
+  const { asm, family } = emission;
+  const at = setFrame(emission);
+  const { from } = key.words[0]!;
+  const addresses = from.startsWith('ip.') && key.networks === 0 && key.words.length === addressWords(family);
+  if (!addresses && !from.startsWith('tcp-port')) return;
+  emitSetRecord(emission, key, R3);
+  const within = asm.label('set_bounds');
+  const anyAddress = asm.label('set_any_address');
+  asm.load('u32', R2, R3, SetRecord.flags);
+  if (addresses) {
+    asm.mov(R1, R2).and(R1, SetFlag.notZero).jump('==', R1, 0, anyAddress);
+    for (let word = 0; word < key.words.length; word++) {
+      asm.load('u32', R1, R10, at.key + word * 4).jump('!=', R1, 0, within);
+    }
+    asm.goto(outside).place(anyAddress);
+  }
+  asm.and(R2, SetFlag.addressRange | SetFlag.portRange).jump('==', R2, 0, within);
+  asm.load('u32', R1, R10, at.key);
+  if (addresses) asm.toBe(R1, 32);
+  asm.load('u32', R2, R3, SetRecord.rangeFirst).jump('<', R1, R2, outside);
+  asm.load('u32', R2, R3, SetRecord.rangeLast).jump('>', R1, R2, outside);
+  asm.place(within);
+}
+
+/** One more entry, if the set may have it; entries that have timed out make room. To `full` when there is none. */
+function emitReserve(emission: Emission, key: SetKey, full: Label): void {
+  const { asm } = emission;
+  const reserved = asm.label('set_reserved');
+  for (const attempt of [0, 1]) {
+    const none = asm.label('set_full');
+    emitSetRecord(emission, key, R3);
+    asm.mov(R1, 1).atomic('add', 'u32', R3, SetRecord.count, R1, 'fetch');
+    asm.load('u32', R2, R3, SetRecord.maxelem).jump32('>=', R1, R2, none).goto(reserved);
+    asm.place(none).mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1);
+    if (attempt === 0) emitSweep(emission, key);
+    else asm.goto(full);
+  }
+  asm.place(reserved);
+}
+
+/** Takes timed-out entries out of the next buckets. Uses r0..r5. */
+function emitSweep(emission: Emission, key: SetKey): void {
+  const { asm } = emission;
+  const at = setFrame(emission);
+  const next = asm.label('set_sweep_bucket');
+  const slot = asm.label('set_sweep_slot');
+  const swept = asm.label('set_swept');
+  emitSetRecord(emission, key, R3);
+  asm.load('u32', R1, R3, SetRecord.expiryAt).jump('==', R1, 0, swept);
+  asm.store('u32', R10, at.own, SWEPT_BUCKETS);
+  asm.place(next).mayGoto(swept);
+  asm.load('u32', R1, R10, at.own).jump('==', R1, 0, swept).sub(R1, 1).store('u32', R10, at.own, R1);
+  emitSetRecord(emission, key, R3);
+  asm.mov(R1, 1).atomic('add', 'u32', R3, SetRecord.hand, R1, 'fetch');
+  asm.load('u64', R2, R3, SetRecord.table).mov(R0, R2).rsh(R0, 32).and(R1, R0).mov32(R2, R2);
+  asm.load('u32', R0, R3, SetRecord.bucketSize).mul(R1, R0).add(R1, R2).store('u32', R10, at.bucket, R1);
+  asm.store('u32', R10, at.slot, 0);
+  asm.place(slot).mayGoto(swept);
+  const claimable = asm.label('set_sweep_free');
+  emitNextSlot(emission, key, next, claimable, slot);
+  asm.place(claimable).goto(slot);
+  asm.place(swept);
+}
+
+/**
+ * Looks at the next slot of the noted bucket, its state, place and entry noted: to `end` behind the last one, to `free` with
+ * a free one, to `again` with one in use. An entry that has timed out is taken out first. Uses r0..r5.
+ */
+function emitNextSlot(emission: Emission, key: SetKey, end: Label, free: Label, again: Label): void {
+  const { asm } = emission;
+  const at = setFrame(emission);
+  const timedOut = asm.label('set_slot_timed_out');
+  asm.load('u32', R0, R10, at.slot).jump('>=', R0, BUCKET_SLOTS, end).mov(R1, R0).add(R1, 1);
+  asm.store('u32', R10, at.slot, R1);
+  asm.load('u32', R3, R10, at.bucket).mov(R1, R0).lsh(R1, 2).add(R1, R3).store('u32', R10, at.place, R1);
+  asm.castToKernel(R1, R1).load('u32', R2, R1, 0).store('u32', R10, at.state, R2);
+  emitSetRecord(emission, key, R1);
+  asm.load('u32', R1, R1, SetRecord.entrySize).mul(R0, R1).add(R0, R3).add(R0, Bucket.entries);
+  asm.store('u32', R10, at.entry, R0);
+  asm
+    .and(R2, State.full | State.low)
+    .jump('==', R2, 0, free)
+    .and(R2, State.full)
+    .jump('==', R2, 0, again);
+  emitUnlessExpired(emission, key, timedOut);
+  asm.goto(again);
+  asm.place(timedOut);
+  emitTakeOut(emission, key, 'bucket', again);
+  asm.goto(free);
+}
+
+/**
+ * Takes the noted entry out, and its state becomes what is noted; to `lost` when somebody else has changed it. `home`: the
+ * key is the packet's; `bucket`: the entry lies in the noted bucket. Uses r0..r5.
+ */
+function emitTakeOut(emission: Emission, key: SetKey, where: 'home' | 'bucket', lost: Label): void {
+  const { asm } = emission;
+  const at = setFrame(emission);
+  const near = asm.label('set_at_home');
+  const lengths = key.networks * addressWords(emission.family);
+  if (key.networks > 0) {
+    asm
+      .load('u32', R1, R10, at.entry)
+      .castToKernel(R1, R1)
+      .load('u32', R4, R1, lengths * 4);
+  }
+  asm.load('u32', R0, R10, at.state).mov(R5, R0).mov(R2, R0).and(R2, ~0xffff).add(R2, SEQUENCE).mov32(R2, R2);
+  asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
+  asm.jump32('!=', R0, R5, lost).store('u32', R10, at.state, R2);
+  emitSetRecord(emission, key, R3);
+  asm.mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1);
+  for (let network = 0; network < key.networks; network++) {
+    // The node of a length lies so many behind the head.
+    asm.mov(R2, R4);
+    if (network > 0) asm.rsh(R2, 8);
+    asm.and(R2, 0xff).lsh(R2, Math.log2(LENGTH_NODE_SIZE));
+    asm.load('u32', R0, R3, SetRecord.lengths + network * 4);
+    asm
+      .sub(R0, (hostBits(emission) + 1) * LENGTH_NODE_SIZE)
+      .add(R0, R2)
+      .castToKernel(R0, R0);
+    asm.mov(R1, -1).atomic('add', 'u32', R0, LengthNode.count, R1);
+  }
+  // One less that lies beyond its home bucket.
+  asm.rsh(R5, State.distanceShift).and(R5, MAX_DISTANCE).jump('==', R5, 0, near);
+  if (where === 'home') asm.load('u32', R0, R10, at.home);
+  else {
+    const around = asm.label('set_not_around');
+    asm.load('u32', R2, R3, SetRecord.bucketSize).mul(R5, R2).load('u32', R0, R10, at.bucket).sub(R0, R5);
+    asm.load('u64', R1, R3, SetRecord.table).mov(R4, R1).rsh(R4, 32).add(R4, 1).mul(R4, R2).mov32(R1, R1);
+    asm.jump('s>=', R0, R1, around).add(R0, R4).place(around);
+  }
+  asm.mov32(R0, R0).castToKernel(R0, R0).mov(R1, -1).atomic('add', 'u32', R0, Bucket.overflow, R1);
+  asm.place(near);
+}
+
+function hostBits({ family }: Emission): number {
+  return family === 'ipv4' ? 32 : 128;
+}
+
+/** Puts the key into the first free slot; the entry has been counted. Goes to `done`. */
+function emitClaim(emission: Emission, key: SetKey, timeoutSec: number | undefined, done: Label): void {
+  const { asm } = emission;
+  const at = setFrame(emission);
+  const bucket = asm.label('set_claim_bucket');
+  const slot = asm.label('set_claim_slot');
+  const next = asm.label('set_claim_next');
+  const free = asm.label('set_claim');
+  const none = asm.label('set_no_room');
+  emitHome(emission, key);
+  asm.place(bucket).mayGoto(none).store('u32', R10, at.slot, 0);
+  asm.place(slot).mayGoto(none);
+  emitNextSlot(emission, key, next, free, slot);
+  asm.place(next);
+  asm.load('u32', R1, R10, at.wanted).rsh(R1, State.distanceShift).and(R1, MAX_DISTANCE);
+  asm.jump('==', R1, MAX_DISTANCE, none);
+  emitAdvance(emission, key, bucket);
+  asm.place(none);
+  emitSetRecord(emission, key, R3);
+  asm.mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1).goto(done);
+
+  asm.place(free);
+  asm
+    .load('u32', R0, R10, at.state)
+    .mov(R5, R0)
+    .mov(R2, R0)
+    .and(R2, ~0xffff)
+    .add(R2, SEQUENCE + State.low);
+  asm.mov32(R2, R2).load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
+  asm.jump32('!=', R0, R5, slot).store('u32', R10, at.state, R2);
+  asm.load('u32', R1, R10, at.entry).castToKernel(R1, R1);
+  for (let word = 0; word < key.words.length; word++) {
+    asm.load('u32', R2, R10, at.key + word * 4).store('u32', R1, word * 4, R2);
+  }
+  emitExtras(emission, key, timeoutSec);
+  for (let network = 0; network < key.networks; network++) {
+    asm.load('u32', R0, R10, at.lengths[network]!).castToKernel(R0, R0);
+    asm.mov(R1, 1).atomic('add', 'u32', R0, LengthNode.count, R1);
+  }
+  const home = asm.label('set_claimed_home');
+  asm.load('u32', R5, R10, at.wanted).mov(R1, R5).rsh(R1, State.distanceShift).and(R1, MAX_DISTANCE);
+  asm.jump('==', R1, 0, home).load('u32', R0, R10, at.home).castToKernel(R0, R0);
+  asm.mov(R1, 1).atomic('add', 'u32', R0, Bucket.overflow, R1).place(home);
+  asm.load('u32', R2, R10, at.state).and(R2, ~0xffff).mov32(R2, R2).or(R2, R5);
+  asm.load('u32', R1, R10, at.place).store('u32', R10, at.own, R1).castToKernel(R1, R1);
+  // An exchange, so that the search for the same key behind it sees what others did before.
+  asm.exchange('u32', R1, 0, R2);
+  emitAgree(emission, key, done);
+}
+
+/** Another entry of the same key, made at the same time: the one that lies first stays. */
+function emitAgree(emission: Emission, key: SetKey, done: Label): void {
+  const { asm } = emission;
+  const at = setFrame(emission);
+  const other = asm.label('set_twice');
+  const mine = asm.label('set_mine_later');
+  emitFind(emission, key, other, done, true);
+  asm.place(other);
+  const distance = (to: typeof R1): void => {
+    asm.rsh(to, State.distanceShift).and(to, MAX_DISTANCE);
+  };
+  asm.load('u32', R4, R10, at.own).castToKernel(R1, R4).load('u32', R2, R1, 0).mov(R0, R2);
+  asm.load('u32', R3, R10, at.state);
+  distance(R2);
+  distance(R3);
+  const first = asm.label('set_mine_first');
+  asm.load('u32', R5, R10, at.place);
+  asm.jump('<', R3, R2, mine).jump('!=', R3, R2, first).jump('<', R5, R4, mine);
+  asm.place(first);
+  emitTakeOut(emission, key, 'home', done);
+  asm.goto(done);
+  // r0 = the state of mine, r4 its place; its key is the same, so the other's entry says what there is to say.
+  asm.place(mine).store('u32', R10, at.place, R4).store('u32', R10, at.state, R0);
+  emitTakeOut(emission, key, 'home', done);
+  asm.goto(done);
+}
+
+/** What an entry that a packet makes has besides its key: the packet counted, and a timeout. Uses r0..r3. */
+function emitExtras(emission: Emission, key: SetKey, timeoutSec: number | undefined): void {
+  const { asm, facts } = emission;
+  const at = setFrame(emission);
+  const part = (offset: number, absent: Label): void => {
+    emitSetRecord(emission, key, R2);
+    asm.load('u32', R1, R10, at.entry).castToKernel(R1, R1);
+    asm.load('u32', R3, R2, offset).jump('==', R3, 0, absent).add(R1, R3);
+  };
+  const uncounted = asm.label('set_no_counters');
+  part(SetRecord.countersAt, uncounted);
+  asm.mov(R3, 1).store('u64', R1, 0, R3).load('u32', R3, R10, facts.offset('length')).store('u64', R1, 8, R3);
+  asm.place(uncounted);
+  const unmarked = asm.label('set_no_skbinfo');
+  part(SetRecord.skbinfoAt, unmarked);
+  asm.store('u64', R1, 0, 0).store('u64', R1, 8, 0);
+  asm.place(unmarked);
+  const silent = asm.label('set_no_comment');
+  part(SetRecord.commentAt, silent);
+  asm.store('u64', R1, 0, 0);
+  asm.place(silent);
+  const stays = asm.label('set_no_timeout');
+  const known = asm.label('set_expiry');
+  part(SetRecord.expiryAt, stays);
+  asm.call('bpf_ktime_get_ns');
+  part(SetRecord.expiryAt, stays);
+  if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
+  else asm.loadConstant(R3, BigInt(timeoutSec) * 1_000_000_000n);
+  asm.add(R0, R3).jump('!=', R3, 0, known).mov(R0, 0);
+  asm.place(known).store('u64', R1, 0, R0);
+  asm.place(stays);
+}

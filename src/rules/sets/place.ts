@@ -1,0 +1,27 @@
+/** Sets that rules may name: which there are, and whether they can be looked up. */
+import type { SetReference } from '../text/set-reference.ts';
+import type { SetDefinition } from './type.ts';
+
+/** A set where programs can find it. */
+export interface SetPlace {
+  readonly definition: SetDefinition;
+  /** Number of its record in the arena. */
+  readonly slot: number;
+}
+
+/** Places for sets that lie one behind the other. */
+export function placesInOrder(
+  sets: readonly { readonly definition: SetDefinition }[] = [],
+): Map<string, SetPlace> {
+  return new Map(sets.map(({ definition }, slot) => [definition.name, { definition, slot }]));
+}
+
+/** Why a rule that names the set cannot run; `undefined` when it can. */
+export function whySetFails(
+  { name }: SetReference,
+  definition: SetDefinition | undefined,
+): string | undefined {
+  if (definition === undefined) return `no set is named ${name}`;
+  if (definition.type.runs) return undefined;
+  return `set ${name} is a ${definition.type.name}, which can be read and printed, but not looked up`;
+}
