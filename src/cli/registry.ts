@@ -157,7 +157,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'list',
     group: 'Live policies',
-    summary: 'print the live rules in columns, with -v as iptables -L -v -n does',
+    summary: 'print the live rules as iptables -L -n does',
     load: async () => (await import('./commands/list.ts')).list,
   },
   {

@@ -38,6 +38,8 @@ export interface Extension<S> {
   sets?(state: S): readonly SetReference[];
   /** Canonical options as iptables-save prints them: leading space before each word, "" when none. */
   print(state: S, context: PrintContext): string;
+  /** What `iptables -L -n` shows in a rule's last column, leading space included. Absent: as {@link print}. */
+  list?(state: S, context: PrintContext): string;
   /** The binary forms that Linux 6.18 registers, the one that iptables 1.8.9 writes first. Absent: not known over the ABI. */
   readonly abi?: readonly AbiForm<S>[];
 }
