@@ -131,6 +131,7 @@ try {
       addedHitNs: p10(samples.hit) - base,
       addedMissNs: p10(samples.miss) - base,
       addedRandomNs: Math.round(p10(samples.random) - p10(samples.randomEmpty)),
+      wholeRandomNs: p10(samples.random),
     });
   }
 
@@ -174,6 +175,7 @@ try {
       millionToTen: {
         hot: Number((million.addedHitNs / ten.addedHitNs).toFixed(2)),
         random: Number((million.addedRandomNs / ten.addedRandomNs).toFixed(2)),
+        wholeRandom: Number((million.wholeRandomNs / ten.wholeRandomNs).toFixed(2)),
         target: 2,
       },
       connectionsPerSecond: { ...best, ratio: Number((best.steered / best.plain).toFixed(3)) },

@@ -61,7 +61,7 @@ describe('bind and unbind in place', () => {
             const run = (): unknown =>
               adds
                 ? machine.state.bind(binding, (device) => DEVICES[device]!)?.label
-                : machine.state.unbind(binding);
+                : machine.state.unbind(binding, (device) => DEVICES[device]!);
             if (refused) expect(run).toThrow(BindingsError);
             else expect(run()).toBe(adds ? same?.label : same?.label === binding.label);
             machine.stored = () => undefined;
@@ -84,7 +84,7 @@ describe('bind and unbind in place', () => {
       machine.state.bind(binding, () => 1);
       machine.prepare(binding);
     }
-    for (const binding of all.slice(0, 1_000)) expect(machine.state.unbind(binding)).toBe(true);
+    for (const binding of all.slice(0, 1_000)) expect(machine.state.unbind(binding, () => 1)).toBe(true);
     const rest = all.slice(1_000);
     expect(lines(machine.state.bindings().bindings)).toEqual(lines(rest));
     const eight = { address: { family: 'ipv4', bytes: Uint8Array.of(20, 0, 0, 0) }, length: 8 } as const;
@@ -107,6 +107,27 @@ describe('bind and unbind in place', () => {
     }
   });
 
+  it('write the set anew when what they leave behind has filled the arena', () => {
+    const machine = new SkLookupMachine();
+    const port = (n: number): Binding => ({
+      label: 'p',
+      protocol: 'udp',
+      prefix: { address: { family: 'ipv6', bytes: new Uint8Array(16) }, length: 0 },
+      ports: { min: n, max: n },
+    });
+    const ports = Array.from({ length: 2_000 }, (_, n) => port(n + 1));
+    machine.install(ports);
+    // Each change writes the prefix's bindings again: 64 bytes and more each, 250 times, in 16 MB.
+    for (let n = 0; n < 250; n++) {
+      expect(machine.state.unbind(ports[n]!, () => 1)).toBe(true);
+      expect(machine.state.bind(port(10_000 + n), () => 1)).toBeUndefined();
+    }
+    const model = [...ports.slice(250), ...Array.from({ length: 250 }, (_, n) => port(10_000 + n))];
+    expect(lines(machine.state.bindings().bindings)).toEqual(lines(model));
+    expect(machine.state.bindingCount).toBe(2_000);
+    expect(machine.state.destinations.bindings(0)).toBe(2_000);
+  });
+
   it('give labels that nobody names any more back, so that others have room', () => {
     const machine = new SkLookupMachine();
     machine.state.install({ bindings: [], labels: new Map() }, () => 1);
@@ -114,7 +135,7 @@ describe('bind and unbind in place', () => {
       const [binding] = manyBindings(1);
       const named = { ...binding!, label: `l${n}` };
       machine.state.bind(named, () => 1);
-      if (n < 4_199) expect(machine.state.unbind(named)).toBe(true);
+      if (n < 4_199) expect(machine.state.unbind(named, () => 1)).toBe(true);
     }
     expect(machine.state.destinations.list().map(({ label }) => label)).toEqual(['l4199']);
   });

@@ -174,7 +174,7 @@ export class SocketSteering {
   async unbind(binding: Binding): Promise<void> {
     await this.#locked(() => {
       const { state } = this.#objects;
-      if (state.unbind(binding)) return;
+      if (state.unbind(binding, (device) => this.ifindex(device))) return;
       const found = state.sameTraffic(binding);
       throw new SocketHostError(
         'HOST_SOCKETS_NO_BINDING',

@@ -2,6 +2,7 @@
  * The contents of a socket arena: destinations, and the set of bindings in force. What the kernel host and the netstack
  * share. Only one writer at a time; programs read at any time and never wait.
  */
+import { samePrefix } from '../../net/index.ts';
 import { type Binding, type Protocol, trafficKey } from '../binding.ts';
 import { SocketStateError } from '../error.ts';
 import * as layout from '../layout.ts';
@@ -197,33 +198,59 @@ export class SocketState {
     // A new label may get a place that programs still know as another's.
     this.#grace();
     const names = new DestinationNames(this.destinations, this.labels(), ifindex);
-    const destination = names.during(1, () => {
-      const added = numbered(names, binding);
-      this.#replaceGroup(set, binding, [...others, added]);
-      return added.destination;
-    });
-    this.#count(destination, 1);
+    const added = names.during(1, () => numbered(names, binding));
+    if (!this.#replaceGroup(set, binding, [...others, added])) {
+      this.#rebuild(set, binding, together, ifindex);
+      return same?.binding;
+    }
+    this.#count(added.destination, 1);
     if (same !== undefined) this.#count(same.destination, -1);
     this.#changed(set, same === undefined ? 1 : 0);
     return same?.binding;
   }
 
   /** Takes a binding out of the set in force by one store; `false` when its label has no such one. */
-  unbind(binding: Binding): boolean {
+  unbind(binding: Binding, ifindex: (device: string) => number): boolean {
     const set = this.#set;
     if (set === undefined) return false;
     const { all, same } = this.#group(set, binding);
     if (same?.binding.label !== binding.label) return false;
     const others = all.filter((other) => other !== same);
-    this.#replaceGroup(set, binding, others);
+    if (!this.#replaceGroup(set, binding, others)) {
+      const left = others.map((other) => other.binding);
+      this.#rebuild(set, binding, left, ifindex);
+      return true;
+    }
     this.#count(same.destination, -1);
     this.#changed(set, -1);
     return true;
   }
 
-  #replaceGroup(set: number, { protocol, prefix }: Binding, group: readonly NumberedBinding[]): void {
+  /** False: there is no room behind the set; nothing has changed then. */
+  #replaceGroup(set: number, { protocol, prefix }: Binding, group: readonly NumberedBinding[]): boolean {
     const memory = this.#memory;
-    replaceGroup(memory, memory.base + set, memory.length - set, protocol, prefix, group);
+    // A set grows to half of the space at most, so that the next one has the other half.
+    const room = Math.min(memory.length - set, (memory.length - layout.GENERATIONS_OFFSET) / 2);
+    try {
+      replaceGroup(memory, memory.base + set, room, protocol, prefix, group);
+      return true;
+    } catch (error) {
+      if (error instanceof RangeError) return false;
+      throw error;
+    }
+  }
+
+  /** Writes the whole set anew, which leaves behind what changes have left; bindings of one prefix are these. */
+  #rebuild(
+    set: number,
+    { protocol, prefix }: Binding,
+    group: readonly Binding[],
+    ifindex: (device: string) => number,
+  ): void {
+    const others = this.#reader(set)
+      .bindings()
+      .filter((other) => other.protocol !== protocol || !samePrefix(other.prefix, prefix));
+    this.install({ bindings: [...others, ...group], labels: this.labels() }, ifindex);
   }
 
   #count(destination: number, more: number): void {
