@@ -245,14 +245,22 @@ export class Conntrack {
 
   #access({ entry, direction }: Slot, bytes: number): TableAccess {
     const nowMs = this.#nowMs();
-    const count = entry.accounting[direction];
+    const counted = entry.accounting[direction];
+    const count = (): void => {
+      counted.packets++;
+      counted.bytes += bytes;
+    };
+    const shorten = (timeoutMs: number): void => {
+      entry.timeoutMs = (entry.status & IPS.CONFIRMED) === 0 ? timeoutMs : nowMs + timeoutMs;
+    };
     return {
       nowMs,
       remove: () => this.#remove(entry),
+      count,
+      shorten,
       refresh: (timeoutMs) => {
-        count.packets++;
-        count.bytes += bytes;
-        entry.timeoutMs = (entry.status & IPS.CONFIRMED) === 0 ? timeoutMs : nowMs + timeoutMs;
+        count();
+        shorten(timeoutMs);
       },
     };
   }

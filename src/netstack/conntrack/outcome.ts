@@ -11,6 +11,10 @@ export interface TableAccess {
   readonly nowMs: number;
   /** Takes the entry out of the table (nf_ct_kill). */
   remove(): void;
-  /** nf_ct_refresh_acct(): the entry now lives this long. */
+  /** nf_ct_refresh_acct(): the packet counts, and the entry now lives this long. */
   refresh(timeoutMs: number): void;
+  /** The entry now lives this long; the packet does not count. */
+  shorten(timeoutMs: number): void;
+  /** nf_ct_acct_update(): the packet counts. */
+  count(): void;
 }

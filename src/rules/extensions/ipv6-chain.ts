@@ -1,4 +1,4 @@
-/** Finding one extension header of IPv6: ipv6_find_hdr with a target (net/ipv6/exthdrs_core.c). */
+/** Extension headers of IPv6 as matches walk them: ipv6_find_hdr with a target, ipv6_skip_exthdr (net/ipv6/exthdrs_core.c). */
 import type { EvaluationPacket } from '../evaluate/packet.ts';
 import { hasBytes, readUint16 } from './header.ts';
 
@@ -22,9 +22,35 @@ export function findExtensionHeader(packet: EvaluationPacket, protocol: number):
     if (next === protocol) return offset;
     // What follows the header of a later fragment is data.
     if (next === FRAGMENT && (readUint16(packet, offset + 2) & 0xfff8) !== 0) return -1;
-    const units = packet.bytes[offset + 1]!;
-    const length = next === FRAGMENT ? 8 : next === AUTH ? (units + 2) * 4 : (units + 1) * 8;
+    const length = headerLength(packet, next, offset);
     next = packet.bytes[offset]!;
     offset += length;
   }
+}
+
+function headerLength({ bytes }: EvaluationPacket, header: number, offset: number): number {
+  const units = bytes[offset + 1]!;
+  return header === FRAGMENT ? 8 : header === AUTH ? (units + 2) * 4 : (units + 1) * 8;
+}
+
+/**
+ * What stands behind the extension headers: of a later fragment its own header. `undefined` when the chain is cut short, or
+ * ends in nothing.
+ */
+export function skipExtensionHeaders(
+  packet: EvaluationPacket,
+): { readonly protocol: number; readonly offset: number } | undefined {
+  let protocol = packet.bytes[6]!;
+  let offset = 40;
+  while (EXTENSIONS.has(protocol)) {
+    if (protocol === NONE || !hasBytes(packet, offset, 2)) return undefined;
+    if (protocol === FRAGMENT) {
+      if (!hasBytes(packet, offset, 4)) return undefined;
+      if ((readUint16(packet, offset + 2) & 0xfff8) !== 0) break;
+    }
+    const length = headerLength(packet, protocol, offset);
+    protocol = packet.bytes[offset]!;
+    offset += length;
+  }
+  return { protocol, offset };
 }

@@ -39,7 +39,7 @@ import { connectionPiece, type GeneratedRule, type GeneratedRuleset } from './ru
 import type { Shape } from './shape.ts';
 
 /** What a focused ruleset is made of. */
-interface Focus {
+export interface Focus {
   /** `-p`, when the match needs it. */
   readonly protocol?: string;
   readonly piece: fc.Arbitrary<Piece>;

@@ -237,6 +237,7 @@ function advance(
   if ((entry.status & IPS.SEEN_REPLY) === 0) {
     if (segment.rst) {
       // Nothing but a RST as the only answer: there is no connection.
+      table.count();
       table.remove();
       return 'accept';
     }
@@ -292,6 +293,6 @@ function shortenAfterInvalid(
   }
   const leftMs = entry.timeoutMs - table.nowMs;
   if (leftMs >= 120_000 && leftMs > settings.tcpTimeoutUnacknowledgedMs) {
-    table.refresh(settings.tcpTimeoutUnacknowledgedMs);
+    table.shorten(settings.tcpTimeoutUnacknowledgedMs);
   }
 }

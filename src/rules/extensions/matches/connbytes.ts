@@ -87,7 +87,9 @@ export const connbytes: MatchExtension = defineMatch<ConnbytesState>({
     evaluate(state, packet) {
       const { from, to } = state.range!;
       const amount = transferred(state, packet);
-      return amount === undefined ? false : (amount >= from && amount <= to) !== state.negate;
+      if (amount === undefined) return false;
+      // In the kernel a negated range is one that runs backwards: a single number cannot, and is not negated there.
+      return (amount >= from && amount <= to) !== (state.negate && from !== to);
     },
     explain(state, packet) {
       const amount = transferred(state, packet);

@@ -28,6 +28,7 @@ import {
 } from '../hashlimit-rate.ts';
 import { HashlimitTable } from '../hashlimit-table.ts';
 import { addressOf, hasBytes, readUint16 } from '../header.ts';
+import { skipExtensionHeaders } from '../ipv6-chain.ts';
 import { jiffies } from '../jiffies.ts';
 
 /** In the order of printing: XT_HASHLIMIT_HASH_SIP, SPT, DIP, DPT. */
@@ -131,15 +132,29 @@ function printTail(state: HashlimitState, allBits: number): string {
   return state.rateIntervalSec === 1 ? text : `${text} --hashlimit-rate-interval ${state.rateIntervalSec}`;
 }
 
-/** Protocols whose header begins with two ports (proto_ports_offset); AH has none there, and its SPI does not count. */
-const PORT_PROTOCOLS: readonly number[] = [
-  Protocol.TCP,
-  Protocol.UDP,
-  Protocol.UDPLITE,
-  Protocol.SCTP,
-  Protocol.DCCP,
-  Protocol.ESP,
-];
+/** Where four bytes of a header count as ports (proto_ports_offset): of AH it is the SPI. */
+const PORTS_AT: ReadonlyMap<number, number> = new Map([
+  [Protocol.TCP, 0],
+  [Protocol.UDP, 0],
+  [Protocol.UDPLITE, 0],
+  [Protocol.SCTP, 0],
+  [Protocol.DCCP, 0],
+  [Protocol.ESP, 0],
+  [Protocol.AH, 4],
+]);
+
+/** Ports of the packet, 0 where its protocol has none; `undefined` when they cannot be read. */
+function portsOf(packet: EvaluationPacket): readonly [source: number, destination: number] | undefined {
+  const transport =
+    packet.family === 'ipv4'
+      ? { protocol: packet.protocol, offset: packet.transportOffset }
+      : skipExtensionHeaders(packet);
+  if (transport === undefined) return undefined;
+  const at = PORTS_AT.get(transport.protocol);
+  if (at === undefined) return [0, 0];
+  const start = transport.offset + at;
+  return hasBytes(packet, start, 4) ? [readUint16(packet, start), readUint16(packet, start + 2)] : undefined;
+}
 
 /** What has a rate of its own (hashlimit_init_dst); `undefined` when the ports cannot be read. */
 function bucketKey(state: HashlimitState, packet: EvaluationPacket): string | undefined {
@@ -154,12 +169,10 @@ function bucketKey(state: HashlimitState, packet: EvaluationPacket): string | un
   if (keys.has('srcip')) words.push(masked('source', state.sourceBits));
   if (keys.has('dstip')) words.push(masked('destination', state.destinationBits));
   if (!keys.has('srcport') && !keys.has('dstport')) return words.join(' ');
-  const { transportOffset, protocol } = packet;
-  const hasPorts = PORT_PROTOCOLS.includes(protocol);
-  if (protocol < 0 || (hasPorts && !hasBytes(packet, transportOffset, 4))) return undefined;
-  const port = (at: number): string => String(hasPorts ? readUint16(packet, transportOffset + at) : 0);
-  if (keys.has('srcport')) words.push(port(0));
-  if (keys.has('dstport')) words.push(port(2));
+  const ports = portsOf(packet);
+  if (ports === undefined) return undefined;
+  if (keys.has('srcport')) words.push(String(ports[0]));
+  if (keys.has('dstport')) words.push(String(ports[1]));
   return words.join(' ');
 }
 

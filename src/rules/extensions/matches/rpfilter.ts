@@ -1,6 +1,6 @@
 /** `-m rpfilter`: net/ipv4/netfilter/ipt_rpfilter.c and ip6t_rpfilter.c. */
 import { Hook } from '../../../ir/index.ts';
-import { formatAddressBytes } from '../../../net/index.ts';
+import { type Family, formatAddressBytes } from '../../../net/index.ts';
 import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
 import { addressOf } from '../header.ts';
@@ -17,6 +17,7 @@ const FLAGS: readonly (readonly [name: Flag, summary: string])[] = [
 
 const RTN_LOCAL = 2;
 const RTN_UNICAST = 1;
+const RTN_MULTICAST = 5;
 
 /** Packets that could not come from anywhere else: the way back is not asked for. */
 function isExempt(packet: EvaluationPacket): boolean {
@@ -36,10 +37,17 @@ function passes(flags: ReadonlySet<Flag>, packet: EvaluationPacket): boolean {
   // Every device has a route to its own link.
   if (packet.family === 'ipv6' && source[0] === 0xfe && (source[1]! & 0xc0) === 0x80 && type !== RTN_LOCAL)
     return true;
-  if (type !== RTN_UNICAST)
-    return type === RTN_LOCAL && flags.has('accept-local') && ownPasses(flags, packet);
+  if (type === RTN_LOCAL) return flags.has('accept-local') && ownPasses(flags, packet);
+  if (!isRouted(packet.family, type, source)) return false;
   const back = world.outputDevice(source);
   return back !== undefined && (flags.has('loose') || back === packet.inDevice);
+}
+
+/** The routing tables know a route to groups and to the broadcast to all, as to any address; not to broadcasts of a link. */
+function isRouted(family: Family, type: number, source: Uint8Array): boolean {
+  if (type === RTN_UNICAST) return true;
+  if (family === 'ipv6') return false;
+  return type === RTN_MULTICAST || source[0] === 0 || source.every((byte) => byte === 255);
 }
 
 /** An address of this host: over IPv4 it has to be one of the device. */

@@ -73,7 +73,7 @@ function routingHeader(state: RtState, packet: EvaluationPacket): MatchOutcome {
   if (!hasBytes(packet, at, 4)) return 'hotdrop';
   const { bytes } = packet;
   const length = (bytes[at + 1]! + 1) * 8;
-  if (!hasBytes(packet, at, length)) return false;
+  if (!hasBytes(packet, at, length)) return 'hotdrop';
   const fits =
     inRange(bytes[at + 3]!, state.segmentsLeft, state.segmentsLeftNegated) &&
     (state.length === undefined || (state.length.value === length) !== state.length.negate) &&
