@@ -18,7 +18,7 @@ const NFT_SECONDS_LIMIT_RULES = 10_000;
 const INPUT = { flavour: 'netfilter', group: 'filter', family: 'ipv4', hook: 1 } as const;
 
 /** A namespace that takes every destination for its own, and drops what the filter let through. */
-function makeHost(name: string): Host {
+export function makeHost(name: string): Host {
   const host = new Host(name);
   host.sysctl('net/ipv4/conf/all/rp_filter', 0);
   for (const device of ['lo', 'all', 'default']) {

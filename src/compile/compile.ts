@@ -140,6 +140,18 @@ export function compilePolicy(rulesets: readonly Ruleset[], options: CompileOpti
 /** Of the forms that a rule takes at several attach points the strongest is told. */
 const STRENGTH: Readonly<Record<Replacement, number>> = { narrow: 0, continue: 1, drop: 2 };
 
+/** A rule that was replaced, in one line: which, why, and by what. */
+export function formatWeakened({
+  table,
+  chain,
+  rule,
+  what,
+  reason,
+  became,
+}: CompiledPolicy['weakened'][number]): string {
+  return `${table} ${chain} rule ${rule}: ${what}: ${reason}; became ${became}`;
+}
+
 /** Refusals that no replacement of rules helps. */
 function isFinal({ code, table }: Refusal): boolean {
   return code === 'TOO_LONG' || table === 'nat';

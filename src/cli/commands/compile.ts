@@ -5,6 +5,7 @@ import {
   type CompiledProgram,
   compilePolicy,
   formatAttachPoint,
+  formatWeakened,
   HOOK_NAMES,
   type HookName,
   ruleTexts,
@@ -113,6 +114,7 @@ export const compile: Command = {
       completes: 'choices',
       summary: 'what becomes of fragments',
     },
+    { long: 'allow-partial', summary: 'replace rules that cannot be compiled by what is at least as strict' },
   ],
   examples: [
     { line: 'sluice compile rules.v4 --hook xdp', says: 'the program that would run at the driver' },
@@ -129,8 +131,11 @@ export const compile: Command = {
         hooks: given.length === 0 ? ['netfilter'] : given,
         sets: placesInOrder(sets),
         ...(fragments === undefined ? {} : { fragments }),
+        allowPartial: invocation.flag('allow-partial'),
       }),
     );
+    for (const weakened of policy.weakened)
+      await environment.stderr.write(`PARTIAL: ${formatWeakened(weakened)}\n`);
     for (const notice of policy.notices) await environment.stderr.write(`note: ${notice}\n`);
     if (invocation.flag('explain')) {
       await environment.stdout.write(explainText(policy));
@@ -149,9 +154,9 @@ export const compile: Command = {
       await environment.stdout.write(encodeProgram(only.code.instructions));
     } else if (format === 'json') {
       const { maps, counters, notices } = policy;
-      const text = JSON.stringify({
-        compile: { version: 1, programs: policy.programs.map(programJson), maps, counters, notices },
-      });
+      const programs = policy.programs.map(programJson);
+      const weakened = policy.weakened.map(formatWeakened);
+      const text = JSON.stringify({ compile: { version: 1, programs, maps, counters, weakened, notices } });
       await environment.stdout.write(`${text}\n`);
     } else {
       const textOf = ruleTexts(rulesets);

@@ -11,6 +11,7 @@ import {
   compilePolicy,
   entryIndex,
   type FragmentStrategy,
+  formatWeakened,
   GATE_OPEN,
   type GenerationImage,
   generationImage,
@@ -340,10 +341,7 @@ function install(
     logs: compiled.logs,
     programs: placed.map(({ loaded: _, ...program }) => program),
     aids,
-    weakened: compiled.weakened.map(
-      ({ table, chain, rule, what, reason, became }) =>
-        `${table} ${chain} rule ${rule}: ${what}: ${reason}; became ${became}`,
-    ),
+    weakened: compiled.weakened.map(formatWeakened),
     members,
     sets,
   };
