@@ -11,6 +11,10 @@ export function emitCopy(
   bytes: number,
   short: Label,
 ): void {
+  if (emission.hook.copy !== undefined) {
+    emission.hook.copy(emission, to, from, bytes, short);
+    return;
+  }
   emission.asm.mov(R4, bytes);
   emitCopyVariable(emission, to, from, short);
 }

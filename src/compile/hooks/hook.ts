@@ -50,6 +50,8 @@ export interface HookEmitter {
    * `short` when they are not all there. Uses r0..r5. See emit/copy.ts.
    */
   read(emission: Emission, place: (register: Register) => void, from: PacketOffset, short: Label): void;
+  /** As {@link read} of a constant length to the frame at `to`, where the hook has a quicker way. Uses r0..r5. */
+  readonly copy?: (emission: Emission, to: number, from: PacketOffset, bytes: number, short: Label) => void;
   /** Stores what the hook knows of the packet besides its bytes: devices, mark, state, ... Uses r0..r5. */
   facts(emission: Emission): void;
   /**

@@ -105,6 +105,26 @@ export class NetfilterHook implements HookEmitter {
     asm.mov(R5, 0).call('bpf_dynptr_read').jump('!=', R0, 0, short);
   }
 
+  /** bpf_dynptr_slice gives a pointer into the packet, or to the buffer where the bytes do not lie together. */
+  copy(emission: Emission, to: number, from: PacketOffset, bytes: number, short: Label): void {
+    const { asm, frame } = emission;
+    if (from.word === undefined) asm.mov(R2, from.constant);
+    else asm.load('u32', R2, R10, from.word);
+    if (from.word !== undefined && from.constant !== 0) asm.add(R2, from.constant);
+    asm.mov(R1, R10).add(R1, frame.block('dynptr', 16));
+    asm.mov(R3, R10).add(R3, to).mov(R4, bytes);
+    asm.callKfunc('bpf_dynptr_slice').jump('==', R0, 0, short);
+    let at = 0;
+    for (const [size, width] of [
+      ['u64', 8],
+      ['u32', 4],
+      ['u16', 2],
+      ['u8', 1],
+    ] as const) {
+      for (; bytes - at >= width; at += width) asm.load(size, R1, R0, at).store(size, R10, to + at, R1);
+    }
+  }
+
   connection({ asm }: Emission, none: Label): void {
     emitConnection(asm, R9, none);
   }
