@@ -11,7 +11,7 @@ export const importRules: Command = {
   name: 'import',
   summary: 'print the running iptables-legacy rules of a namespace, and say what can be taken over',
   description:
-    'The rules go to standard output as iptables-save -c prints them, ready for sluice apply; what could not run goes to standard error, with exit code 1.\nNothing is changed.',
+    'The tables are read from the kernel itself; no iptables need be installed. The rules go to standard output as iptables-save -c prints them, ready for sluice apply; what could not run goes to standard error, with exit code 1.\nNothing is changed.',
   arguments: [],
   options: [NETNS_OPTION, { short: '4', summary: 'IPv4 only' }, { short: '6', summary: 'IPv6 only' }],
   examples: [{ line: 'sluice import -4 > rules.v4', says: 'then: sluice apply -4 rules.v4 --confirm 60' }],
@@ -27,8 +27,8 @@ export const importRules: Command = {
       if (found.length === 0)
         throw new UsageError('the namespace has no iptables-legacy rules', 'nft rules are not read');
       const problems: string[] = [];
-      for (const { ruleset, diagnostics } of found) {
-        problems.push(...diagnostics.map(({ message, span }) => `line ${span.line}: ${message}`));
+      for (const { ruleset, unread } of found) {
+        problems.push(...unread);
         try {
           compilePolicy([ruleset], { hooks: ['netfilter'] });
         } catch (error) {

@@ -1,17 +1,17 @@
 /** What else decides about packets in a namespace: other firewalls, and programs on its devices. */
-import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import {
   findBpffs,
   Link,
   listDevices,
   listIds,
+  listLegacyTables,
   listNftTables,
   openPinnedLink,
   Program,
+  readLegacyTable,
 } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
-import { type ParseResult, parseRuleset } from '../../rules/index.ts';
+import { AbiError, decodeRunningTable, printRuleset, type Ruleset, type Table } from '../../rules/index.ts';
 import { entriesOf, policiesRoot, policyNames } from './place.ts';
 
 export interface OtherFirewall {
@@ -23,15 +23,15 @@ export interface OtherFirewall {
 /** Other firewalls of the calling thread's namespace. */
 export function listOtherFirewalls(): OtherFirewall[] {
   const found: OtherFirewall[] = [];
-  for (const [family, file] of [
-    ['IPv4', 'ip_tables_names'],
-    ['IPv6', 'ip6_tables_names'],
+  for (const [title, family] of [
+    ['IPv4', 'ipv4'],
+    ['IPv6', 'ipv6'],
   ] as const) {
-    const tables = legacyTables(file);
+    const tables = listLegacyTables(family);
     if (tables.length === 0) continue;
     found.push({
       kind: 'iptables-legacy',
-      what: `${family} tables ${tables.join(', ')}`,
+      what: `${title} tables ${tables.join(', ')}`,
       remedy: 'packets must pass both; take the rules over with: sluice import',
     });
   }
@@ -69,14 +69,6 @@ export function listOtherFirewalls(): OtherFirewall[] {
   return found;
 }
 
-function legacyTables(file: string): string[] {
-  try {
-    return readFileSync(`/proc/thread-self/net/${file}`, 'utf8').split('\n').filter(Boolean);
-  } catch {
-    return [];
-  }
-}
-
 function netfilterLink(id: number): string | undefined {
   const link = Link.byId(id);
   if (link === undefined) return undefined;
@@ -105,14 +97,29 @@ function ownLinkIds(): Set<number> {
   return ids;
 }
 
-/**
- * The running legacy tables of the calling thread's namespace, as `iptables-legacy-save -c` prints them; `undefined` when
- * the family has none, or the tool is not installed.
- */
-export function runningRules(family: Family): (ParseResult & { readonly text: string }) | undefined {
-  if (legacyTables(family === 'ipv4' ? 'ip_tables_names' : 'ip6_tables_names').length === 0) return undefined;
-  const command = family === 'ipv4' ? 'iptables-legacy-save' : 'ip6tables-legacy-save';
-  const { status, stdout } = spawnSync(command, ['-c'], { encoding: 'utf8', timeout: 30_000 });
-  if (status !== 0) return undefined;
-  return { text: stdout, ...parseRuleset(stdout, { file: command, family }) };
+export interface RunningRules {
+  readonly ruleset: Ruleset;
+  /** As `iptables-save -c` prints them. */
+  readonly text: string;
+  /** Tables that hold what no rule can say, with the reason. */
+  readonly unread: readonly string[];
+}
+
+/** The running legacy tables of the calling thread's namespace; `undefined` when the family has none. */
+export function runningRules(family: Family): RunningRules | undefined {
+  const names = listLegacyTables(family);
+  if (names.length === 0) return undefined;
+  const tables: Table[] = [];
+  const unread: string[] = [];
+  for (const name of names) {
+    try {
+      const { info, entries } = readLegacyTable(family, name);
+      tables.push(decodeRunningTable(info, entries, family));
+    } catch (error) {
+      if (!(error instanceof AbiError)) throw error;
+      unread.push(`table ${name}: ${error.message}`);
+    }
+  }
+  const ruleset = { family, tables };
+  return { ruleset, text: printRuleset(ruleset, { counters: true }), unread };
 }

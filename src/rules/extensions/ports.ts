@@ -66,7 +66,8 @@ export function printPorts(state: PortState): string {
   );
 }
 
-function listSide(name: string, range: PortRange, negate: boolean): string {
+/** One side of {@link listPorts}. */
+export function listSide(name: string, range: PortRange, negate: boolean): string {
   return isAll(range) && !negate ? '' : listRange(name, range, negate);
 }
 

@@ -36,12 +36,14 @@ export function decodeBase(entry: DataView, layout: EntryLayout): BaseMatch {
   if (outDevice !== undefined) base.outDevice = outDevice;
   const number = entry.getUint16(layout.protocol, true);
   if (number > 0xff && family === 'ipv4') unwritten(`there is no IP protocol ${number}`);
-  if (number !== 0) base.protocol = { number, negate: negated(Invert.PROTOCOL) };
+  // ip6tables writes "-p all" as protocol 0 that is looked for: packets whose headers are broken do not match.
+  const looked = family === 'ipv6' && (flags & FLAG_PROTOCOL) !== 0;
+  if (number !== 0 || looked) base.protocol = { number, negate: negated(Invert.PROTOCOL) };
   if (family === 'ipv4') {
     if ((flags & FLAG_FRAGMENT) !== 0) base.fragment = { negate: negated(Invert.FRAGMENT) };
   } else {
-    const looked = (flags & FLAG_PROTOCOL) !== 0;
-    if (looked !== (number !== 0)) unwritten('the protocol and its flag do not go together');
+    if (number === 0 ? looked && negated(Invert.PROTOCOL) : !looked)
+      unwritten('the protocol and its flag do not go together');
     if (
       entry.getUint8(layout.flags - TOS_BEFORE_FLAGS) !== 0 ||
       (flags & ~(FLAG_PROTOCOL | layout.gotoFlag)) !== 0
@@ -96,7 +98,7 @@ export function encodeBase(base: BaseMatch, entry: DataView, layout: EntryLayout
   if (base.protocol !== undefined) {
     entry.setUint16(layout.protocol, base.protocol.number, true);
     set(Invert.PROTOCOL, base.protocol.negate);
-    if (layout.family === 'ipv6' && base.protocol.number !== 0) flags |= FLAG_PROTOCOL;
+    if (layout.family === 'ipv6') flags |= FLAG_PROTOCOL;
   }
   if (base.fragment !== undefined) {
     flags |= FLAG_FRAGMENT;

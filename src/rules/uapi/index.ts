@@ -7,4 +7,5 @@ export { COUNTER_BYTES, ENTRY_LAYOUTS, type EntryLayout, NO_HOOK } from './layou
 export { findRevision } from './lookup.ts';
 export type { AbiForm, PayloadContext } from './payload.ts';
 export * from './requests.ts';
+export { decodeRunningTable } from './running.ts';
 export { emptyTable } from './template.ts';

@@ -117,6 +117,22 @@ export function decodeInfoRequest(bytes: Uint8Array, length: number): string {
   return tableName(bytes);
 }
 
+/** What GET_INFO answered. @throws {AbiError} */
+export function decodeInfo(
+  bytes: Uint8Array,
+): TableShape & { readonly table: string; readonly entryCount: number; readonly size: number } {
+  const table = decodeInfoRequest(bytes, bytes.length);
+  const view = viewOf(bytes);
+  return {
+    table,
+    validHooks: view.getUint32(32, true),
+    hookEntries: words(view, 36),
+    underflows: words(view, 56),
+    entryCount: view.getUint32(76, true),
+    size: view.getUint32(80, true),
+  };
+}
+
 export function encodeInfo(
   table: string,
   shape: TableShape,

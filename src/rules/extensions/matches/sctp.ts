@@ -9,7 +9,7 @@ import { didYouMean } from '../../suggestion.ts';
 import { refuse, unwritten } from '../../uapi/errno.ts';
 import { writeBytes } from '../../uapi/payload.ts';
 import { fieldIn, hasBytes, inRange, readUint16 } from '../header.ts';
-import { listRange } from '../ports.ts';
+import { listSide } from '../ports.ts';
 
 type ChunkMatch = 'all' | 'any' | 'only';
 
@@ -302,7 +302,7 @@ export const sctp: MatchExtension = defineMatch<SctpState>({
   initial: () => ({ source: undefined, destination: undefined, chunks: undefined }),
   list({ source, destination, chunks }) {
     const ports = (name: string, wanted: Ports | undefined): string =>
-      wanted === undefined ? '' : listRange(name, wanted.range, wanted.negate);
+      wanted === undefined ? '' : listSide(name, wanted.range, wanted.negate);
     const types = chunks === undefined ? '' : `${chunks.negate ? ' !' : ''} ${listChunks(chunks)}`;
     return ` sctp${ports('spt', source)}${ports('dpt', destination)}${types}`;
   },
