@@ -31,7 +31,8 @@ const SIZES = [1, 10, 1000, 1_000_000] as const;
 const ROUNDS = 25;
 const HOT_REPEATS = 20_000;
 const RANDOM_REPEATS = 50_000;
-const CONNECTIONS = 3000;
+const CONNECTIONS = 1000;
+const CONNECTION_ROUNDS = 40;
 
 const name = `slc-${process.pid}-bench`;
 const netns = createNamedNetns(name);
@@ -158,7 +159,7 @@ try {
     labels: new Map(),
   });
   const rates = { plain: [] as number[], steered: [] as number[] };
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < CONNECTION_ROUNDS; round++) {
     rates.plain.push(connections(addressBytes('127.0.0.1'), server.port));
     rates.steered.push(connections(addressBytes('127.1.0.1'), 443));
   }

@@ -70,16 +70,17 @@ export function bindingMatches(binding: Binding, tuple: LookupTuple): boolean {
  */
 export function trafficKey(binding: Binding): string {
   const { protocol, prefix, ports, source, device, remotePort } = binding;
-  const plain = String.fromCharCode(protocol === 'tcp' ? 0 : 1, ports.min, ports.max) + prefixKey(prefix);
+  const plain = prefixKey(prefix, protocol === 'tcp' ? 0 : 1, ports.min, ports.max);
   if (source === undefined && device === undefined && remotePort === undefined) return plain;
   return `${plain} ${source === undefined ? '' : prefixKey(source)} ${device ?? ''} ${remotePort ?? ''}`;
 }
 
-function prefixKey({ address: { bytes }, length }: Prefix): string {
+/** Made in one call: a text that is put together of parts is put together again when it is compared. */
+function prefixKey({ address: { bytes }, length }: Prefix, ...more: readonly number[]): string {
   const pair = (at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
-  const first = String.fromCharCode(length, pair(0), pair(2));
-  if (bytes.length === 4) return first;
-  return first + String.fromCharCode(pair(4), pair(6), pair(8), pair(10), pair(12), pair(14));
+  if (bytes.length === 4) return String.fromCharCode(...more, length, pair(0), pair(2));
+  const rest = [pair(4), pair(6), pair(8), pair(10), pair(12), pair(14)];
+  return String.fromCharCode(...more, length, pair(0), pair(2), ...rest);
 }
 
 export function isAllPorts(ports: PortRange): boolean {
