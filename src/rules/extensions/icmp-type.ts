@@ -2,14 +2,12 @@
 import type { Predicate } from '../../ir/index.ts';
 import type { EvaluationPacket } from '../evaluate/packet.ts';
 import { type MatchOutcome, OptionError } from '../extension.ts';
+import type { NamedType } from '../names/icmp-types.ts';
 import { didYouMean } from '../suggestion.ts';
 import { boundedNumber } from '../text/bounded.ts';
 import { splitNumber } from '../text/number.ts';
 import { type AbiForm, readFlags } from '../uapi/payload.ts';
 import { fieldIn, fieldIs, hasBytes, inRange } from './header.ts';
-
-/** A name with its type and the codes it stands for. */
-export type NamedType = readonly [name: string, type: number, codeMin: number, codeMax: number];
 
 export interface IcmpTypeState {
   /** -1 until the option was seen. */

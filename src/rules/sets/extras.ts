@@ -108,6 +108,7 @@ function parseSkbprio(text: string): number {
 export function formatExtras(definition: SetDefinition, extras: SetExtras): string {
   let text = '';
   if (definition.timeoutSec !== undefined) text += ` timeout ${extras.timeoutSec ?? 0}`;
+  if (extras.nomatch === true) text += ' nomatch';
   if (definition.counters) text += ` packets ${extras.packets ?? 0n} bytes ${extras.bytes ?? 0n}`;
   if (extras.comment !== undefined) text += ` comment "${extras.comment}"`;
   if (definition.skbinfo) {
@@ -120,6 +121,5 @@ export function formatExtras(definition: SetDefinition, extras: SetExtras): stri
       text += ` skbprio ${(skbprio >>> 16).toString(16)}:${(skbprio & 0xffff).toString(16)}`;
     if (skbqueue !== undefined && skbqueue !== 0) text += ` skbqueue ${skbqueue}`;
   }
-  if (extras.nomatch === true) text += ' nomatch';
   return text;
 }

@@ -1,8 +1,6 @@
 /** Ports with their protocol, as entries of IP sets have them: "80", "udp:53", "icmp:echo-request", "icmp:3/1", "gre:0". */
 
-import type { NamedType } from '../extensions/icmp-type.ts';
-import { NAMED_TYPES as ICMP_TYPES } from '../extensions/matches/icmp.ts';
-import { NAMED_TYPES as ICMP6_TYPES } from '../extensions/matches/icmp6.ts';
+import { ICMP_TYPES, ICMP6_TYPES, type NamedType } from '../names/icmp-types.ts';
 import { formatProtocol, parseProtocol } from '../names/protocols.ts';
 import { servicePort } from '../names/services.ts';
 import { SetError } from './error.ts';

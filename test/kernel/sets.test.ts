@@ -1,0 +1,290 @@
+/** Sets of live policies against ipset and iptables-legacy: the same packets, the same counts, the same sets afterwards. */
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { applyPolicy, livePolicies, liveSet, liveSets, removePolicies } from '../../src/host/index.ts';
+import type { Family } from '../../src/net/index.ts';
+import { formatElement, formatSet, parseEntry, parseSets } from '../../src/rules/index.ts';
+import { describeKernel } from '../support/kernel.ts';
+import { parsed, policyName } from '../support/live-policy.ts';
+import { type Host, withNamespaces } from '../support/netns.ts';
+import { type PacketShape, packetFor } from '../support/set-packets.ts';
+import { Tap } from '../support/tap.ts';
+
+const SOAK = process.env.SLUICE_SOAK === '1' ? 10 : 1;
+
+interface Case {
+  readonly family: Family;
+  readonly create: string;
+  readonly entries: readonly string[];
+  readonly rules: readonly string[];
+}
+
+const V4: readonly Case[] = [
+  {
+    family: 'ipv4',
+    create: 'hash:ip counters',
+    entries: ['10.0.0.1', '10.0.1.2'],
+    rules: [
+      '-m set --match-set s src',
+      '-j SET --add-set s dst',
+      '-m set ! --match-set s dst --packets-gt 1',
+    ],
+  },
+  {
+    family: 'ipv4',
+    create: 'hash:net counters',
+    entries: ['10.0.0.0/24', '10.0.0.3 nomatch', '10.1.0.0/16'],
+    rules: [
+      '-m set --match-set s src',
+      '-m set --match-set s src --return-nomatch',
+      '-j SET --add-set s dst --exist',
+    ],
+  },
+  {
+    family: 'ipv4',
+    create: 'hash:ip,port counters maxelem 6',
+    entries: ['10.0.0.1,tcp:80', '10.0.1.2,icmp:echo-request', '10.0.0.3,gre:0'],
+    rules: [
+      '-m set --match-set s src,dst',
+      '-m set --match-set s src,src',
+      '-j SET --add-set s dst,dst',
+      '-m set --match-set s dst,dst',
+    ],
+  },
+  {
+    family: 'ipv4',
+    create: 'hash:net,port',
+    entries: ['10.0.0.0/24,udp:53', '10.0.0.0/16,tcp:80 nomatch', '10.0.0.0/8,tcp:80'],
+    rules: ['-m set --match-set s src,dst', '-j SET --add-set s src,src', '-m set --match-set s src,src'],
+  },
+  {
+    family: 'ipv4',
+    create: 'hash:ip,port,ip',
+    entries: ['10.0.0.1,tcp:80,10.0.0.1'],
+    rules: [
+      '-m set --match-set s src,dst,dst',
+      '-j SET --add-set s src,dst,dst',
+      '-j SET --del-set s dst,src,src',
+    ],
+  },
+  {
+    family: 'ipv4',
+    create: 'hash:ip,port,net counters',
+    entries: ['10.0.0.1,tcp:80,10.0.0.0/24', '10.0.0.1,tcp:80,10.0.0.5 nomatch'],
+    rules: [
+      '-m set --match-set s src,dst,dst',
+      '-j SET --add-set s src,dst,dst',
+      '-m set --match-set s src,dst,dst --bytes-gt 100',
+    ],
+  },
+  {
+    family: 'ipv4',
+    create: 'hash:net,iface',
+    entries: ['10.0.0.0/16,t0', '10.1.0.0/16,eth9'],
+    rules: ['-m set --match-set s src,src', '-m set --match-set s src,dst', '-j SET --add-set s dst,src'],
+  },
+  {
+    family: 'ipv4',
+    create: 'bitmap:ip range 10.0.0.0-10.0.0.255 counters',
+    entries: ['10.0.0.1'],
+    rules: ['-m set --match-set s src', '-j SET --add-set s dst', '-j SET --del-set s src'],
+  },
+  {
+    family: 'ipv4',
+    create: 'bitmap:port range 0-99',
+    entries: ['80'],
+    rules: ['-m set --match-set s dst', '-j SET --add-set s src', '-m set --match-set s src'],
+  },
+  {
+    family: 'ipv6',
+    create: 'hash:ip family inet6 counters',
+    entries: ['2001:db8::1'],
+    rules: [
+      '-m set --match-set s src',
+      '-j SET --add-set s dst',
+      '-m set --match-set s dst ! --update-counters',
+    ],
+  },
+  {
+    family: 'ipv6',
+    create: 'hash:net,port family inet6 counters',
+    entries: ['2001:db8::/48,tcp:80', '2001:db8::/32,ipv6-icmp:echo-request'],
+    rules: ['-m set --match-set s src,dst', '-j SET --add-set s src,src', '-m set --match-set s src,src'],
+  },
+];
+
+const shapes = fc.array(
+  fc.record({
+    source: fc.integer({ min: 1, max: 9 }),
+    destination: fc.integer({ min: 1, max: 9 }),
+    protocol: fc.constantFrom(6, 17, 1, 58, 47, 132),
+    sourcePort: fc.constantFrom(80, 53, 1000),
+    destinationPort: fc.constantFrom(80, 53, 1000),
+    cut: fc.constantFrom(40, 40, 40, 10, 3),
+    fragment: fc.constant(0),
+    mark: fc.constant(0),
+    device: fc.constant('t0'),
+    ethernet: fc.constant(undefined),
+  }),
+  { minLength: 60, maxLength: 60 },
+);
+
+function fileOf({ rules }: Case): string {
+  return `*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n${rules.map((rule) => `-A PREROUTING ${rule}\n`).join('')}COMMIT\n`;
+}
+
+function setsOf({ create, entries }: Case): string {
+  return [`create s ${create}`, ...entries.map((entry) => `add s ${entry}`), ''].join('\n');
+}
+
+function send(tap: Tap, family: Family, packets: readonly PacketShape[]): void {
+  for (const shape of packets) tap.inject(packetFor(family, shape));
+}
+
+/** Lines of the set, in one order, without what is the kernel's own. */
+function elementsIn(text: string): string[] {
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('add '))
+    .map((line) => line.trim())
+    .sort();
+}
+
+function realCounts(host: Host, family: Family): string[] {
+  const command = family === 'ipv4' ? 'iptables-legacy-save' : 'ip6tables-legacy-save';
+  return host
+    .exec(command, ['-c', '-t', 'raw'])
+    .split('\n')
+    .filter((line) => line.startsWith('['))
+    .map((line) => line.slice(1, line.indexOf(']')));
+}
+
+describeKernel('sets of live policies', () => {
+  test.each(V4)('$family $create: as ipset', (one) =>
+    withNamespaces(['real', 'ours'], async ({ real, ours }) => {
+      const policy = policyName();
+      const { family } = one;
+      const address = family === 'ipv4' ? '10.0.0.1/8' : '2001:db8::1/32';
+      const taps = [real, ours].map((host) => Tap.open(host, 't0', address)) as [Tap, Tap];
+      const read = parseSets(setsOf(one), { file: 'sets' });
+      expect(read.diagnostics).toEqual([]);
+      try {
+        real.exec('ipset', ['restore'], { input: setsOf(one) });
+        const restore = family === 'ipv4' ? 'iptables-legacy-restore' : 'ip6tables-legacy-restore';
+        real.exec(restore, [], { input: fileOf(one) });
+        await applyPolicy({
+          policy,
+          rulesets: [parsed(fileOf(one), family)],
+          hooks: ['netfilter'],
+          namespaces: [ours.netnsName],
+          sets: read.sets,
+        });
+        for (const [round, packets] of fc
+          .sample(shapes, { numRuns: SOAK, seed: Date.now() & 0xffff })
+          .entries()) {
+          for (const tap of taps) send(tap, family, packets);
+          const [live] = livePolicies({ policy });
+          const counted = live!.rulesets[0]!.tables[0]!.chains[0]!.rules.map(
+            ({ counters }) => `${counters.packets}:${counters.bytes}`,
+          );
+          expect(counted, `round ${round}`).toEqual(realCounts(real, family));
+          const saved = await liveSets({ policy }, (sets) =>
+            sets.map(({ definition, table }) => formatSet({ definition, elements: [...table.elements()] })),
+          );
+          expect(elementsIn(saved.join('')), JSON.stringify(packets)).toEqual(
+            elementsIn(real.exec('ipset', ['save'])),
+          );
+        }
+      } finally {
+        await removePolicies({ policy }).catch(() => []);
+        real.exec('iptables-legacy', ['-t', 'raw', '-F'], { allowFailure: true });
+        real.exec('ip6tables-legacy', ['-t', 'raw', '-F'], { allowFailure: true });
+        real.exec('ipset', ['destroy'], { allowFailure: true });
+      }
+    }),
+  );
+
+  test('what ipset saves is read and printed as it was', () =>
+    withNamespaces(['real'], ({ real }) => {
+      const lines = [
+        'create a hash:ip,port timeout 0 counters comment skbinfo',
+        'add a 10.0.0.1,icmp:3/15 timeout 900 comment "of a host"',
+        'add a 10.0.0.1,icmp:7/1 packets 5 bytes 700 skbmark 0x5/0xff skbprio 1:10 skbqueue 3',
+        'add a 10.0.0.2,udplite:9 skbmark 0x5',
+        'create n hash:net family inet6 maxelem 100',
+        'add n 2001:db8::/33 nomatch',
+        'create m hash:ip netmask 24 hashsize 64',
+        'add m 10.9.8.7',
+        'create i hash:net,iface',
+        'add i 0.0.0.0/0,eth0',
+        'create b bitmap:ip range 10.0.0.0/16 netmask 24 timeout 700',
+        'add b 10.0.1.7',
+        'create p bitmap:port range 0-1024',
+        'add p 10-20',
+      ];
+      real.exec('ipset', ['restore'], { input: `${lines.join('\n')}\n` });
+      const saved = real.exec('ipset', ['save']);
+      const read = parseSets(saved, { file: 'saved' });
+      expect(read.diagnostics).toEqual([]);
+      expect(read.sets.map((set) => formatSet(set)).join('')).toBe(saved);
+      real.exec('ipset', ['destroy']);
+    }));
+
+  test('every hook looks sets up and adds to them; entries change under traffic, and no packet sees a mixture', () =>
+    withNamespaces(['host'], async ({ host }) => {
+      const policy = policyName();
+      const tap = Tap.open(host, 't0', '10.0.0.1/8');
+      const read = parseSets('create s hash:ip,port\ncreate seen hash:ip counters timeout 600\n', {
+        file: 'sets',
+      });
+      const rules = parsed(
+        '*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -m set --match-set s src,dst -j DROP\n-A INPUT -j SET --add-set seen src --exist\nCOMMIT\n',
+      );
+      try {
+        await applyPolicy({
+          policy,
+          rulesets: [rules],
+          hooks: ['netfilter', 'xdp', 'tcx-ingress'],
+          devices: ['t0'],
+          namespaces: [host.netnsName],
+          sets: read.sets,
+        });
+        const packet: PacketShape = {
+          source: 3,
+          destination: 1,
+          protocol: 17,
+          sourcePort: 53,
+          destinationPort: 53,
+          cut: 40,
+          fragment: 0,
+          mark: 0,
+          device: 't0',
+          ethernet: undefined,
+        };
+        const dropped = (): bigint =>
+          livePolicies({ policy })[0]!.rulesets[0]!.tables[0]!.chains[0]!.rules[0]!.counters.packets;
+        const entry = (text: string) => parseEntry(read.sets[0]!.definition, text)[0]!;
+        let wanted = 0n;
+        for (let turn = 0; turn < 20; turn++) {
+          await liveSet({ policy }, 's', ({ table }) => {
+            // Neighbours come and go in the same table.
+            for (let other = 0; other < 300; other++)
+              table.add({ key: entry(`10.7.${turn}.${other % 250},udp:53`) }, true);
+            if (turn % 2 === 0) expect(table.add({ key: entry('10.0.0.3,udp:53') }, false)).toBe('added');
+            else expect(table.delete(entry('10.0.0.3,udp:53'))).toBe(true);
+          });
+          for (let sent = 0; sent < 5; sent++) tap.inject(packetFor('ipv4', packet));
+          if (turn % 2 === 0) wanted += 5n;
+          expect(dropped()).toBe(wanted);
+        }
+        const seen = await liveSet({ policy }, 'seen', ({ definition, table }) =>
+          Array.from(table.elements(), (element) => formatElement(definition, element)),
+        );
+        expect(seen).toEqual([
+          expect.stringMatching(/^add seen 10\.0\.0\.3 timeout (600|59\d) packets 1 bytes 60$/),
+        ]);
+      } finally {
+        await removePolicies({ policy }).catch(() => []);
+      }
+    }));
+});
