@@ -72,7 +72,7 @@ export function kernelObjects(policy: string): { readonly maps: number[]; readon
   return { maps, programs };
 }
 
-/** Those of the ids that still exist a moment later: objects end after a grace period. */
+/** Those of the ids that still exist in the end: objects go some time after their last user, late on a busy machine. */
 export async function remaining(ids: {
   readonly maps: readonly number[];
   readonly programs: readonly number[];
@@ -86,7 +86,7 @@ export async function remaining(ids: {
         .filter((id) => ids.programs.includes(id))
         .map((id) => `program ${id}`),
     ];
-    if (left.length === 0 || attempt === 50) return left;
+    if (left.length === 0 || attempt === 500) return left;
     await new Promise((resolve) => setTimeout(resolve, 40));
   }
 }
