@@ -21,13 +21,14 @@ import { Frame } from './emit/frame.ts';
 import { type LogPoint, LogPoints } from './emit/logpoint.ts';
 import { StateWords } from './emit/state.ts';
 import { CompileError, type Refusal } from './error.ts';
+import { FRAGMENTS_KEY_SIZE, FRAGMENTS_MAP, FRAGMENTS_SIZE, type FragmentStrategy } from './fragments.ts';
 import { hookEmitter } from './hooks/index.ts';
 import { type LoweredTable, lowerTable } from './lower/table.ts';
 import { type Bounds, dependsOnHistory, type Replacement, replaceRules, weakenRule } from './partial.ts';
 import { type PlacedTable, type ProgramPlan, planPrograms } from './plan.ts';
 import type { CompiledProgram, MapDescription, RuleTag } from './program.ts';
 import { emitTakeOver } from './prologue/handover.ts';
-import { emitSection, type FragmentStrategy, type GenerationParts } from './section.ts';
+import { emitSection, type GenerationParts } from './section.ts';
 import {
   chooseStrategy,
   MAX_INLINE_RULES,
@@ -406,6 +407,15 @@ function mapsOf(programs: readonly CompiledProgram[]): MapDescription[] {
       keySize: 0,
       valueSize: 0,
       maxEntries: LOGS_BYTES,
+    });
+  }
+  if (used.has(FRAGMENTS_MAP)) {
+    maps.push({
+      name: FRAGMENTS_MAP,
+      type: 'BPF_MAP_TYPE_LRU_HASH',
+      keySize: FRAGMENTS_KEY_SIZE,
+      valueSize: 8,
+      maxEntries: FRAGMENTS_SIZE,
     });
   }
   if (used.has(ACTIONS_MAP)) {

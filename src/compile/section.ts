@@ -1,18 +1,17 @@
 /** One family's part of a program: the facts its rules need, where the packet goes, the chains, the verdicts. */
 import type { Assembler, Label } from '../isa/index.ts';
-import { R1, R10 } from '../isa/index.ts';
+import { R10 } from '../isa/index.ts';
 import type { Family } from '../net/index.ts';
 import { emitHandedStart } from './actions/handed.ts';
 import { actionNeeds, announceAction } from './actions/index.ts';
 import { FORWARDED } from './actions/reply/unreachable.ts';
 import { emitVerdicts } from './actions/verdict.ts';
-import { SystemCounter } from './arena/layout.ts';
-import { emitTick } from './emit/counter.ts';
 import type { Emission, HandedActions } from './emit/emission.ts';
 import { closeFacts, type Fact, Facts } from './emit/fact.ts';
 import { Frame } from './emit/frame.ts';
 import type { LogPoints } from './emit/logpoint.ts';
 import type { StateWords } from './emit/state.ts';
+import { emitFragmentStrategy, type FragmentStrategy, fragmentNeeds } from './fragments.ts';
 import type { HookEmitter } from './hooks/hook.ts';
 import { emitRoute, ROUTE_NEEDS } from './hooks/route.ts';
 import { predicateNeeds } from './predicates/index.ts';
@@ -21,13 +20,6 @@ import { emitIpv4Facts } from './prologue/ipv4.ts';
 import { emitIpv6Facts } from './prologue/ipv6.ts';
 import { planCalls } from './strategies/inline/calls.ts';
 import { type ChainRun, emitChainRun } from './strategies/inline/chain.ts';
-
-/**
- * What becomes of fragments where the kernel has not put them together:
- * `rules` judges each as iptables without defragmentation does (what netfilter links with the defrag flag never see),
- * `drop` drops them all, `first-only` judges first fragments and accepts the rest.
- */
-export type FragmentStrategy = 'rules' | 'drop' | 'first-only';
 
 /** Chains in the order in which a packet meets them; an accepted packet goes on to the next. */
 export interface SectionPlan {
@@ -102,7 +94,7 @@ export function emitSection(
     if (forwarded !== undefined) asm.store('u32', R10, forwarded, 1);
     emitRuns(emission, plan.forward);
   }
-  emitVerdicts(emission);
+  emitVerdicts(emission, parts.fragments);
 }
 
 function rejects({ table, chain }: ChainRun): boolean {
@@ -137,21 +129,6 @@ function sectionFacts(
   }
   if (plan.forward !== undefined) wanted.push(...ROUTE_NEEDS);
   if (hook.lookupNeeds !== undefined && wanted.includes('ctState')) wanted.push(...hook.lookupNeeds);
-  if (fragments === 'drop') wanted.push('isFragment');
-  if (fragments === 'first-only') wanted.push('fragmentOffset');
+  wanted.push(...fragmentNeeds(fragments, plan.family));
   return closeFacts(wanted, plan.family);
-}
-
-/** Uses r1, r3. */
-export function emitFragmentStrategy(emission: Emission, strategy: FragmentStrategy): void {
-  const { asm, facts, labels } = emission;
-  if (strategy === 'rules') return;
-  if (strategy === 'first-only') {
-    asm.load('u32', R1, R10, facts.offset('fragmentOffset')).jump('!=', R1, 0, labels.accept);
-    return;
-  }
-  const whole = asm.label('whole_packet');
-  asm.load('u32', R1, R10, facts.offset('isFragment')).jump('==', R1, 0, whole);
-  emitTick(emission, SystemCounter.fragments);
-  asm.goto(labels.drop).place(whole);
 }

@@ -22,7 +22,7 @@ import {
 } from '../rulesets.ts';
 import { requireSets, SETS_OPTION } from '../sets.ts';
 
-const FRAGMENTS = ['reassemble', 'drop', 'first-only'] as const;
+const FRAGMENTS = ['reassemble', 'drop', 'first-only', 'track'] as const;
 const LONGEST_CONFIRM_S = 86_400;
 
 /** What a command line asks for. */

@@ -18,7 +18,7 @@ import { RULE_FILES, readRuleFiles, refusing, requireSound } from '../rulesets.t
 import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const FORMATS = ['asm', 'json', 'raw'] as const;
-const FRAGMENTS = ['rules', 'drop', 'first-only'] as const;
+const FRAGMENTS = ['rules', 'drop', 'first-only', 'track'] as const;
 
 /** Instructions as data: slot, bytes, text, the rule it belongs to, what it refers to. */
 function programJson(program: CompiledProgram): Readonly<Record<string, unknown>> {

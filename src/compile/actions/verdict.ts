@@ -3,14 +3,16 @@
 import { SystemCounter } from '../arena/layout.ts';
 import { emitTick } from '../emit/counter.ts';
 import type { Emission } from '../emit/emission.ts';
+import { emitRemember, type FragmentStrategy } from '../fragments.ts';
 import { emitHandOn } from './handed.ts';
 import { emitReplies } from './reply/reply.ts';
 
-export function emitVerdicts(emission: Emission): void {
+export function emitVerdicts(emission: Emission, fragments: FragmentStrategy): void {
   const { asm, hook, labels } = emission;
   asm.at(undefined);
   asm.place(labels.accept);
   emitHandOn(emission);
+  if (fragments === 'track') emitRemember(emission);
   asm.return(hook.accept);
   asm.place(labels.malformed);
   emitTick(emission, SystemCounter.malformed);

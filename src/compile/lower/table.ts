@@ -140,7 +140,11 @@ class RuleLowering {
 
   /** Refuses a use of a set that is not there, or that cannot be looked up. */
   #lacksSet(
-    { extension, state, span }: Pick<MatchUse, 'state' | 'span'> & { extension: MatchExtension | TargetExtension },
+    {
+      extension,
+      state,
+      span,
+    }: Pick<MatchUse, 'state' | 'span'> & { extension: MatchExtension | TargetExtension },
     what: string,
   ): boolean {
     const why = (extension.sets?.(state) ?? [])

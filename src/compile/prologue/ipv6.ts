@@ -14,7 +14,7 @@ const HEADER = 40;
 export const MAX_EXTENSION_HEADERS = 32;
 /** Values of the fact `protocolMissing`: the chain ends before its end, or behind a later fragment's header. */
 export const CHAIN_CUT_SHORT = 1;
-const CHAIN_HIDDEN = 2;
+export const CHAIN_HIDDEN = 2;
 
 /** Kinds that the walk passes over; 59, no next header, ends it like a protocol. */
 const EXTENSION_HEADERS: readonly number[] = [0, 43, 44, 51, 60];

@@ -11,13 +11,14 @@ import { entryIndex } from '../../attach.ts';
 import { emitCopy } from '../../emit/copy.ts';
 import type { Emission, HandedActions } from '../../emit/emission.ts';
 import { closeFacts, type Fact, Facts } from '../../emit/fact.ts';
+import { emitFragmentStrategy } from '../../fragments.ts';
 import type { HookEmitter } from '../../hooks/hook.ts';
 import { emitRoute } from '../../hooks/route.ts';
 import type { RuleTag } from '../../program.ts';
 import { emitIpv4Facts } from '../../prologue/ipv4.ts';
 import { emitIpv6Facts } from '../../prologue/ipv6.ts';
 import { emitTransportFacts } from '../../prologue/transport.ts';
-import { emitFragmentStrategy, type GenerationParts } from '../../section.ts';
+import type { GenerationParts } from '../../section.ts';
 import { ALL_FACTS } from './facts.ts';
 import { Entry, Need, PacketKind, TablesHeader } from './layout.ts';
 import { emitWalk } from './walk.ts';
@@ -85,7 +86,7 @@ export function emitClassifierSection(
   emitFragmentStrategy(emission, parts.fragments);
   emitPacketKind(emission, walk);
   emitLists(emission, walk, routed);
-  emitVerdicts(emission);
+  emitVerdicts(emission, parts.fragments);
 }
 
 /** Facts that this hook can find: all of the packet's bytes, and what it knows besides. */
