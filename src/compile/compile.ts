@@ -430,7 +430,7 @@ function mapsOf(programs: readonly CompiledProgram[]): MapDescription[] {
   return maps;
 }
 
-/** Where connections are looked up, state is what the entry says: see connectionstate.ts. */
+/** Where connections are looked up, state is what the entry says: see connectionstate.ts and docs/decisions/0016-connection-state.md. */
 function lookupNotices(plans: readonly ProgramPlan[]): string[] {
   const hooks = plans
     .filter((plan) => hookEmitter(plan.point).lookupNeeds !== undefined && asksForState(plan))

@@ -51,6 +51,21 @@ describe('partial compilation', () => {
     ]);
   });
 
+  test('at xdp a rule about state accepts what is certain, and drops what may be', () => {
+    const rules = ruleset(
+      `${HEAD}-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -m conntrack --ctstate INVALID -j DROP\n-A INPUT -p tcp -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A INPUT -p udp -m conntrack --ctstate NEW,RELATED -j ACCEPT\n-A INPUT -p tcp -m conntrack --ctstate NEW -j other\n-A INPUT -p udp -m conntrack --ctstate ESTABLISHED,DNAT -j ACCEPT\n-A INPUT -p udp -m conntrack ! --ctstate SNAT -j ACCEPT\nCOMMIT\n`,
+    );
+    const policy = compilePolicy([rules], { hooks: ['xdp'], allowPartial: true });
+    expect(policy.weakened.map(({ rule, became }) => [rule, became])).toEqual([
+      [1, 'narrow'],
+      [2, 'drop'],
+      [5, 'drop'],
+      [6, 'narrow'],
+      [7, 'continue'],
+    ]);
+    expect(policy.notices.some((notice) => notice.includes('outside the window'))).toBe(true);
+  });
+
   test(
     'accepts nothing that the whole ruleset drops',
     () => {
