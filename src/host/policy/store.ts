@@ -33,7 +33,7 @@ import {
   replacePin,
   unpin,
 } from '../../kernel/index.ts';
-import { createArena, forgetArena, openArena } from '../sockets/arenas.ts';
+import { createArena, forgetArena, openArena } from '../arenas.ts';
 import {
   type GenerationDocument,
   type NetnsDocument,

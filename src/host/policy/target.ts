@@ -2,11 +2,11 @@
 import { statSync } from 'node:fs';
 import { type AttachPoint, entryIndex, type HookName } from '../../compile/index.ts';
 import { findDevice, withNetns } from '../../kernel/index.ts';
-import { openSocketNetns, type SocketNetns } from '../sockets/place.ts';
+import { type NamedNetns, openNamedNetns } from '../netns.ts';
 import { PolicyError } from './error.ts';
 
 /** A namespace with the devices that were named, by index. */
-export interface Target extends SocketNetns {
+export interface Target extends NamedNetns {
   readonly devices: readonly { readonly name: string; readonly index: number }[];
 }
 
@@ -51,7 +51,7 @@ export function openTargets(names: readonly string[], devices: readonly string[]
   const opened: Target[] = [];
   try {
     for (const name of names.length === 0 ? [undefined] : names) {
-      const netns = openSocketNetns(name);
+      const netns = openNamedNetns(name);
       opened.push({ ...netns, devices: [] });
       const found = devices.map((device) => {
         const index = withNetns(netns.netns, () => findDevice(device))?.index;

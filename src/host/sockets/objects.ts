@@ -25,9 +25,10 @@ import {
   type SkLookupOptions,
   SocketState,
 } from '../../sklookup/index.ts';
-import { createArena, forgetArena, openArena } from './arenas.ts';
+import { createArena, forgetArena, openArena } from '../arenas.ts';
+import type { NamedNetns } from '../netns.ts';
 import { SocketHostError } from './error.ts';
-import { PIN, type SocketNetns } from './place.ts';
+import { PIN } from './place.ts';
 
 /** Bytes of the arena's address space; memory is used as far as bindings need it. */
 const ARENA_BYTES = 2 ** 31;
@@ -52,7 +53,7 @@ export class SocketObjects {
   }
 
   /** Makes everything, attaches the program and pins it all; after a failure nothing of it is left. */
-  static create(netns: SocketNetns, directory: string): SocketObjects {
+  static create(netns: NamedNetns, directory: string): SocketObjects {
     const staging = `${directory}_new`;
     rmSync(staging, { recursive: true, force: true });
     const made: { close(): void }[] = [];

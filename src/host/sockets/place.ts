@@ -1,54 +1,10 @@
 /** Where the state of a network namespace lies: a directory of pins, and a lock. */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import {
-  currentNetns,
-  currentNetnsCookie,
-  ensureBpffs,
-  type Fd,
-  findBpffs,
-  lock,
-  netnsInode,
-  openNetns,
-  openNetnsFile,
-  openPinnedLink,
-  requireKernel,
-  withNetns,
-} from '../../kernel/index.ts';
+import { ensureBpffs, findBpffs, lock, openPinnedLink } from '../../kernel/index.ts';
 import { SocketHostError } from './error.ts';
 
 const LOCK_DIRECTORY = '/run/sluice';
 const LOCK_TIMEOUT_MS = 10_000;
-
-/** A network namespace as commands name it. */
-export interface SocketNetns {
-  readonly netns: Fd;
-  /** As it was named; empty for the own one. */
-  readonly name: string;
-  readonly inode: number;
-  readonly cookie: bigint;
-}
-
-/**
- * Opens a namespace by name (`ip netns`), path or pid; the own one without.
- * @throws {KernelError} `NETNS_NOT_FOUND`
- */
-export function openSocketNetns(name?: string): SocketNetns {
-  requireKernel();
-  const netns = openNamed(name);
-  try {
-    const cookie = withNetns(netns, currentNetnsCookie);
-    return { netns, name: name ?? '', inode: netnsInode(netns), cookie };
-  } catch (error) {
-    netns.close();
-    throw error;
-  }
-}
-
-function openNamed(name: string | undefined): Fd {
-  if (name === undefined) return currentNetns();
-  if (/^[1-9][0-9]*$/.test(name)) return openNetnsFile(`/proc/${name}/ns/net`);
-  return name.includes('/') ? openNetnsFile(name) : openNetns(name);
-}
 
 /** Names of pins in a namespace's directory. */
 export const PIN = {

@@ -20,11 +20,12 @@ import {
   parseBindings,
   planBindings,
 } from '../../sklookup/index.ts';
+import { type NamedNetns, openNamedNetns } from '../netns.ts';
 import { SocketHostError } from './error.ts';
 import { inspectSocket, type SteerableSocket, socketName } from './inspect.ts';
 import { type LabelMetrics, readMetrics } from './metrics.ts';
 import { SocketObjects } from './objects.ts';
-import { collectGarbage, openSocketNetns, pinDirectory, type SocketNetns, withSocketLock } from './place.ts';
+import { collectGarbage, pinDirectory, withSocketLock } from './place.ts';
 
 const HEAVIEST = 1000;
 
@@ -67,11 +68,11 @@ export interface SteeringStatus {
 }
 
 export class SocketSteering {
-  readonly #netns: SocketNetns;
+  readonly #netns: NamedNetns;
   readonly #directory: string;
   readonly #objects: SocketObjects;
 
-  private constructor(netns: SocketNetns, directory: string, objects: SocketObjects) {
+  private constructor(netns: NamedNetns, directory: string, objects: SocketObjects) {
     this.#netns = netns;
     this.#directory = directory;
     this.#objects = objects;
@@ -82,7 +83,7 @@ export class SocketSteering {
    * @throws {KernelError} without privilege or a kernel that can
    */
   static async load(name?: string): Promise<{ readonly steering: SocketSteering; readonly fresh: boolean }> {
-    const netns = openSocketNetns(name);
+    const netns = openNamedNetns(name);
     try {
       const directory = pinDirectory(netns.cookie);
       return await withSocketLock(netns.cookie, () => {
@@ -103,7 +104,7 @@ export class SocketSteering {
 
   /** @throws {SocketHostError} `HOST_SOCKETS_NOT_LOADED` */
   static open(name?: string): SocketSteering {
-    const netns = openSocketNetns(name);
+    const netns = openNamedNetns(name);
     try {
       const directory = pinDirectory(netns.cookie);
       const objects = SocketObjects.open(directory);
@@ -122,7 +123,7 @@ export class SocketSteering {
 
   /** Detaches and forgets everything; false when nothing was loaded. */
   static async unload(name?: string): Promise<boolean> {
-    const netns = openSocketNetns(name);
+    const netns = openNamedNetns(name);
     try {
       const directory = pinDirectory(netns.cookie);
       return await withSocketLock(netns.cookie, () => {
@@ -348,7 +349,7 @@ export class SocketSteering {
     return this.#objects;
   }
 
-  get netns(): SocketNetns {
+  get netns(): NamedNetns {
     return this.#netns;
   }
 

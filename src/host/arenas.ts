@@ -1,10 +1,10 @@
 /**
- * Arenas of socket tables in this process. An arena has one user address for its life, and a range that was mapped is
+ * Arenas in this process, of policies and of socket tables. An arena has one user address for its life, and a range that was mapped is
  * free again only once its views have been collected: so each arena is mapped once and kept, and every new one lies
  * elsewhere.
  */
 import { randomInt } from 'node:crypto';
-import { Arena, type BpfMap, KernelError } from '../../kernel/index.ts';
+import { Arena, type BpfMap, KernelError } from '../kernel/index.ts';
 
 /** Multiples of 4 GiB between what programs and what shared objects are mapped at. */
 const FIRST_PLACE = 0x1000;
