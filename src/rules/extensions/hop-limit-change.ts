@@ -3,7 +3,11 @@
 import type { Family } from '../../net/index.ts';
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../extension.ts';
 import { boundedNumber } from '../text/bounded.ts';
+import { refuse } from '../uapi/errno.ts';
 import { withHopLimit } from './header-change.ts';
+
+/** By number of IPT_TTL_* and IP6T_HL_*. */
+const OPERATIONS = ['set', 'inc', 'dec'] as const;
 
 interface HopLimitChange {
   change: { readonly operation: 'set' | 'inc' | 'dec'; readonly value: number } | undefined;
@@ -45,6 +49,25 @@ export function defineHopLimitChange(
         });
     },
     print: ({ change }) => ` --${prefix}-${change!.operation} ${change!.value}`,
+    // struct ipt_TTL_info, struct ip6t_HL_info
+    abi: [
+      {
+        name,
+        revision: 0,
+        size: 2,
+        decode(view) {
+          const operation = OPERATIONS[view.getUint8(0)];
+          const value = view.getUint8(1);
+          if (operation === undefined || (operation !== 'set' && value === 0))
+            refuse(`${name} does nothing that is known`);
+          return { change: { operation, value } };
+        },
+        encode({ change }, view) {
+          view.setUint8(0, OPERATIONS.indexOf(change!.operation));
+          view.setUint8(1, change!.value);
+        },
+      },
+    ],
     effect({ change }, packet, host) {
       const { operation, value } = change!;
       const step = operation === 'inc' ? value : -value;

@@ -53,7 +53,13 @@ export function decodeBase(entry: DataView, layout: EntryLayout): BaseMatch {
   return base;
 }
 
-function decodeDevice(entry: DataView, at: number, maskAt: number, negate: boolean): DeviceName | undefined {
+/** A device's name under its mask, which are 16 bytes each; `undefined` when any fits. @throws {UnwrittenError} */
+export function decodeDevice(
+  entry: DataView,
+  at: number,
+  maskAt: number,
+  negate: boolean,
+): DeviceName | undefined {
   const mask = readBytes(entry, maskAt, DEVICE_BYTES);
   const compared = mask.indexOf(0);
   const length = compared < 0 ? DEVICE_BYTES : compared;
@@ -69,6 +75,14 @@ function decodeDevice(entry: DataView, at: number, maskAt: number, negate: boole
   if (length === bytes + 1) return { name: text, wildcard: false, negate };
   if (length === bytes - 1 && text.endsWith('+')) return { name: text.slice(0, -1), wildcard: true, negate };
   return unwritten(`the mask of device name "${text}" does not fit it`);
+}
+
+/** Writes a device's name and its mask over zeroes. */
+export function encodeDevice(entry: DataView, at: number, maskAt: number, one: DeviceName | undefined): void {
+  if (one === undefined) return;
+  writeText(entry, at, DEVICE_BYTES, one.wildcard ? `${one.name}+` : one.name);
+  const compared = byteLength(one.name) + (one.wildcard ? 0 : 1);
+  writeBytes(entry, maskAt, new Uint8Array(compared).fill(0xff));
 }
 
 /** Writes the conditions over zeroes. */
@@ -87,11 +101,8 @@ export function encodeBase(base: BaseMatch, entry: DataView, layout: EntryLayout
   address(base.source, layout.source, layout.sourceMask, Invert.SOURCE);
   address(base.destination, layout.destination, layout.destinationMask, Invert.DESTINATION);
   const device = (one: DeviceName | undefined, at: number, maskAt: number, bit: number): void => {
-    if (one === undefined) return;
-    writeText(entry, at, DEVICE_BYTES, one.wildcard ? `${one.name}+` : one.name);
-    const compared = byteLength(one.name) + (one.wildcard ? 0 : 1);
-    writeBytes(entry, maskAt, new Uint8Array(compared).fill(0xff));
-    set(bit, one.negate);
+    encodeDevice(entry, at, maskAt, one);
+    set(bit, one?.negate === true);
   };
   device(base.inDevice, layout.inDevice, layout.inDeviceMask, Invert.IN_DEVICE);
   device(base.outDevice, layout.outDevice, layout.outDeviceMask, Invert.OUT_DEVICE);

@@ -4,6 +4,7 @@
  * these tables are exchanged on (x86_64, aarch64); addresses are in network order.
  */
 import type { Family } from '../../net/index.ts';
+import type { MaskedMark } from '../text/mark.ts';
 import { utf8Bytes } from '../text/utf8.ts';
 import { refuse, unwritten } from './errno.ts';
 
@@ -58,6 +59,16 @@ export function writeBytes(view: DataView, offset: number, bytes: Uint8Array): v
 /** An address of the family in a union nf_inet_addr. */
 export function readAddress(view: DataView, offset: number, family: Family): Uint8Array {
   return readBytes(view, offset, family === 'ipv4' ? 4 : 16);
+}
+
+/** A value and a mask of 32 bits each. */
+export function readMaskedMark(view: DataView, offset: number): MaskedMark {
+  return { value: view.getUint32(offset, true), mask: view.getUint32(offset + 4, true) };
+}
+
+export function writeMaskedMark(view: DataView, offset: number, { value, mask }: MaskedMark): void {
+  view.setUint32(offset, value, true);
+  view.setUint32(offset + 4, mask, true);
 }
 
 /** A byte of flags of which only `known` are possible. @throws {AbiError} */

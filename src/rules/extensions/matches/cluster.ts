@@ -2,6 +2,7 @@
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { requireAll, requireOne } from '../../text/requirement.ts';
+import { AbiErrno, AbiError, refuse } from '../../uapi/errno.ts';
 
 /** XT_CLUSTER_NODES_MAX */
 const MAXIMUM_NODES = 32;
@@ -96,4 +97,30 @@ export const cluster: MatchExtension = defineMatch<ClusterState>({
   },
   print: (state) =>
     `${state.negate ? ' !' : ''} --cluster-local-nodemask ${hex8(state.nodeMask)} --cluster-total-nodes ${state.totalNodes} --cluster-hash-seed ${hex8(state.hashSeed!)}`,
+  // struct xt_cluster_match_info
+  abi: [
+    {
+      name: 'cluster',
+      revision: 0,
+      size: 16,
+      decode(view) {
+        const [totalNodes, nodeMask] = [view.getUint32(0, true), view.getUint32(4, true)];
+        if (totalNodes > MAXIMUM_NODES) refuse(`a cluster has no ${totalNodes} nodes`);
+        if (nodeMask >= 2 ** totalNodes) throw new AbiError(AbiErrno.EDOM, 'a node is beyond the last one');
+        return {
+          totalNodes,
+          by: 'mask',
+          nodeMask,
+          negate: (view.getUint32(12, true) & 1) !== 0,
+          hashSeed: view.getUint32(8, true),
+        };
+      },
+      encode({ totalNodes, nodeMask, negate, hashSeed }, view) {
+        view.setUint32(0, totalNodes!, true);
+        view.setUint32(4, nodeMask, true);
+        view.setUint32(8, hashSeed!, true);
+        view.setUint32(12, negate ? 1 : 0, true);
+      },
+    },
+  ],
 });

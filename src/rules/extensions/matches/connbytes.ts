@@ -3,6 +3,7 @@ import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
 import { numberRange64, UINT64_MAX } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
 import { connectionOf } from '../ct-state.ts';
 
 const MODES = ['packets', 'bytes', 'avgpkt'] as const;
@@ -82,6 +83,28 @@ export const connbytes: MatchExtension = defineMatch<ConnbytesState>({
     const to = range!.to === UINT64_MAX ? '' : `:${range!.to}`;
     return `${negate ? ' !' : ''} --connbytes ${range!.from}${to} --connbytes-mode ${mode} --connbytes-dir ${direction}`;
   },
+  // struct xt_connbytes_info: a negated range has its ends the other way round
+  abi: [
+    {
+      name: 'connbytes',
+      revision: 0,
+      size: 24,
+      decode(view) {
+        const [mode, direction] = [MODES[view.getUint8(16)], DIRECTIONS[view.getUint8(17)]];
+        if (mode === undefined || direction === undefined) refuse('connbytes counts something unknown');
+        const [from, to] = [view.getBigUint64(0, true), view.getBigUint64(8, true)];
+        const negate = from > to;
+        return { range: negate ? { from: to, to: from } : { from, to }, negate, mode, direction };
+      },
+      encode({ range, negate, mode, direction }, view) {
+        const { from, to } = range!;
+        view.setBigUint64(negate ? 8 : 0, from, true);
+        view.setBigUint64(negate ? 0 : 8, to, true);
+        view.setUint8(16, MODES.indexOf(mode!));
+        view.setUint8(17, DIRECTIONS.indexOf(direction!));
+      },
+    },
+  ],
   // Of the connection a program sees its state; its counters lie too deep.
   semantics: {
     evaluate(state, packet) {

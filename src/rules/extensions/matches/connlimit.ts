@@ -6,11 +6,19 @@ import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { parsePrefixMask } from '../../text/host.ts';
 import { allowOne, requireOne } from '../../text/requirement.ts';
+import { readAddress, readBytes, writeBytes } from '../../uapi/payload.ts';
 import { connectionOf } from '../ct-state.ts';
 import { addressOf, hasBytes, readUint16 } from '../header.ts';
 
+/** XT_CONNLIMIT_* */
+const INVERT = 0x1;
+const DESTINATION = 0x2;
+const MASK_BYTES = 16;
+
 interface ConnlimitState {
-  readonly given: Set<'connlimit-upto' | 'connlimit-above' | 'connlimit-saddr' | 'connlimit-daddr'>;
+  readonly given: Set<
+    'connlimit-upto' | 'connlimit-above' | 'connlimit-mask' | 'connlimit-saddr' | 'connlimit-daddr'
+  >;
   limit: number;
   /** Matches more than `limit` connections, else at most so many. */
   above: boolean;
@@ -126,6 +134,7 @@ export const connlimit: MatchExtension = defineMatch<ConnlimitState>({
       syntax: 'prefix length',
       summary: 'Groups hosts by prefix; by default every host counts alone',
       apply(state, [value], _negated, { family }) {
+        state.given.add('connlimit-mask');
         state.mask = parsePrefixMask(value!, family);
       },
     },
@@ -152,6 +161,38 @@ export const connlimit: MatchExtension = defineMatch<ConnlimitState>({
     const side = state.given.has('connlimit-daddr') ? 'daddr' : 'saddr';
     return ` --connlimit-${state.above ? 'above' : 'upto'} ${state.limit} --connlimit-mask ${countBits(state.mask)} --connlimit-${side}`;
   },
+  // struct xt_connlimit_info
+  abi: [
+    {
+      name: 'connlimit',
+      revision: 1,
+      size: 32,
+      userSize: 24,
+      decode(view, { family }) {
+        const flags = view.getUint32(20, true);
+        const above = (flags & INVERT) === 0;
+        return {
+          given: new Set([
+            above ? 'connlimit-above' : 'connlimit-upto',
+            (flags & DESTINATION) === 0 ? 'connlimit-saddr' : 'connlimit-daddr',
+            // Without the option all bytes of the place are set, also those that IPv4 has no use for.
+            ...(readBytes(view, 0, MASK_BYTES).every((byte) => byte === 0xff)
+              ? []
+              : (['connlimit-mask'] as const)),
+          ] as const),
+          limit: view.getUint32(16, true),
+          above,
+          mask: readAddress(view, 0, family),
+        };
+      },
+      encode({ given, limit: most, above, mask }, view) {
+        if (!given.has('connlimit-mask')) writeBytes(view, 0, new Uint8Array(MASK_BYTES).fill(0xff));
+        else writeBytes(view, 0, mask);
+        view.setUint32(16, most, true);
+        view.setUint32(20, (above ? 0 : INVERT) | (given.has('connlimit-daddr') ? DESTINATION : 0), true);
+      },
+    },
+  ],
   // Programs cannot count the connections of a table.
   semantics: {
     memory: (): CountedConnections => new Map(),

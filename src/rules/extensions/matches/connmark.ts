@@ -3,6 +3,7 @@ import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { formatMaskedMark, type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
 import { hex } from '../../text/number.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { readBoolean, readMaskedMark, writeMaskedMark } from '../../uapi/payload.ts';
 import { connectionOf, NO_CONNECTION, stateIs } from '../ct-state.ts';
 
 interface ConnmarkState {
@@ -32,6 +33,20 @@ export const connmark: MatchExtension = defineMatch<ConnmarkState>({
     requireAll('connmark', { mark: state.mark !== undefined });
   },
   print: (state) => `${state.negate ? ' !' : ''} --mark ${formatMaskedMark(state.mark!)}`,
+  // struct xt_connmark_mtinfo1
+  abi: [
+    {
+      name: 'connmark',
+      revision: 1,
+      everyFamily: true,
+      size: 12,
+      decode: (view) => ({ mark: readMaskedMark(view, 0), negate: readBoolean(view, 8) }),
+      encode({ mark, negate }, view) {
+        writeMaskedMark(view, 0, mark!);
+        view.setUint8(8, negate ? 1 : 0);
+      },
+    },
+  ],
   semantics: {
     lower(state) {
       const { value, mask } = state.mark!;

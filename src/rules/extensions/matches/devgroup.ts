@@ -4,9 +4,16 @@ import { defineMatch, type MatchExtension, type OptionSpec } from '../../extensi
 import { formatGroup, parseGroup } from '../../text/group.ts';
 import type { MaskedMark } from '../../text/mark.ts';
 import { requireAny } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readMaskedMark, writeMaskedMark } from '../../uapi/payload.ts';
 
 /** The name of group 0 in iproute2's file. */
 const DEFAULT_GROUP = 'default';
+
+/** XT_DEVGROUP_MATCH_*; the bit above each negates. */
+const SOURCE = 0x1;
+const DESTINATION = 0x4;
+const ALL_FLAGS = 0xf;
 
 type Group = MaskedMark & { readonly negate: boolean };
 
@@ -59,4 +66,33 @@ export const devgroup: MatchExtension = defineMatch<DevgroupState>({
     });
   },
   print: (state) => print('src-group', state.source) + print('dst-group', state.destination),
+  // struct xt_devgroup_info
+  abi: [
+    {
+      name: 'devgroup',
+      revision: 0,
+      everyFamily: true,
+      size: 20,
+      decode(view) {
+        const flags = view.getUint32(0, true);
+        if ((flags & ~ALL_FLAGS) !== 0) refuse(`devgroup has unknown flags 0x${flags.toString(16)}`);
+        const read = (bit: number, at: number): Group | undefined =>
+          (flags & bit) === 0
+            ? undefined
+            : { ...readMaskedMark(view, at), negate: (flags & (bit << 1)) !== 0 };
+        return { source: read(SOURCE, 4), destination: read(DESTINATION, 12) };
+      },
+      encode({ source, destination }, view) {
+        let flags = 0;
+        const write = (bit: number, at: number, given: Group | undefined): void => {
+          if (given === undefined) return;
+          flags |= given.negate ? bit | (bit << 1) : bit;
+          writeMaskedMark(view, at, given);
+        };
+        write(SOURCE, 4, source);
+        write(DESTINATION, 12, destination);
+        view.setUint32(0, flags, true);
+      },
+    },
+  ],
 });

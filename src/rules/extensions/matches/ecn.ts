@@ -4,7 +4,11 @@ import { defineMatch, type MatchExtension, type OptionSpec } from '../../extensi
 import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber } from '../../text/bounded.ts';
 import { requireAny } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
 import { hasBytes, tosOf } from '../header.ts';
+
+/** XT_ECN_OP_MATCH_* */
+const Operation = { IP: 0x01, ECE: 0x10, CWR: 0x20, ALL: 0x31 } as const;
 
 interface EcnState {
   ece: { readonly negate: boolean } | undefined;
@@ -79,6 +83,41 @@ export const ecn: MatchExtension = defineMatch<EcnState>({
     if (ect) text += `${ect.negate ? ' !' : ''} --ecn-ip-ect ${ect.value}`;
     return text;
   },
+  // struct xt_ecn_info
+  abi: [
+    {
+      name: 'ecn',
+      revision: 0,
+      size: 4,
+      decode(view) {
+        const operation = view.getUint8(0);
+        const invert = view.getUint8(1);
+        if ((operation & ~Operation.ALL) !== 0 || (invert & ~Operation.ALL) !== 0)
+          refuse('ecn looks at something unknown');
+        const given = (bit: number): { negate: boolean } | undefined =>
+          (operation & bit) === 0 ? undefined : { negate: (invert & bit) !== 0 };
+        const codepoint = given(Operation.IP);
+        return {
+          ece: given(Operation.ECE),
+          cwr: given(Operation.CWR),
+          ect: codepoint && { ...codepoint, value: view.getUint8(2) },
+        };
+      },
+      encode({ ece, cwr, ect }, view) {
+        const bits = (negated: boolean): number =>
+          (
+            [
+              [Operation.ECE, ece],
+              [Operation.CWR, cwr],
+              [Operation.IP, ect],
+            ] as const
+          ).reduce((sum, [bit, given]) => (given && (given.negate || !negated) ? sum | bit : sum), 0);
+        view.setUint8(0, bits(false));
+        view.setUint8(1, bits(true));
+        view.setUint8(2, ect?.value ?? 0);
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) => failing(state, packet) === undefined,
     explain: (state, packet) => failing(state, packet) ?? '',

@@ -10,4 +10,6 @@ export const eui64: MatchExtension = defineMatch<Record<string, never>>({
   options: [],
   initial: () => ({}),
   print: () => '',
+  // An int that nobody reads.
+  abi: [{ name: 'eui64', revision: 0, size: 4, decode: () => ({}), encode() {} }],
 });

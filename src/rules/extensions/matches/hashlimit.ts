@@ -14,6 +14,8 @@ import { parsePrefixLength } from '../../text/host.ts';
 import { checkProcName } from '../../text/proc-name.ts';
 import { requireAll, requireOne } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readText, writeText } from '../../uapi/payload.ts';
 import {
   BYTE_EXPIRE_BURST_SEC,
   BYTE_EXPIRE_SEC,
@@ -41,6 +43,17 @@ const DEFAULT_GC_INTERVAL_MS = 1000;
 const NAME_BYTES = 254;
 /** HASHLIMIT_MAX_SIZE: larger tables become so large. */
 const MAXIMUM_TABLE = 1_048_576;
+
+/** XT_HASHLIMIT_* */
+const Mode = {
+  dstip: 0x01,
+  dstport: 0x02,
+  srcip: 0x04,
+  srcport: 0x08,
+  INVERT: 0x10,
+  BYTES: 0x20,
+  RATE_MATCH: 0x40,
+} as const;
 
 type RateOption = 'hashlimit-upto' | 'hashlimit-above';
 
@@ -333,6 +346,62 @@ export const hashlimit: MatchExtension = defineMatch<HashlimitState>({
     if (state.expireMs !== usualExpireMs) text += ` --hashlimit-htable-expire ${state.expireMs}`;
     return text + printTail(state, addressLength(family) * 8);
   },
+  // struct xt_hashlimit_mtinfo3
+  abi: [
+    {
+      name: 'hashlimit',
+      revision: 3,
+      size: 312,
+      userSize: 304,
+      decode(view, { family }) {
+        const mode = view.getUint32(272, true);
+        if (mode >= 2 * Mode.RATE_MATCH) refuse('hashlimit has unknown flags');
+        const rateMatch = (mode & Mode.RATE_MATCH) !== 0;
+        const above = (mode & Mode.INVERT) !== 0;
+        const [sourceBits, destinationBits] = [view.getUint8(296), view.getUint8(297)];
+        const most = addressLength(family) * 8;
+        if (sourceBits > most || destinationBits > most) refuse('a mask of hashlimit is too long');
+        return {
+          given: new Set([above ? 'hashlimit-above' : 'hashlimit-upto'] as const),
+          above,
+          rate: {
+            unit: (mode & Mode.BYTES) === 0 ? 'packets' : 'bytes',
+            cost: view.getBigUint64(256, true),
+            seconds: 1,
+          },
+          burst: view.getBigUint64(264, true),
+          keys: new Set(KEYS.filter((key) => (mode & Mode[key]) !== 0)),
+          sourceBits,
+          destinationBits,
+          name: readText(view, 0, NAME_BYTES + 1),
+          size: view.getUint32(276, true),
+          maximum: view.getUint32(280, true),
+          gcIntervalMs: view.getUint32(284, true),
+          expireMs: view.getUint32(288, true),
+          rateMatch,
+          rateIntervalSec: view.getUint32(292, true),
+        };
+      },
+      encode(state, view) {
+        const rate = state.rate!;
+        let mode = rate.unit === 'bytes' ? Mode.BYTES : 0;
+        if (state.above) mode |= Mode.INVERT;
+        if (state.rateMatch) mode |= Mode.RATE_MATCH;
+        for (const key of state.keys) mode |= Mode[key];
+        writeText(view, 0, NAME_BYTES + 1, state.name!);
+        view.setBigUint64(256, rate.cost, true);
+        view.setBigUint64(264, state.burst!, true);
+        view.setUint32(272, mode, true);
+        view.setUint32(276, state.size, true);
+        view.setUint32(280, state.maximum, true);
+        view.setUint32(284, state.gcIntervalMs, true);
+        view.setUint32(288, state.expireMs!, true);
+        view.setUint32(292, state.rateIntervalSec, true);
+        view.setUint8(296, state.sourceBits);
+        view.setUint8(297, state.destinationBits);
+      },
+    },
+  ],
   // A program has no table of buckets that are made, filled up and forgotten like these.
   semantics: {
     memory: (state, nowMs, shared) =>

@@ -3,6 +3,7 @@ import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { quoted } from '../../text/quote.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { readText, writeText } from '../../uapi/payload.ts';
 
 /** struct xt_helper_info has 30 bytes for the name. */
 const NAME_BYTES = 29;
@@ -35,4 +36,18 @@ export const helper: MatchExtension = defineMatch<HelperState>({
     requireAll('helper', { helper: state.helper !== undefined });
   },
   print: (state) => `${state.negate ? ' !' : ''} --helper${quoted(state.helper!)}`,
+  // struct xt_helper_info
+  abi: [
+    {
+      name: 'helper',
+      revision: 0,
+      everyFamily: true,
+      size: 36,
+      decode: (view) => ({ negate: view.getInt32(0, true) !== 0, helper: readText(view, 4, NAME_BYTES + 1) }),
+      encode({ negate, helper: name }, view) {
+        view.setInt32(0, negate ? 1 : 0, true);
+        writeText(view, 4, NAME_BYTES + 1, name!);
+      },
+    },
+  ],
 });

@@ -2,6 +2,8 @@
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { parseProtocol } from '../../names/protocols.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { unwritten } from '../../uapi/errno.ts';
+import { readBoolean } from '../../uapi/payload.ts';
 
 /** In the order of printing, with the name printed. 255 stands for any upper-layer protocol. */
 const HEADERS: readonly (readonly [number: number, name: string, others: readonly string[]])[] = [
@@ -14,6 +16,9 @@ const HEADERS: readonly (readonly [number: number, name: string, others: readonl
   [59, 'ipv6-nonxt', ['none', '59']],
   [255, 'protocol', ['prot', '255']],
 ];
+
+/** MASK_*, in the order of {@link HEADERS}. */
+const BITS = [0x80, 0x40, 0x20, 0x10, 0x08, 0x04, 0x02, 0x01] as const;
 
 interface Ipv6HeaderState {
   /** Numbers of the headers. */
@@ -72,4 +77,29 @@ export const ipv6header: MatchExtension = defineMatch<Ipv6HeaderState>({
     const names = HEADERS.filter(([number]) => headers!.has(number)).map(([, name]) => name);
     return `${negate ? ' !' : ''} --header ${names.join(',')}${soft ? ' --soft' : ''}`;
   },
+  // struct ip6t_ipv6header_info
+  abi: [
+    {
+      name: 'ipv6header',
+      revision: 0,
+      size: 3,
+      decode(view) {
+        const [flags, invert] = [view.getUint8(0), view.getUint8(1)];
+        // Only all headers are negated, or none (checked in admit for --soft).
+        if (invert !== 0 && invert !== 0xff) unwritten('ipv6header negates single headers');
+        return {
+          headers: new Set(HEADERS.map(([number]) => number).filter((_, index) => flags & BITS[index]!)),
+          negate: invert !== 0,
+          soft: readBoolean(view, 2),
+        };
+      },
+      encode({ headers, negate, soft }, view) {
+        let flags = 0;
+        for (const [index, [number]] of HEADERS.entries()) if (headers!.has(number)) flags |= BITS[index]!;
+        view.setUint8(0, flags);
+        view.setUint8(1, negate ? 0xff : 0);
+        view.setUint8(2, soft ? 0xff : 0);
+      },
+    },
+  ],
 });

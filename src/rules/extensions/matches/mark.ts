@@ -3,7 +3,7 @@ import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { formatMaskedMark, type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
 import { hex } from '../../text/number.ts';
 import { requireAll } from '../../text/requirement.ts';
-import { readBoolean } from '../../uapi/payload.ts';
+import { readBoolean, readMaskedMark, writeMaskedMark } from '../../uapi/payload.ts';
 import { fieldIs } from '../header.ts';
 
 interface MarkState {
@@ -40,12 +40,11 @@ export const mark: MatchExtension = defineMatch<MarkState>({
       everyFamily: true,
       size: 12,
       decode: (view) => ({
-        mark: { value: view.getUint32(0, true), mask: view.getUint32(4, true) },
+        mark: readMaskedMark(view, 0),
         negate: readBoolean(view, 8),
       }),
       encode(state, view) {
-        view.setUint32(0, state.mark!.value, true);
-        view.setUint32(4, state.mark!.mask, true);
+        writeMaskedMark(view, 0, state.mark!);
         view.setUint8(8, state.negate ? 1 : 0);
       },
     },

@@ -3,6 +3,7 @@ import { Hook } from '../../../ir/index.ts';
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
 import { splitNumber } from '../../text/number.ts';
 import { requireAny } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
 
 /** Inclusive; (uid_t)-1 and (gid_t)-1 name nobody. */
 interface IdRange {
@@ -12,6 +13,9 @@ interface IdRange {
 }
 
 const LAST_ID = 0xffff_fffe;
+
+/** XT_OWNER_* */
+const Flag = { UID: 0x1, GID: 0x2, SOCKET: 0x4, SUPPLEMENTARY: 0x8, ALL: 0xf } as const;
 
 interface OwnerState {
   uid?: IdRange;
@@ -99,4 +103,52 @@ export const owner: MatchExtension = defineMatch<OwnerState>({
     text += formatIds('uid-owner', state.uid) + formatIds('gid-owner', state.gid);
     return state.supplementaryGroups ? `${text} --suppl-groups` : text;
   },
+  // struct xt_owner_match_info
+  abi: [
+    {
+      name: 'owner',
+      revision: 1,
+      everyFamily: true,
+      size: 20,
+      decode(view) {
+        const [match, invert] = [view.getUint8(16), view.getUint8(17)];
+        if ((match & ~Flag.ALL) !== 0) refuse('owner looks at something unknown');
+        const ids = (flag: number, at: number): IdRange | undefined =>
+          (match & flag) === 0
+            ? undefined
+            : {
+                from: view.getUint32(at, true),
+                to: view.getUint32(at + 4, true),
+                negate: (invert & flag) !== 0,
+              };
+        const [uid, gid] = [ids(Flag.UID, 0), ids(Flag.GID, 8)];
+        const socketExists = (match & Flag.SOCKET) !== 0;
+        return {
+          ...(uid && { uid }),
+          ...(gid && { gid }),
+          ...(socketExists && { socketExists: { negate: (invert & Flag.SOCKET) !== 0 } }),
+          supplementaryGroups: (match & Flag.SUPPLEMENTARY) !== 0,
+        };
+      },
+      encode({ uid, gid, socketExists, supplementaryGroups }, view) {
+        let match = supplementaryGroups ? Flag.SUPPLEMENTARY : 0;
+        let invert = 0;
+        const set = (flag: number, { negate }: { readonly negate: boolean }): void => {
+          match |= flag;
+          if (negate) invert |= flag;
+        };
+        const ids = (flag: number, at: number, range: IdRange | undefined): void => {
+          if (range === undefined) return;
+          set(flag, range);
+          view.setUint32(at, range.from, true);
+          view.setUint32(at + 4, range.to, true);
+        };
+        ids(Flag.UID, 0, uid);
+        ids(Flag.GID, 8, gid);
+        if (socketExists !== undefined) set(Flag.SOCKET, socketExists);
+        view.setUint8(16, match);
+        view.setUint8(17, invert);
+      },
+    },
+  ],
 });

@@ -4,6 +4,11 @@ import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '
 import type { DeviceName } from '../../model.ts';
 import { formatDevice, parseDevice } from '../../text/device.ts';
 import { requireAny } from '../../text/requirement.ts';
+import { decodeDevice, encodeDevice } from '../../uapi/base.ts';
+import { refuse } from '../../uapi/errno.ts';
+
+/** XT_PHYSDEV_OP_* */
+const Op = { IN: 0x1, OUT: 0x2, BRIDGED: 0x4, IS_IN: 0x8, IS_OUT: 0x10, ALL: 0x1f } as const;
 
 interface Flag {
   readonly negate: boolean;
@@ -87,6 +92,50 @@ export const physdev: MatchExtension = defineMatch<PhysdevState>({
     print('is-out', state.isOut) +
     print('out', state.out) +
     print('is-bridged', state.isBridged),
+  // struct xt_physdev_info
+  abi: [
+    {
+      name: 'physdev',
+      revision: 0,
+      everyFamily: true,
+      size: 66,
+      decode(view) {
+        const [given, invert] = [view.getUint8(65), view.getUint8(64)];
+        if ((given & Op.ALL) === 0 || (given & ~Op.ALL) !== 0) refuse('physdev looks at nothing known');
+        const flag = (op: number): Flag | undefined =>
+          (given & op) === 0 ? undefined : { negate: (invert & op) !== 0 };
+        const [isIn, isOut, isBridged] = [flag(Op.IS_IN), flag(Op.IS_OUT), flag(Op.BRIDGED)];
+        const device = (op: number, at: number): DeviceName | undefined =>
+          (given & op) === 0 ? undefined : decodeDevice(view, at, at + 16, (invert & op) !== 0);
+        const [inDevice, outDevice] = [device(Op.IN, 0), device(Op.OUT, 32)];
+        return {
+          ...(isIn && { isIn }),
+          ...(isOut && { isOut }),
+          ...(isBridged && { isBridged }),
+          ...(inDevice && { in: inDevice }),
+          ...(outDevice && { out: outDevice }),
+        };
+      },
+      encode(state, view) {
+        let given = 0;
+        let invert = 0;
+        const set = (op: number, one: Flag | DeviceName | undefined): void => {
+          if (one === undefined) return;
+          given |= op;
+          if (one.negate) invert |= op;
+        };
+        set(Op.IN, state.in);
+        set(Op.OUT, state.out);
+        set(Op.BRIDGED, state.isBridged);
+        set(Op.IS_IN, state.isIn);
+        set(Op.IS_OUT, state.isOut);
+        encodeDevice(view, 0, 16, state.in);
+        encodeDevice(view, 32, 48, state.out);
+        view.setUint8(64, invert);
+        view.setUint8(65, given);
+      },
+    },
+  ],
   // The netstack has no bridges. What a program sees of one it cannot tell: the ports lie behind the packet's extensions.
   semantics: {
     evaluate: (state) => notBridged(state),

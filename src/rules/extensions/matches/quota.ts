@@ -2,6 +2,7 @@
 import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { boundedNumber64 } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { readFlags } from '../../uapi/payload.ts';
 
 interface QuotaState {
   bytes?: bigint;
@@ -34,6 +35,24 @@ export const quota: MatchExtension = defineMatch<QuotaState>({
     requireAll('quota', { quota: state.bytes !== undefined });
   },
   print: (state) => `${state.negate ? ' !' : ''} --quota ${state.bytes}`,
+  // struct xt_quota_info
+  abi: [
+    {
+      name: 'quota',
+      revision: 0,
+      everyFamily: true,
+      size: 24,
+      userSize: 16,
+      decode: (view) => ({
+        bytes: view.getBigUint64(8, true),
+        negate: readFlags(view, 0, 1, 'quota') !== 0,
+      }),
+      encode({ bytes, negate }, view) {
+        view.setUint32(0, negate ? 1 : 0, true);
+        view.setBigUint64(8, bytes!, true);
+      },
+    },
+  ],
   // Programs have no counter that rules take from.
   semantics: {
     memory: (state): Quota => ({ left: state.bytes! }),

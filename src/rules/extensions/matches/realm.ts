@@ -4,6 +4,7 @@ import { defineMatch, type MatchExtension } from '../../extension.ts';
 import { formatGroup, parseGroup } from '../../text/group.ts';
 import type { MaskedMark } from '../../text/mark.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { readBoolean, readMaskedMark, writeMaskedMark } from '../../uapi/payload.ts';
 
 /** The name of realm 0 in iproute2's file. */
 const UNKNOWN_REALM = 'cosmos';
@@ -34,6 +35,20 @@ export const realm: MatchExtension = defineMatch<RealmState>({
   initial: () => ({ realm: undefined, negate: false }),
   finish: (state) => requireAll('realm', { realm: state.realm !== undefined }),
   print: (state) => `${state.negate ? ' !' : ''} --realm ${formatGroup(state.realm!, UNKNOWN_REALM)}`,
+  // struct xt_realm_info
+  abi: [
+    {
+      name: 'realm',
+      revision: 0,
+      everyFamily: true,
+      size: 12,
+      decode: (view) => ({ realm: readMaskedMark(view, 0), negate: readBoolean(view, 8) }),
+      encode(state, view) {
+        writeMaskedMark(view, 0, state.realm!);
+        view.setUint8(8, state.negate ? 1 : 0);
+      },
+    },
+  ],
   // Routes of the netstack have no realms, which is realm 0.
   semantics: {
     evaluate: ({ realm: wanted, negate }) => (wanted!.value === 0) !== negate,

@@ -13,6 +13,8 @@ import { parseHostAddress } from '../../text/host.ts';
 import { checkProcName } from '../../text/proc-name.ts';
 import { allowOne, requireOne, requireWith } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { type AbiForm, readAddress, readBytes, readText, writeBytes, writeText } from '../../uapi/payload.ts';
 import { addressOf, ttlOf } from '../header.ts';
 import { HZ, jiffies } from '../jiffies.ts';
 import { RecentList } from '../recent-list.ts';
@@ -36,6 +38,8 @@ interface RecentState {
   rttl: boolean;
   name: string;
   mask: Uint8Array;
+  /** Else all bytes of its place are set, also those that IPv4 has no use for. */
+  maskGiven: boolean;
   side: 'source' | 'destination';
 }
 
@@ -61,6 +65,55 @@ function ttlAsReceived(packet: EvaluationPacket): number {
 function seenEnough({ seconds, hitCount }: RecentState, stamps: readonly number[], since: number): boolean {
   const hits = stamps.filter((stamp) => seconds === 0 || stamp >= since).length;
   return hits >= Math.max(1, hitCount);
+}
+
+/** XT_RECENT_*: bit n for action n of {@link ACTION_BITS}. */
+const ACTION_BITS = { rcheck: 0x1, set: 0x2, update: 0x4, remove: 0x8 } as const;
+const RTTL = 0x10;
+const REAP = 0x20;
+const MASK_AT = 212;
+const MASK_BYTES = 16;
+
+function recentForm(revision: 0 | 1, size: number): AbiForm<RecentState> {
+  return {
+    name: 'recent',
+    revision,
+    size,
+    decode(view, { family }) {
+      const flags = view.getUint8(8);
+      if ((flags & ~0x3f) !== 0) refuse(`recent has unknown flags 0x${flags.toString(16)}`);
+      const actions = ACTIONS.filter((name) => (flags & ACTION_BITS[name]) !== 0);
+      if (actions.length !== 1) refuse('recent does one thing');
+      return {
+        actions: new Set(actions),
+        negate: view.getUint8(9) !== 0,
+        seconds: view.getUint32(0, true),
+        reap: (flags & REAP) !== 0,
+        hitCount: view.getUint32(4, true),
+        rttl: (flags & RTTL) !== 0,
+        name: readText(view, 10, NAME_BYTES + 1),
+        mask:
+          revision === 1
+            ? readAddress(view, MASK_AT, family)
+            : maskOfLength(family, addressLength(family) * 8),
+        maskGiven: revision === 1 && readBytes(view, MASK_AT, MASK_BYTES).some((byte) => byte !== 0xff),
+        side: view.getUint8(210) === 0 ? 'source' : 'destination',
+      };
+    },
+    encode(state, view) {
+      let flags = (state.rttl ? RTTL : 0) | (state.reap ? REAP : 0);
+      for (const name of state.actions) flags |= ACTION_BITS[name];
+      view.setUint32(0, state.seconds, true);
+      view.setUint32(4, state.hitCount, true);
+      view.setUint8(8, flags);
+      view.setUint8(9, state.negate ? 1 : 0);
+      writeText(view, 10, NAME_BYTES + 1, state.name);
+      view.setUint8(210, state.side === 'source' ? 0 : 1);
+      if (revision === 0) return;
+      if (state.maskGiven) writeBytes(view, MASK_AT, state.mask);
+      else writeBytes(view, MASK_AT, new Uint8Array(MASK_BYTES).fill(0xff));
+    },
+  };
 }
 
 export const recent: MatchExtension = defineMatch<RecentState>({
@@ -138,6 +191,7 @@ export const recent: MatchExtension = defineMatch<RecentState>({
       summary: 'The part of the address that counts',
       apply(state, [value], _negated, { family }) {
         state.mask = parseHostAddress(value!, family);
+        state.maskGiven = true;
       },
     },
   ],
@@ -150,6 +204,7 @@ export const recent: MatchExtension = defineMatch<RecentState>({
     rttl: false,
     name: 'DEFAULT',
     mask: maskOfLength(family, addressLength(family) * 8),
+    maskGiven: false,
     side: 'source',
   }),
   finish(state) {
@@ -176,6 +231,8 @@ export const recent: MatchExtension = defineMatch<RecentState>({
     text += ` --name ${state.name} --mask ${formatAddressBytes(state.mask)}`;
     return `${text} ${state.side === 'source' ? '--rsource' : '--rdest'}`;
   },
+  // struct xt_recent_mtinfo_v1; revision 0 has no mask
+  abi: [recentForm(1, 228), recentForm(0, 212)],
   // No map of a program keeps times by address as this list does.
   semantics: {
     memory(state, _nowMs, shared) {

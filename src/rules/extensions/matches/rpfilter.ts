@@ -3,6 +3,7 @@ import { Hook } from '../../../ir/index.ts';
 import { type Family, formatAddressBytes } from '../../../net/index.ts';
 import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
+import { readFlags } from '../../uapi/payload.ts';
 import { addressOf } from '../header.ts';
 
 type Flag = 'loose' | 'validmark' | 'accept-local' | 'invert';
@@ -76,6 +77,22 @@ export const rpfilter: MatchExtension = defineMatch<Set<Flag>>({
     FLAGS.filter(([name]) => state.has(name))
       .map(([name]) => ` --${name}`)
       .join(''),
+  // struct xt_rpfilter_info
+  abi: [
+    {
+      name: 'rpfilter',
+      revision: 0,
+      size: 1,
+      decode(view) {
+        const flags = readFlags(view, 0, 2 ** FLAGS.length - 1, 'rpfilter');
+        return new Set(FLAGS.filter((_, bit) => (flags & (1 << bit)) !== 0).map(([name]) => name));
+      },
+      encode(state, view) {
+        const flags = FLAGS.reduce((sum, [name], bit) => (state.has(name) ? sum | (1 << bit) : sum), 0);
+        view.setUint8(0, flags);
+      },
+    },
+  ],
   // The routing look-up of a program is another one than this.
   semantics: {
     evaluate: (flags, packet) => passes(flags, packet) !== flags.has('invert'),

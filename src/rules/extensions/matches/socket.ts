@@ -1,6 +1,7 @@
 /** `-m socket`: net/netfilter/xt_socket.c, revision 3. */
 import { Hook } from '../../../ir/index.ts';
 import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
+import { type AbiForm, readFlags } from '../../uapi/payload.ts';
 
 type Flag = 'transparent' | 'nowildcard' | 'restore-skmark';
 
@@ -10,6 +11,23 @@ const FLAGS: readonly (readonly [name: Flag, summary: string])[] = [
   ['nowildcard', 'Sockets bound to no address count too'],
   ['restore-skmark', 'The packet gets the mark of the socket'],
 ];
+
+function socketForm(revision: number): AbiForm<Set<Flag>> {
+  const known = FLAGS.slice(0, revision);
+  return {
+    name: 'socket',
+    revision,
+    size: 1,
+    decode(view) {
+      const flags = revision === 0 ? 0 : readFlags(view, 0, 2 ** revision - 1, 'socket');
+      return new Set(known.filter((_, bit) => (flags & (1 << bit)) !== 0).map(([name]) => name));
+    },
+    encode(state, view) {
+      const flags = known.reduce((sum, [name], bit) => (state.has(name) ? sum | (1 << bit) : sum), 0);
+      if (revision > 0) view.setUint8(0, flags);
+    },
+  };
+}
 
 export const socket: MatchExtension = defineMatch<Set<Flag>>({
   name: 'socket',
@@ -31,4 +49,6 @@ export const socket: MatchExtension = defineMatch<Set<Flag>>({
     FLAGS.filter(([name]) => state.has(name))
       .map(([name]) => ` --${name}`)
       .join(''),
+  // struct xt_socket_mtinfo1 to 3: each revision knows one flag more
+  abi: [socketForm(3), socketForm(2), socketForm(1), { ...socketForm(0), families: ['ipv4'], size: 0 }],
 });

@@ -4,6 +4,8 @@ import { boundedNumber } from '../../text/bounded.ts';
 import { parseHexString } from '../../text/hex-string.ts';
 import { allowOne, requireAll, requireAny } from '../../text/requirement.ts';
 import { cutToBytes, utf8Bytes } from '../../text/utf8.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readBytes, readFlags, readText, writeBytes, writeText } from '../../uapi/payload.ts';
 
 /** XT_STRING_MAX_PATTERN_SIZE */
 const PATTERN_BYTES = 128;
@@ -11,6 +13,10 @@ const PATTERN_BYTES = 128;
 const ALGORITHM_BYTES = 15;
 /** What lib/ts_*.c of the kernel offers to xt_string: fsm patterns have a form of their own. */
 const ALGORITHMS = ['bm', 'kmp'];
+
+/** XT_STRING_FLAG_* */
+const INVERT = 0x1;
+const IGNORE_CASE = 0x2;
 
 interface StringState {
   text: boolean;
@@ -150,6 +156,39 @@ export const string: MatchExtension = defineMatch<StringState>({
     if (state.to !== 0xffff) text += ` --to ${state.to}`;
     return state.ignoreCase ? `${text} --icase` : text;
   },
+  // struct xt_string_info
+  abi: [
+    {
+      name: 'string',
+      revision: 1,
+      everyFamily: true,
+      size: 160,
+      userSize: 152,
+      decode(view) {
+        const flags = readFlags(view, 149, INVERT | IGNORE_CASE, 'string');
+        const length = view.getUint8(148);
+        if (length > PATTERN_BYTES) refuse(`a string has no ${length} bytes`);
+        return {
+          text: true,
+          hex: false,
+          from: view.getUint16(0, true),
+          to: view.getUint16(2, true),
+          algorithm: readText(view, 4, ALGORITHM_BYTES + 1),
+          pattern: readBytes(view, 20, length),
+          negate: (flags & INVERT) !== 0,
+          ignoreCase: (flags & IGNORE_CASE) !== 0,
+        };
+      },
+      encode(state, view) {
+        view.setUint16(0, state.from, true);
+        view.setUint16(2, state.to, true);
+        writeText(view, 4, ALGORITHM_BYTES + 1, state.algorithm!);
+        writeBytes(view, 20, state.pattern);
+        view.setUint8(148, state.pattern.length);
+        view.setUint8(149, (state.negate ? INVERT : 0) | (state.ignoreCase ? IGNORE_CASE : 0));
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) => found(state, packet.bytes) !== state.negate,
     explain: (state) =>

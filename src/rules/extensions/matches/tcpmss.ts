@@ -4,6 +4,7 @@ import { defineMatch, type MatchExtension, OptionError } from '../../extension.t
 import { Protocol } from '../../names/protocols.ts';
 import { formatNumberRange, numberRange } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { readBoolean } from '../../uapi/payload.ts';
 import { hasBytes, inRange, readUint16 } from '../header.ts';
 
 interface TcpmssState {
@@ -61,6 +62,23 @@ export const tcpmss: MatchExtension = defineMatch<TcpmssState>({
       throw new OptionError(`the range ${mss!.min}:${mss!.max} is backwards`, { argument: -1 });
   },
   print: (state) => `${state.negate ? ' !' : ''} --mss ${formatNumberRange(state.mss!)}`,
+  // struct xt_tcpmss_match_info
+  abi: [
+    {
+      name: 'tcpmss',
+      revision: 0,
+      size: 6,
+      decode: (view) => ({
+        mss: { min: view.getUint16(0, true), max: view.getUint16(2, true) },
+        negate: readBoolean(view, 4),
+      }),
+      encode({ mss, negate }, view) {
+        view.setUint16(0, mss!.min, true);
+        view.setUint16(2, mss!.max, true);
+        view.setUint8(4, negate ? 1 : 0);
+      },
+    },
+  ],
   semantics: {
     evaluate(state, packet) {
       const size = segmentSize(packet);

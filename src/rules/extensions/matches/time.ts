@@ -2,6 +2,7 @@
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
 import { allowOne } from '../../text/requirement.ts';
 import { formatDate, formatDaytime, LAST_DATE_SEC, parseDate, parseDaytime } from '../../text/wall-clock.ts';
+import { readFlags } from '../../uapi/payload.ts';
 
 const WEEKDAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] as const;
 const LAST_DAYTIME_SEC = 24 * 60 * 60 - 1;
@@ -9,6 +10,10 @@ const LAST_DAYTIME_SEC = 24 * 60 * 60 - 1;
 const ALL_MONTHDAYS = 0xffff_fffe;
 /** Bits 1 to 7, Monday first. */
 const ALL_WEEKDAYS = 0xfe;
+
+/** XT_TIME_* */
+const LOCAL_TIME = 0x1;
+const CONTIGUOUS = 0x2;
 
 interface TimeState {
   /** Seconds since 1970 in UTC, both inclusive. */
@@ -173,4 +178,36 @@ export const time: MatchExtension = defineMatch<TimeState>({
     if (state.zones.has('localtz') || state.zones.has('kerneltz')) text += ' --kerneltz';
     return state.contiguous ? `${text} --contiguous` : text;
   },
+  // struct xt_time_info
+  abi: [
+    {
+      name: 'time',
+      revision: 0,
+      everyFamily: true,
+      size: 24,
+      decode(view) {
+        const flags = readFlags(view, 21, LOCAL_TIME | CONTIGUOUS, 'time');
+        return {
+          startSec: view.getUint32(0, true),
+          stopSec: view.getUint32(4, true),
+          daytimeStartSec: view.getUint32(8, true),
+          daytimeStopSec: view.getUint32(12, true),
+          monthdays: view.getUint32(16, true),
+          weekdays: view.getUint8(20),
+          zones: new Set((flags & LOCAL_TIME) === 0 ? [] : (['kerneltz'] as const)),
+          contiguous: (flags & CONTIGUOUS) !== 0,
+        };
+      },
+      encode(state, view) {
+        view.setUint32(0, state.startSec, true);
+        view.setUint32(4, state.stopSec, true);
+        view.setUint32(8, state.daytimeStartSec, true);
+        view.setUint32(12, state.daytimeStopSec, true);
+        view.setUint32(16, state.monthdays, true);
+        view.setUint8(20, state.weekdays);
+        const local = state.zones.has('kerneltz') || state.zones.has('localtz');
+        view.setUint8(21, (local ? LOCAL_TIME : 0) | (state.contiguous ? CONTIGUOUS : 0));
+      },
+    },
+  ],
 });

@@ -1,6 +1,7 @@
 /** `-j AUDIT`: net/netfilter/xt_AUDIT.c. */
 import { defineTarget, OptionError, type TargetExtension } from '../../extension.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { AbiErrno, AbiError } from '../../uapi/errno.ts';
 
 const TYPES = ['accept', 'drop', 'reject'] as const;
 
@@ -24,4 +25,19 @@ export const audit: TargetExtension = defineTarget<{ type: (typeof TYPES)[number
   initial: () => ({ type: undefined }),
   finish: (state) => requireAll('AUDIT', { type: state.type !== undefined }),
   print: (state) => ` --type ${state.type}`,
+  // struct xt_audit_info
+  abi: [
+    {
+      name: 'AUDIT',
+      revision: 0,
+      everyFamily: true,
+      size: 1,
+      decode(view) {
+        const type = TYPES[view.getUint8(0)];
+        if (type === undefined) throw new AbiError(AbiErrno.ERANGE, `AUDIT has no type ${view.getUint8(0)}`);
+        return { type };
+      },
+      encode: ({ type }, view) => view.setUint8(0, TYPES.indexOf(type!)),
+    },
+  ],
 });

@@ -33,6 +33,19 @@ export const classify: TargetExtension = defineTarget<{
   initial: () => ({ class: undefined }),
   finish: (state) => requireAll('CLASSIFY', { 'set-class': state.class !== undefined }),
   print: (state) => ` --set-class ${hex4(state.class!.major)}:${hex4(state.class!.minor)}`,
+  // struct xt_classify_target_info
+  abi: [
+    {
+      name: 'CLASSIFY',
+      revision: 0,
+      size: 4,
+      decode: (view) => ({ class: { major: view.getUint16(2, true), minor: view.getUint16(0, true) } }),
+      encode(state, view) {
+        view.setUint16(0, state.class!.minor, true);
+        view.setUint16(2, state.class!.major, true);
+      },
+    },
+  ],
   effect(state, _packet, host) {
     host.setPriority(((state.class!.major << 16) | state.class!.minor) >>> 0);
     return 'continue';

@@ -4,6 +4,8 @@ import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
 import { hex } from '../../text/number.ts';
 import { allowOne } from '../../text/requirement.ts';
+import { unwritten } from '../../uapi/errno.ts';
+import type { AbiForm } from '../../uapi/payload.ts';
 
 type Operation = 'set' | 'save' | 'restore';
 
@@ -98,6 +100,41 @@ function shifted({ shiftBits, shiftRight }: ConnmarkState, mark: number): number
   return (shiftRight ? mark >>> shiftBits : mark << shiftBits) >>> 0;
 }
 
+/** By number of XT_CONNMARK_*. */
+const OPERATIONS = ['set', 'save', 'restore'] as const;
+
+function connmarkForm(revision: 1 | 2): AbiForm<ConnmarkState> {
+  const modeAt = revision === 2 ? 14 : 12;
+  return {
+    name: 'CONNMARK',
+    revision,
+    size: 16,
+    decode(view) {
+      const operation = OPERATIONS[view.getUint8(modeAt)];
+      if (operation === undefined) unwritten(`CONNMARK has the unknown mode ${view.getUint8(modeAt)}`);
+      return {
+        operation,
+        value: view.getUint32(0, true),
+        connectionMask: view.getUint32(4, true),
+        packetMask: view.getUint32(8, true),
+        masks: new Set(),
+        shiftRight: revision === 2 && view.getUint8(12) !== 0,
+        shiftBits: revision === 2 ? view.getUint8(13) : 0,
+      };
+    },
+    encode(state, view) {
+      view.setUint32(0, state.value, true);
+      view.setUint32(4, state.connectionMask, true);
+      view.setUint32(8, state.packetMask, true);
+      if (revision === 2) {
+        view.setUint8(12, state.shiftRight ? 1 : 0);
+        view.setUint8(13, state.shiftBits);
+      }
+      view.setUint8(modeAt, OPERATIONS.indexOf(state.operation!));
+    },
+  };
+}
+
 export const connmark: TargetExtension = defineTarget<ConnmarkState>({
   name: 'CONNMARK',
   families: ['ipv4', 'ipv6'],
@@ -160,6 +197,8 @@ export const connmark: TargetExtension = defineTarget<ConnmarkState>({
       text += ` --${state.shiftRight ? 'right' : 'left'}-shift-mark ${state.shiftBits}`;
     return text;
   },
+  // struct xt_connmark_tginfo2; revision 1 cannot shift
+  abi: [connmarkForm(2), connmarkForm(1)],
   effect(state, packet, host) {
     const { connectionMark } = host;
     if (connectionMark === undefined) return 'continue';

@@ -1,6 +1,11 @@
 /** `-j CONNSECMARK`: net/netfilter/xt_CONNSECMARK.c. */
 import { defineTarget, type OptionSpec, type TargetExtension } from '../../extension.ts';
 import { requireOne } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
+
+/** CONNSECMARK_* */
+const SAVE = 1;
+const RESTORE = 2;
 
 interface ConnsecmarkState {
   save: boolean;
@@ -30,4 +35,18 @@ export const connsecmark: TargetExtension = defineTarget<ConnsecmarkState>({
   initial: () => ({ save: false, restore: false }),
   finish: ({ save, restore }) => requireOne('CONNSECMARK', { save, restore }),
   print: ({ save }) => (save ? ' --save' : ' --restore'),
+  // struct xt_connsecmark_target_info
+  abi: [
+    {
+      name: 'CONNSECMARK',
+      revision: 0,
+      size: 1,
+      decode(view) {
+        const mode = view.getUint8(0);
+        if (mode !== SAVE && mode !== RESTORE) refuse(`CONNSECMARK has the unknown mode ${mode}`);
+        return { save: mode === SAVE, restore: mode === RESTORE };
+      },
+      encode: ({ save }, view) => view.setUint8(0, save ? SAVE : RESTORE),
+    },
+  ],
 });

@@ -5,6 +5,8 @@ import { formatProtocol } from '../../names/protocols.ts';
 import { didYouMean } from '../../suggestion.ts';
 import { parseUnsigned } from '../../text/number.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { type AbiForm, readText, writeText } from '../../uapi/payload.ts';
 
 /** Sizes of struct xt_ct_target_info_v1 less the terminators. */
 const HELPER_BYTES = 15;
@@ -112,6 +114,48 @@ function printZone(state: CtState): string {
   return ` --zone${direction} ${state.zoneFromMark ? 'mark' : state.zone}`;
 }
 
+/** XT_CT_* */
+const Flag = { NOTRACK: 0x1, ALIAS: 0x2, ORIGINAL: 0x4, REPLY: 0x8, MARK: 0x10 } as const;
+
+function ctForm(revision: number, size: number): AbiForm<CtState> {
+  const userSize = size - 8;
+  const known = revision === 2 ? 0x1f : revision === 1 ? Flag.NOTRACK | Flag.ALIAS : Flag.NOTRACK;
+  return {
+    name: 'CT',
+    revision,
+    size,
+    userSize,
+    decode(view) {
+      const flags = view.getUint16(0, true);
+      if ((flags & ~known) !== 0) refuse(`CT has unknown flags 0x${flags.toString(16)}`);
+      if ((flags & Flag.ALIAS) !== 0) return undefined;
+      return {
+        noTrack: (flags & Flag.NOTRACK) !== 0,
+        helper: readText(view, 12, HELPER_BYTES + 1),
+        timeout: revision === 0 ? '' : readText(view, 28, TIMEOUT_BYTES + 1),
+        connectionEvents: view.getUint32(4, true),
+        expectationEvents: view.getUint32(8, true),
+        zone: view.getUint16(2, true),
+        zoneFromMark: (flags & Flag.MARK) !== 0,
+        zoneOriginal: (flags & Flag.ORIGINAL) !== 0,
+        zoneReply: (flags & Flag.REPLY) !== 0,
+      };
+    },
+    encode(state, view) {
+      let flags = state.noTrack ? Flag.NOTRACK : 0;
+      if (state.zoneOriginal) flags |= Flag.ORIGINAL;
+      if (state.zoneReply) flags |= Flag.REPLY;
+      if (state.zoneFromMark) flags |= Flag.MARK;
+      view.setUint16(0, flags, true);
+      view.setUint16(2, state.zone, true);
+      view.setUint32(4, state.connectionEvents, true);
+      view.setUint32(8, state.expectationEvents, true);
+      writeText(view, 12, HELPER_BYTES + 1, state.helper);
+      if (revision > 0) writeText(view, 28, TIMEOUT_BYTES + 1, state.timeout);
+    },
+  };
+}
+
 export const ct: TargetExtension = defineTarget<CtState>({
   name: 'CT',
   families: ['ipv4', 'ipv6'],
@@ -186,6 +230,8 @@ export const ct: TargetExtension = defineTarget<CtState>({
     text += printEvents('expevents', state.expectationEvents, EXPECTATION_EVENTS);
     return text + printZone(state);
   },
+  // struct xt_ct_target_info_v1, of revisions 2 and 1; revision 0 has no timeout
+  abi: [ctForm(2, 72), ctForm(1, 72), ctForm(0, 40)],
   // Helpers, timeout policies and events are the connection's own matter; a zone of one direction only is none of a packet.
   effect(state, packet, host) {
     if (state.noTrack) host.untrack();

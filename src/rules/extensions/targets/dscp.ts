@@ -2,6 +2,7 @@
 
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
 import { formatDscp, parseDscp, parseDscpClass } from '../../text/dscp.ts';
+import { AbiErrno, AbiError } from '../../uapi/errno.ts';
 import { withDsField } from '../header-change.ts';
 
 interface DscpState {
@@ -47,6 +48,20 @@ export const dscp: TargetExtension = defineTarget<DscpState>({
       throw new OptionError('an option is missing', { hint: '--set-dscp or --set-dscp-class' });
   },
   print: (state) => ` --set-dscp ${formatDscp(state.codepoint!)}`,
+  // struct xt_DSCP_info
+  abi: [
+    {
+      name: 'DSCP',
+      revision: 0,
+      size: 1,
+      decode(view) {
+        const codepoint = view.getUint8(0);
+        if (codepoint > 0x3f) throw new AbiError(AbiErrno.EDOM, `${codepoint} is not a DSCP`);
+        return { codepoint };
+      },
+      encode: ({ codepoint }, view) => view.setUint8(0, codepoint!),
+    },
+  ],
   effect(state, packet, host) {
     host.replace(withDsField(packet, (field) => (field & 3) | (state.codepoint! << 2)));
     return 'continue';

@@ -3,6 +3,7 @@ import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
 import { hex } from '../../text/number.ts';
+import { readMaskedMark, writeMaskedMark } from '../../uapi/payload.ts';
 
 interface MarkState {
   mark: MaskedMark | undefined;
@@ -80,10 +81,9 @@ export const mark: TargetExtension = defineTarget<MarkState>({
       name: 'MARK',
       revision: 2,
       size: 8,
-      decode: (view) => ({ mark: { value: view.getUint32(0, true), mask: view.getUint32(4, true) } }),
+      decode: (view) => ({ mark: readMaskedMark(view, 0) }),
       encode(state, view) {
-        view.setUint32(0, state.mark!.value, true);
-        view.setUint32(4, state.mark!.mask, true);
+        writeMaskedMark(view, 0, state.mark!);
       },
     },
   ],

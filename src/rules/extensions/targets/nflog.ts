@@ -4,9 +4,14 @@ import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { quoted } from '../../text/quote.ts';
 import { allowOne } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readText, writeText } from '../../uapi/payload.ts';
 
 /** sizeof(prefix) of struct xt_nflog_info less the terminator. */
 const PREFIX_BYTES = 63;
+
+/** XT_NFLOG_F_COPY_LEN */
+const COPY_LENGTH = 0x1;
 
 interface NflogState {
   group: number;
@@ -65,6 +70,34 @@ export const nflog: TargetExtension = defineTarget<NflogState>({
     else if (range) text += ` --nflog-range ${range}`;
     return threshold === 0 ? text : `${text} --nflog-threshold ${threshold}`;
   },
+  // struct xt_nflog_info
+  abi: [
+    {
+      name: 'NFLOG',
+      revision: 0,
+      size: 76,
+      decode(view) {
+        const flags = view.getUint16(8, true);
+        if ((flags & ~COPY_LENGTH) !== 0) refuse(`NFLOG has unknown flags 0x${flags.toString(16)}`);
+        const length = view.getUint32(0, true);
+        const sized = (flags & COPY_LENGTH) !== 0;
+        return {
+          group: view.getUint16(4, true),
+          prefix: readText(view, 12, PREFIX_BYTES + 1),
+          range: sized || length === 0 ? undefined : length,
+          sizeBytes: sized ? length : undefined,
+          threshold: view.getUint16(6, true),
+        };
+      },
+      encode({ group, prefix, range, sizeBytes, threshold }, view) {
+        view.setUint32(0, sizeBytes ?? range ?? 0, true);
+        view.setUint16(4, group, true);
+        view.setUint16(6, threshold, true);
+        view.setUint16(8, sizeBytes === undefined ? 0 : COPY_LENGTH, true);
+        writeText(view, 12, PREFIX_BYTES + 1, prefix);
+      },
+    },
+  ],
   // Nobody listens to netlink groups here; the packet goes on as it does without a listener.
   effect: () => 'continue',
 });

@@ -2,6 +2,8 @@
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
 import { boundedNumber, numberRange64 } from '../../text/bounded.ts';
 import { allowOne, requireWith } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
+import type { AbiForm } from '../../uapi/payload.ts';
 
 const LAST_QUEUE = 0xffff;
 
@@ -20,6 +22,38 @@ function flag(name: string, key: 'bypass' | 'cpuFanout', summary: string): Optio
     summary,
     apply(state) {
       state[key] = true;
+    },
+  };
+}
+
+/** NFQ_FLAG_* */
+const BYPASS = 0x1;
+const CPU_FANOUT = 0x2;
+
+function queueForm(revision: 0 | 1 | 2 | 3): AbiForm<NfqueueState> {
+  return {
+    name: 'NFQUEUE',
+    revision,
+    everyFamily: true,
+    size: [2, 4, 6, 6][revision]!,
+    decode(view) {
+      const number = view.getUint16(0, true);
+      const total = revision === 0 ? 1 : view.getUint16(2, true);
+      const flags = revision < 2 ? 0 : view.getUint16(4, true);
+      if (total === 0 || number + total - 1 > LAST_QUEUE) refuse('there are no such queues');
+      if ((flags & ~(revision === 3 ? BYPASS | CPU_FANOUT : BYPASS)) !== 0)
+        refuse(`NFQUEUE has unknown flags 0x${flags.toString(16)}`);
+      return {
+        number: total === 1 ? number : undefined,
+        balance: total === 1 ? undefined : { first: number, last: number + total - 1 },
+        bypass: (flags & BYPASS) !== 0,
+        cpuFanout: (flags & CPU_FANOUT) !== 0,
+      };
+    },
+    encode({ number = 0, balance, bypass, cpuFanout }, view) {
+      view.setUint16(0, balance?.first ?? number, true);
+      if (revision > 0) view.setUint16(2, balance === undefined ? 1 : balance.last - balance.first + 1, true);
+      if (revision > 1) view.setUint16(4, (bypass ? BYPASS : 0) | (cpuFanout ? CPU_FANOUT : 0), true);
     },
   };
 }
@@ -70,4 +104,6 @@ export const nfqueue: TargetExtension = defineTarget<NfqueueState>({
         : ` --queue-balance ${balance.first}:${balance.last}`;
     return `${text}${bypass ? ' --queue-bypass' : ''}${cpuFanout ? ' --queue-cpu-fanout' : ''}`;
   },
+  // struct xt_NFQ_info_v3 to v1 and xt_NFQ_info: each revision adds a field
+  abi: [queueForm(3), queueForm(2), queueForm(1), queueForm(0)],
 });

@@ -4,6 +4,9 @@ import { defineTarget, type OptionSpec, type TargetExtension } from '../../exten
 import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber } from '../../text/bounded.ts';
 
+/** NF_SYNPROXY_OPT_* */
+const Flag = { MSS: 0x1, WINDOW_SCALE: 0x2, SACK: 0x4, TIMESTAMP: 0x8, ECN: 0x10 } as const;
+
 interface SynproxyState {
   sackPermitted: boolean;
   timestamp: boolean;
@@ -70,4 +73,33 @@ export const synproxy: TargetExtension = defineTarget<SynproxyState>({
     if (mss !== undefined) text += ` --mss ${mss}`;
     return ecn ? `${text} --ecn` : text;
   },
+  // struct xt_synproxy_info
+  abi: [
+    {
+      name: 'SYNPROXY',
+      revision: 0,
+      size: 4,
+      decode(view) {
+        const options = view.getUint8(0);
+        const has = (bit: number): boolean => (options & bit) !== 0;
+        return {
+          sackPermitted: has(Flag.SACK),
+          timestamp: has(Flag.TIMESTAMP),
+          ecn: has(Flag.ECN),
+          windowScale: has(Flag.WINDOW_SCALE) ? view.getUint8(1) : undefined,
+          mss: has(Flag.MSS) ? view.getUint16(2, true) : undefined,
+        };
+      },
+      encode({ sackPermitted, timestamp, ecn, windowScale, mss }, view) {
+        let options = sackPermitted ? Flag.SACK : 0;
+        if (timestamp) options |= Flag.TIMESTAMP;
+        if (ecn) options |= Flag.ECN;
+        if (windowScale !== undefined) options |= Flag.WINDOW_SCALE;
+        if (mss !== undefined) options |= Flag.MSS;
+        view.setUint8(0, options);
+        view.setUint8(1, windowScale ?? 0);
+        view.setUint16(2, mss ?? 0, true);
+      },
+    },
+  ],
 });

@@ -10,6 +10,9 @@ import { withMaximumSegment } from '../segment-size.ts';
 /** The largest packet less the shortest headers. */
 const MAXIMUM_MSS = { ipv4: 65_535 - 20, ipv6: 65_535 - 40 } as const;
 
+/** XT_TCPMSS_CLAMP_PMTU */
+const CLAMP = 0xffff;
+
 interface TcpmssState {
   mss: number | 'clamp' | undefined;
 }
@@ -53,6 +56,19 @@ export const tcpmss: TargetExtension = defineTarget<TcpmssState>({
         argument: -1,
       });
   },
+  // struct xt_tcpmss_info
+  abi: [
+    {
+      name: 'TCPMSS',
+      revision: 0,
+      size: 2,
+      decode(view) {
+        const mss = view.getUint16(0, true);
+        return { mss: mss === CLAMP ? 'clamp' : mss };
+      },
+      encode: ({ mss }, view) => view.setUint16(0, mss === 'clamp' ? CLAMP : mss!, true),
+    },
+  ],
   effect({ mss }, packet, host) {
     const headers = packet.family === 'ipv4' ? 40 : 60;
     const wanted = mss === 'clamp' ? host.pathMtu() - headers : mss!;

@@ -48,4 +48,19 @@ export const tcpoptstrip: TargetExtension = defineTarget<{ kinds: ReadonlySet<nu
     if (kinds.size === 0) return '';
     return ` --strip-options ${[...kinds].sort((a, b) => a - b).join(',')}`;
   },
+  // struct xt_tcpoptstrip_target_info
+  abi: [
+    {
+      name: 'TCPOPTSTRIP',
+      revision: 0,
+      size: 32,
+      decode(view) {
+        const all = Array.from({ length: 256 }, (_, kind) => kind);
+        return { kinds: new Set(all.filter((kind) => (view.getUint8(kind >> 3) & (1 << (kind & 7))) !== 0)) };
+      },
+      encode({ kinds }, view) {
+        for (const kind of kinds) view.setUint8(kind >> 3, view.getUint8(kind >> 3) | (1 << (kind & 7)));
+      },
+    },
+  ],
 });

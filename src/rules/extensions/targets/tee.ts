@@ -4,6 +4,7 @@ import { defineTarget, OptionError, type TargetExtension } from '../../extension
 import { parseHostAddress } from '../../text/host.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { readAddress, readText, writeBytes, writeText } from '../../uapi/payload.ts';
 
 /** IFNAMSIZ - 1 */
 const DEVICE_BYTES = 15;
@@ -46,6 +47,23 @@ export const tee: TargetExtension = defineTarget<TeeState>({
   },
   print: ({ gateway, device }) =>
     ` --gateway ${formatAddressBytes(gateway!)}${device === '' ? '' : ` --oif ${device}`}`,
+  // struct xt_tee_tginfo
+  abi: [
+    {
+      name: 'TEE',
+      revision: 1,
+      size: 40,
+      userSize: 32,
+      decode: (view, { family }) => ({
+        gateway: readAddress(view, 0, family),
+        device: readText(view, 16, DEVICE_BYTES + 1),
+      }),
+      encode({ gateway, device }, view) {
+        writeBytes(view, 0, gateway!);
+        writeText(view, 16, DEVICE_BYTES + 1, device);
+      },
+    },
+  ],
   effect(state, _packet, host) {
     host.duplicate(state.gateway!, state.device);
     return 'continue';

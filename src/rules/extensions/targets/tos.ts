@@ -57,6 +57,19 @@ export const tos: TargetExtension = defineTarget<TosState>({
       });
   },
   print: (state) => ` --set-tos ${formatTos(state.tos!)}`,
+  // struct xt_tos_target_info
+  abi: [
+    {
+      name: 'TOS',
+      revision: 1,
+      size: 2,
+      decode: (view) => ({ tos: { value: view.getUint8(0), mask: view.getUint8(1) } }),
+      encode(state, view) {
+        view.setUint8(0, state.tos!.value);
+        view.setUint8(1, state.tos!.mask);
+      },
+    },
+  ],
   effect(state, packet, host) {
     const { value, mask } = state.tos!;
     host.replace(withDsField(packet, (field) => (field & ~mask) ^ value));

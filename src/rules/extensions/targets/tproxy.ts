@@ -8,6 +8,7 @@ import { parseHostAddress } from '../../text/host.ts';
 import { type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
 import { hex } from '../../text/number.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { type AbiForm, readAddress, writeBytes } from '../../uapi/payload.ts';
 
 interface TproxyState {
   /** 0: the port the packet is for. */
@@ -15,6 +16,25 @@ interface TproxyState {
   /** All zeros: the address of the device the packet came in by. */
   address: Uint8Array;
   mark: MaskedMark;
+}
+
+function tproxyForm(revision: number, portAt: number, size: number): AbiForm<TproxyState> {
+  return {
+    name: 'TPROXY',
+    revision,
+    size,
+    decode: (view, { family }) => ({
+      mark: { mask: view.getUint32(0, true), value: view.getUint32(4, true) },
+      address: readAddress(view, 8, family),
+      port: view.getUint16(portAt),
+    }),
+    encode({ mark, address, port }, view) {
+      view.setUint32(0, mark.mask, true);
+      view.setUint32(4, mark.value, true);
+      writeBytes(view, 8, address);
+      view.setUint16(portAt, port!);
+    },
+  };
 }
 
 export const tproxy: TargetExtension = defineTarget<TproxyState>({
@@ -59,4 +79,6 @@ export const tproxy: TargetExtension = defineTarget<TproxyState>({
   finish: (state) => requireAll('TPROXY', { 'on-port': state.port !== undefined }),
   print: ({ port, address, mark }) =>
     ` --on-port ${port} --on-ip ${formatAddressBytes(address)} --tproxy-mark ${hex(mark.value)}/${hex(mark.mask)}`,
+  // struct xt_tproxy_target_info_v1; revision 0 has room for an IPv4 address only
+  abi: [tproxyForm(1, 24, 28), { ...tproxyForm(0, 12, 16), families: ['ipv4'] }],
 });

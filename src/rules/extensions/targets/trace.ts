@@ -9,6 +9,16 @@ export const trace: TargetExtension = defineTarget<Record<string, never>>({
   options: [],
   initial: () => ({}),
   print: () => '',
+  // TRACE has no structure
+  abi: [
+    {
+      name: 'TRACE',
+      revision: 0,
+      size: 0,
+      decode: () => ({}),
+      encode() {},
+    },
+  ],
   // Every evaluation can be explained; there is nothing to switch on.
   effect: () => 'continue',
 });
