@@ -28,9 +28,9 @@ const REVISIONS = [0, 1, 2, 3, 4, 5, 6];
 /** Not in every kernel's configuration; this one may lack them. */
 /** Extensions whose bytes are not read yet: a rule with one ends as where the kernel lacks it. */
 const WITHOUT_FORM: readonly string[] = [
-  ...['dst', 'hbh', 'ipvs', 'mh', 'nfacct', 'osf', 'policy', 'rateest', 'rt', 'set', 'srh', 'u32'],
-  ...['DNAT', 'DNPT', 'ECN', 'HMARK', 'IDLETIMER', 'LED', 'MASQUERADE', 'NETMAP', 'RATEEST', 'REDIRECT'],
-  ...['SECMARK', 'SET', 'SNAT', 'SNPT', 'ULOG'],
+  ...['dst', 'hbh', 'ipvs', 'mh', 'nfacct', 'osf', 'policy', 'rateest', 'rt', 'set', 'srh'],
+  ...['DNPT', 'ECN', 'HMARK', 'IDLETIMER', 'LED', 'NETMAP', 'RATEEST'],
+  ...['SECMARK', 'SET', 'SNPT', 'ULOG'],
 ];
 /** Of these only the newest revision, the one that iptables writes, is read. */
 const NEWEST_ONLY: readonly string[] = ['hashlimit', 'TEE'];

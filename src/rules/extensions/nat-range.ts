@@ -7,6 +7,8 @@ import { OptionError, type OptionSpec, type RuleContext } from '../extension.ts'
 import { Protocol } from '../names/protocols.ts';
 import { parsePort, servicePort } from '../names/services.ts';
 import { parseUnsigned, splitNumber } from '../text/number.ts';
+import { refuse } from '../uapi/errno.ts';
+import { type AbiForm, readAddress, writeBytes } from '../uapi/payload.ts';
 
 export interface NatPorts {
   readonly min: number;
@@ -183,4 +185,81 @@ export function printNatRange(option: string, range: NatRange): string {
   for (const key of ['random', 'randomFully', 'persistent'] as const)
     if (range[key]) text += ` --${FLAGS[key][0]}`;
   return text;
+}
+
+/** NF_NAT_RANGE_* */
+const RangeFlag = {
+  ADDRESSES: 0x1,
+  PORTS: 0x2,
+  RANDOM: 0x4,
+  PERSISTENT: 0x8,
+  RANDOM_FULLY: 0x10,
+  OFFSET: 0x20,
+} as const;
+
+type NatLayout = 'compat' | 'range' | 'range2';
+
+/** Places in struct nf_nat_ipv4_multi_range_compat with its one range, nf_nat_range and nf_nat_range2. */
+const NAT_PLACES = {
+  compat: { flags: 4, min: 8, max: 12, minPort: 16, maxPort: 18, size: 20 },
+  range: { flags: 0, min: 4, max: 20, minPort: 36, maxPort: 38, size: 40 },
+  range2: { flags: 0, min: 4, max: 20, minPort: 36, maxPort: 38, size: 44 },
+} as const;
+const BASE_PORT_AT = 40;
+
+/** One revision of a target that translates; numbers of ports are in network order. */
+export function natForm(
+  name: string,
+  revision: number,
+  layout: NatLayout,
+  families?: readonly Family[],
+): AbiForm<NatRange> {
+  const at = NAT_PLACES[layout];
+  return {
+    name,
+    revision,
+    ...(families && { families }),
+    size: at.size,
+    decode(view, { family }) {
+      if (layout === 'compat' && view.getUint32(0, true) !== 1) refuse(`${name} takes one range`);
+      const flags = view.getUint32(at.flags, true);
+      const has = (flag: number): boolean => (flags & flag) !== 0;
+      const ports = {
+        min: view.getUint16(at.minPort),
+        max: view.getUint16(at.maxPort),
+        base: has(RangeFlag.OFFSET) ? view.getUint16(BASE_PORT_AT) : undefined,
+      };
+      return {
+        addresses: has(RangeFlag.ADDRESSES)
+          ? { min: readAddress(view, at.min, family), max: readAddress(view, at.max, family) }
+          : undefined,
+        ports: has(RangeFlag.PORTS) ? ports : undefined,
+        given: has(RangeFlag.ADDRESSES) || has(RangeFlag.PORTS),
+        random: has(RangeFlag.RANDOM),
+        randomFully: has(RangeFlag.RANDOM_FULLY),
+        persistent: has(RangeFlag.PERSISTENT),
+      };
+    },
+    encode({ addresses, ports, random, randomFully, persistent }, view) {
+      let flags = random ? RangeFlag.RANDOM : 0;
+      if (randomFully) flags |= RangeFlag.RANDOM_FULLY;
+      if (persistent) flags |= RangeFlag.PERSISTENT;
+      if (layout === 'compat') view.setUint32(0, 1, true);
+      if (addresses !== undefined) {
+        flags |= RangeFlag.ADDRESSES;
+        writeBytes(view, at.min, addresses.min);
+        writeBytes(view, at.max, addresses.max);
+      }
+      if (ports !== undefined) {
+        flags |= RangeFlag.PORTS;
+        view.setUint16(at.minPort, ports.min);
+        view.setUint16(at.maxPort, ports.max);
+      }
+      if (ports?.base !== undefined) {
+        flags |= RangeFlag.OFFSET;
+        view.setUint16(BASE_PORT_AT, ports.base);
+      }
+      view.setUint32(at.flags, flags, true);
+    },
+  };
 }

@@ -7,6 +7,7 @@ import {
   type NatRange,
   natAddressOption,
   natFlagOption,
+  natForm,
   printNatRange,
 } from '../nat-range.ts';
 
@@ -23,5 +24,7 @@ export const dnat: TargetExtension = defineTarget<NatRange>({
   initial: emptyNatRange,
   finish: (range) => requireAll('DNAT', { 'to-destination': range.given }),
   print: (range) => printNatRange('to-destination', range),
+  // struct nf_nat_range2, nf_nat_range, nf_nat_ipv4_multi_range_compat
+  abi: [natForm('DNAT', 2, 'range2'), natForm('DNAT', 1, 'range'), natForm('DNAT', 0, 'compat', ['ipv4'])],
   effect: (range, _packet, host) => host.translate({ kind: 'range', range }),
 });

@@ -1,7 +1,14 @@
 /** `-j MASQUERADE`: net/netfilter/xt_MASQUERADE.c. */
 import { Hook } from '../../../ir/index.ts';
 import { defineTarget, type TargetExtension } from '../../extension.ts';
-import { emptyNatRange, type NatRange, natFlagOption, natPortsOption, printNatRange } from '../nat-range.ts';
+import {
+  emptyNatRange,
+  type NatRange,
+  natFlagOption,
+  natForm,
+  natPortsOption,
+  printNatRange,
+} from '../nat-range.ts';
 
 export const masquerade: TargetExtension = defineTarget<NatRange>({
   name: 'MASQUERADE',
@@ -15,5 +22,6 @@ export const masquerade: TargetExtension = defineTarget<NatRange>({
   ],
   initial: emptyNatRange,
   print: (range) => printNatRange('to-ports', range),
+  abi: [natForm('MASQUERADE', 0, 'compat', ['ipv4']), natForm('MASQUERADE', 0, 'range', ['ipv6'])],
   effect: (range, _packet, host) => host.translate({ kind: 'masquerade', range }),
 });

@@ -1,7 +1,14 @@
 /** `-j REDIRECT`: net/netfilter/xt_REDIRECT.c. */
 import { Hook } from '../../../ir/index.ts';
 import { defineTarget, type TargetExtension } from '../../extension.ts';
-import { emptyNatRange, type NatRange, natFlagOption, natPortsOption, printNatRange } from '../nat-range.ts';
+import {
+  emptyNatRange,
+  type NatRange,
+  natFlagOption,
+  natForm,
+  natPortsOption,
+  printNatRange,
+} from '../nat-range.ts';
 
 export const redirect: TargetExtension = defineTarget<NatRange>({
   name: 'REDIRECT',
@@ -14,5 +21,6 @@ export const redirect: TargetExtension = defineTarget<NatRange>({
   ],
   initial: emptyNatRange,
   print: (range) => printNatRange('to-ports', range),
+  abi: [natForm('REDIRECT', 0, 'compat', ['ipv4']), natForm('REDIRECT', 0, 'range', ['ipv6'])],
   effect: (range, _packet, host) => host.translate({ kind: 'redirect', range }),
 });

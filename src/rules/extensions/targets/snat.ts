@@ -7,6 +7,7 @@ import {
   type NatRange,
   natAddressOption,
   natFlagOption,
+  natForm,
   printNatRange,
 } from '../nat-range.ts';
 
@@ -24,5 +25,6 @@ export const snat: TargetExtension = defineTarget<NatRange>({
   initial: emptyNatRange,
   finish: (range) => requireAll('SNAT', { 'to-source': range.given }),
   print: (range) => printNatRange('to-source', range),
+  abi: [natForm('SNAT', 0, 'compat', ['ipv4']), natForm('SNAT', 1, 'range'), natForm('SNAT', 2, 'range2')],
   effect: (range, _packet, host) => host.translate({ kind: 'range', range }),
 });
