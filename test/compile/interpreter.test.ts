@@ -26,7 +26,7 @@ describe('evaluator = interpreter', () => {
             const judged = judgeCase(given);
             if (judged === undefined) continue;
             expect(firstDifference(judged)).toBeUndefined();
-            const pairs = judged.verdicts.filter((verdict) => verdict !== undefined).length;
+            const pairs = judged.expected.filter((one) => one !== undefined).length;
             compared += pairs;
             rulesets += 1;
             if (judged.demanding) demanding += pairs;

@@ -5,6 +5,8 @@ import {
   createHost,
   type EvaluationHost,
   evaluateHook,
+  type LogEntry,
+  type PathObserver,
   type Routing,
   type Ruleset,
   type TableName,
@@ -21,6 +23,9 @@ export function onlyTable(ruleset: Ruleset, table: TableName): Ruleset {
 export interface Judged {
   readonly verdict: 'ACCEPT' | 'DROP' | 'REJECT';
   readonly mark: number;
+  /** A rule's match could not read the packet. */
+  readonly hotdrop: boolean;
+  readonly logs: readonly LogEntry[];
 }
 
 /** One packet at one hook, as the reference semantics have it. REJECT is told apart from DROP. */
@@ -36,17 +41,19 @@ export function judge(
     readonly mark?: number;
     readonly ethernet?: Uint8Array;
   },
+  observer: PathObserver = {},
 ): Judged | undefined {
-  const { verdict, decision, mark } = evaluateHook(host, input);
+  const { verdict, decision, mark, logs } = evaluateHook(host, input, observer);
   // What the stack drops before any rule is not the program's affair here.
   if (decision.kind === 'stack') return undefined;
   if (verdict === 'DROP' && decision.kind === 'rule') {
     const table = ruleset.tables.find(({ name }) => name === decision.table)!;
     const chain = table.chains.find(({ name }) => name === decision.chain)!;
     const { target } = chain.rules[decision.rule - 1]!;
-    if (target?.kind === 'extension' && target.name === 'REJECT') return { verdict: 'REJECT', mark };
+    if (target?.kind === 'extension' && target.name === 'REJECT')
+      return { verdict: 'REJECT', mark, logs, hotdrop: false };
   }
-  return { verdict, mark };
+  return { verdict, mark, logs, hotdrop: decision.kind === 'hotdrop' };
 }
 
 export function hostFor(

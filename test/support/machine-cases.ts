@@ -3,25 +3,31 @@
  * of them, and whether the compiled programs say the same. Clock and chance are injected, the same for both.
  */
 import fc from 'fast-check';
-import { compilePolicy, entryIndex, type TableGroup } from '../../src/compile/index.ts';
+import { compilePolicy, entryIndex, SystemCounter, type TableGroup } from '../../src/compile/index.ts';
+import type { MachinePacket } from '../../src/host/replay/machine.ts';
 import { HOOK_CHAINS, type Hook } from '../../src/ir/index.ts';
 import type { Family } from '../../src/net/index.ts';
-import { createHost, parseRuleset, type Ruleset } from '../../src/rules/index.ts';
+import { Conntrack } from '../../src/netstack/index.ts';
+import { createHost, type PathObserver, parseRuleset, type Ruleset } from '../../src/rules/index.ts';
 import { worldAddressTypes } from './addresstypes.ts';
-import { type Counts, evaluatorCounts, judge, onlyTable, programCounts } from './compare.ts';
+import { type Counts, evaluatorCounts, type Judged, judge, onlyTable, programCounts } from './compare.ts';
+import { conversation } from './generate/conversations.ts';
 import { packetsFor } from './generate/packets.ts';
 import { generatedRuleset } from './generate/rulesets.ts';
-import { buildPacket } from './generate/shape.ts';
+import { buildPacket, type Shape } from './generate/shape.ts';
 import { worldRouting } from './generate/world.ts';
 import { MACHINE_HZ, MachinePolicy } from './machine-policy.ts';
 
-/** What no program does, refused at compile time and tested there; and the matches that want an Ethernet header. */
+/** What no program does, refused at compile time and tested there. */
 const REFUSED =
-  /-m mac|--chunk-types|--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
+  /--ct(orig|repl|proto|expire)|--chunk-types|--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
 const GROUPS: readonly TableGroup[] = ['raw', 'mangle', 'filter'];
 const HOOKS: readonly Hook[] = [0, 1, 2, 3, 4];
 /** State, devices, fragments, chains of the user's own. */
-const DEMANDING = /-m (conntrack|state|limit|statistic|frag) | -[io] | -f |^:\S+ - /m;
+const DEMANDING = /-m (conntrack|state|frag) | -[io] | -f |^:\S+ - /m;
+/** What needs conntrack in the namespace. */
+const STATEFUL = /-m (conntrack|state) /;
+const DEVICE_MAC = Uint8Array.of(2, 0, 0, 0, 1, 0x30);
 const START_MS = 1_000_000;
 
 export interface CasePacket {
@@ -30,6 +36,8 @@ export interface CasePacket {
   readonly outDevice: string;
   readonly mark: number;
   readonly packetType: number;
+  /** 14 bytes; absent where there is no link header. */
+  readonly ethernet?: Uint8Array | undefined;
   /** Time that passes before it. */
   readonly waitMs: number;
 }
@@ -44,34 +52,68 @@ export interface MachineCase {
 
 /** The same ruleset and packets at every hook of every table group. */
 export function machineCases(family: Family, packets: number): fc.Arbitrary<readonly MachineCase[]> {
-  return generatedRuleset({ family, maximumRules: 6 })
-    .filter(({ text }) => !REFUSED.test(text))
+  return fc
+    .boolean()
+    .chain((stateful) => generatedRuleset({ family, stateful, maximumRules: 6 }))
     .chain((generated) =>
       fc.record({
         family: fc.constant(family),
-        text: fc.constant(generated.text),
-        packets: fc.array(
-          fc.record({
-            bytes: packetsFor(generated, { fragments: true }).map(buildPacket),
-            inDevice: fc.constantFrom('eth0', 'eth1', 'lo'),
-            outDevice: fc.constantFrom('eth0', 'eth1', 'lo'),
-            mark: fc.constantFrom(0, 1, 2, 0xffffffff),
-            packetType: fc.constantFrom(0, 1, 2),
-            waitMs: fc.constantFrom(0, 0, 4, 1000, 90_000),
-          }),
-          { minLength: packets, maxLength: packets },
-        ),
+        text: fc.constant(compilable(generated.text)),
+        packets: fc
+          .tuple(
+            fc.array(packetsFor(generated, { fragments: !generated.stateful }), {
+              minLength: packets,
+              maxLength: packets,
+            }),
+            // State comes of packets that belong together.
+            generated.stateful ? conversation(family) : fc.constant([]),
+          )
+          .chain(([shapes, talk]) =>
+            fc.tuple(...[...talk, ...shapes].slice(0, packets).map((shape) => casePacket(shape))),
+          ),
       }),
     )
     .map((given) => GROUPS.flatMap((group) => HOOKS.map((hook) => ({ ...given, group, hook }))));
 }
+
+/** The rules without those that no program does. */
+export function compilable(text: string): string {
+  const lines = text.split('\n');
+  return lines.filter((line) => !REFUSED.test(line)).join('\n');
+}
+
+function casePacket(shape: Shape): fc.Arbitrary<CasePacket> {
+  const bytes = buildPacket(shape);
+  return fc.record({
+    bytes: fc.constant(bytes),
+    inDevice: fc.constantFrom('eth0', 'eth1', 'lo'),
+    outDevice: fc.constantFrom('eth0', 'eth1', 'lo'),
+    mark: fc.constantFrom(0, 1, 2, 0xffffffff),
+    packetType: fc.constantFrom(0, 1, 2),
+    ethernet: fc.constantFrom(ethernetOf(shape), ethernetOf(shape), undefined),
+    waitMs: fc.constantFrom(0, 0, 4, 1000, 90_000),
+  });
+}
+
+/** The Ethernet header that the shape asks for, to the device's own address unless it says otherwise. */
+export function ethernetOf({ family, sourceMac, destinationMac }: Shape): Uint8Array {
+  const header = new Uint8Array(14);
+  header.set(destinationMac ?? DEVICE_MAC, 0);
+  header.set(sourceMac, 6);
+  header.set(family === 'ipv4' ? [0x08, 0x00] : [0x86, 0xdd], 12);
+  return header;
+}
+
+type Connection = MachinePacket['conntrack'];
 
 /** A case and what the evaluator says of it. */
 export interface JudgedCase {
   readonly given: MachineCase;
   readonly ruleset: Ruleset;
   /** By packet; `undefined` where the stack decides before any rule. */
-  readonly verdicts: readonly (string | undefined)[];
+  readonly expected: readonly (Judged | undefined)[];
+  /** What conntrack says of each packet; empty without conntrack. */
+  readonly connections: readonly Connection[];
   readonly counts: Counts;
   /** True when rules about state, devices, fragments or chains of the user's own are among them. */
   readonly demanding: boolean;
@@ -87,18 +129,35 @@ export function judgeCase(given: MachineCase): JudgedCase | undefined {
   const [table] = ruleset.tables;
   if (!table?.chains.some(({ name }) => name === HOOK_CHAINS[hook])) return undefined;
   const clock = { ms: START_MS };
+  const nowMs = (): number => clock.ms;
+  const stateful = STATEFUL.test(given.text);
   const host = createHost({
     ruleset,
     routing: worldRouting(family),
-    nowMs: () => clock.ms,
+    nowMs,
     random32: xorshift(7),
+    ...(stateful ? { conntrack: new Conntrack({ clock: { nowMs } }) } : {}),
   });
-  const verdicts = given.packets.map((packet) => {
+  const connections: Connection[] = [];
+  const expected = given.packets.map((packet, index) => {
     clock.ms += packet.waitMs;
-    return judge(host, ruleset, { ...inputOf(packet, hook), hook })?.verdict;
+    // What it says changes with the packets that follow.
+    const station: PathObserver['station'] = (at) => {
+      if (at.kind !== 'conntrack') return;
+      const { state, direction, status, mark, expiresSec, original, reply } = at.view;
+      connections[index] = { state, direction, status, mark, expiresSec, original, reply };
+    };
+    return judge(host, ruleset, { ...inputOf(packet, hook), hook }, { station });
   });
   const section = new RegExp(`^\\*${table.name}\\n[\\s\\S]*?^COMMIT$`, 'm').exec(given.text)?.[0] ?? '';
-  return { given, ruleset, verdicts, counts: evaluatorCounts(host), demanding: DEMANDING.test(section) };
+  return {
+    given,
+    ruleset,
+    expected,
+    connections,
+    counts: evaluatorCounts(host),
+    demanding: DEMANDING.test(section),
+  };
 }
 
 /** What the programs compiled from a ruleset (the case's own when absent) say otherwise; `undefined` when nothing. */
@@ -112,24 +171,33 @@ export function firstDifference(judged: JudgedCase, compiled: Ruleset = judged.r
     random: xorshift(7),
     surroundings: { addresses: worldAddressTypes(family) },
   });
+  let hotdrops = 0n;
   for (const [index, packet] of packets.entries()) {
     clock.ms += packet.waitMs;
-    const expected = judged.verdicts[index];
+    const expected = judged.expected[index];
     if (expected === undefined) continue;
-    const verdict = machine.run(place, { ...inputOf(packet, hook), family, hook });
-    if (verdict === undefined) return undefined;
-    if (verdict !== expected) {
-      return `packet ${Buffer.from(packet.bytes).toString('hex')}: ${verdict}, the evaluator says ${expected}`;
+    const conntrack = judged.connections[index];
+    const judgment = machine.judge(place, { ...inputOf(packet, hook), conntrack, family, hook });
+    if (judgment === undefined) return undefined;
+    if (expected.hotdrop) hotdrops += 1n;
+    const { verdict, mark } = judgment;
+    // A packet that is dropped takes its mark with it.
+    if (verdict !== expected.verdict || (verdict !== 'DROP' && mark !== expected.mark)) {
+      const said = `${verdict}, mark ${mark}; the evaluator says ${expected.verdict}, mark ${expected.mark}`;
+      return `packet ${Buffer.from(packet.bytes).toString('hex')}: ${said}`;
     }
   }
+  const counted = machine.counter(SystemCounter.hotdrops).packets;
+  if (counted !== hotdrops) return `${counted} hotdrops, the evaluator says ${hotdrops}`;
   const counts = JSON.stringify(sorted(programCounts(policy, (index) => machine.counter(index))));
   const expected = JSON.stringify(sorted(judged.counts));
   return counts === expected ? undefined : `counters ${counts}, the evaluator says ${expected}`;
 }
 
-function inputOf({ bytes, inDevice, outDevice, mark, packetType }: CasePacket, hook: Hook) {
+function inputOf({ bytes, inDevice, outDevice, mark, packetType, ethernet }: CasePacket, hook: Hook) {
   return {
     bytes,
+    ...(ethernet === undefined ? {} : { ethernet }),
     inDevice: hook === 3 || hook === 4 ? '' : inDevice,
     outDevice: hook < 2 ? '' : outDevice,
     mark,

@@ -1,10 +1,18 @@
 /** A compiled policy in the user-space machine, with verdicts as tests compare them. */
 import type { CompiledPolicy, Surroundings } from '../../src/compile/index.ts';
+import { handedMark } from '../../src/host/replay/compiled.ts';
 import { type MachinePacket, PolicyMachine } from '../../src/host/replay/machine.ts';
 
 export { MACHINE_HZ } from '../../src/host/replay/machine.ts';
 
+export interface MachineJudgment {
+  readonly verdict: 'ACCEPT' | 'DROP' | 'REJECT';
+  /** As the action chain leaves it. */
+  readonly mark: number;
+}
+
 export class MachinePolicy {
+  readonly #policy: CompiledPolicy;
   readonly #machine: PolicyMachine;
 
   constructor(
@@ -15,6 +23,7 @@ export class MachinePolicy {
       readonly surroundings?: Partial<Surroundings>;
     } = {},
   ) {
+    this.#policy = policy;
     const { clock, ...rest } = options;
     this.#machine = new PolicyMachine(policy, {
       ...rest,
@@ -22,12 +31,18 @@ export class MachinePolicy {
     });
   }
 
-  /** Runs the dispatcher of a netfilter place; `undefined` when the policy has nothing there. */
-  run(place: number, input: MachinePacket): 'ACCEPT' | 'DROP' | 'REJECT' | undefined {
+  /** The verdict of the dispatcher of a netfilter place; `undefined` when the policy has nothing there. */
+  run(place: number, input: MachinePacket): MachineJudgment['verdict'] | undefined {
+    return this.judge(place, input)?.verdict;
+  }
+
+  /** As {@link run}, with what is handed on to the action chain carried out. */
+  judge(place: number, input: MachinePacket): MachineJudgment | undefined {
     const run = this.#machine.run(place, input);
     if (run === undefined) return undefined;
-    if (!run.accepted) return 'DROP';
-    return (run.handed & 0xffn) !== 0n ? 'REJECT' : 'ACCEPT';
+    const mark = handedMark(this.#policy, run.handed, input.mark ?? 0);
+    if (!run.accepted) return { verdict: 'DROP', mark };
+    return { verdict: (run.handed & 0xffn) !== 0n ? 'REJECT' : 'ACCEPT', mark };
   }
 
   counter(index: number): { readonly packets: bigint; readonly bytes: bigint } {

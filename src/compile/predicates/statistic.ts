@@ -17,7 +17,7 @@ export function emitStatistic(
   if (mode.kind === 'random') {
     asm
       .call('bpf_get_prandom_u32')
-      .rsh32(R0, 1)
+      .and32(R0, 0x7fffffff)
       .jump32(negate ? '<' : '>=', R0, mode.probability >>> 0, fail);
     return;
   }

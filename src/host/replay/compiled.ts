@@ -88,7 +88,7 @@ export class CompiledTables {
     [this.#before, this.#after] = [this.#after, this.#before];
     this.#runner.readCounters(this.#after);
     this.#accepted = run.accepted;
-    if (run.accepted) applyMarks(this.#runner.policy, run.handed, packet);
+    if (run.accepted) packet.mark = handedMark(this.#runner.policy, run.handed, packet.mark);
     return true;
   }
 
@@ -137,9 +137,10 @@ function ruleOf(table: EvaluatedTable, { source }: IrRule): readonly [EvaluatedC
   return [chain, chain.rules[source.rule - 1]!];
 }
 
-/** As the action chain does after the program. */
-function applyMarks({ marks }: CompiledPolicy, handed: bigint, packet: EvaluationPacket): void {
-  for (const [index, { value, mask }] of marks.entries()) {
-    if ((handed >> BigInt(MARK_BITS_SHIFT + index)) & 1n) packet.mark = ((packet.mark & ~mask) ^ value) >>> 0;
-  }
+/** The mark that the action chain leaves, by the word that the program handed on. */
+export function handedMark({ marks }: CompiledPolicy, handed: bigint, mark: number): number {
+  return marks.reduce((current, { value, mask }, index) => {
+    const wanted = ((handed >> BigInt(MARK_BITS_SHIFT + index)) & 1n) === 1n;
+    return wanted ? ((current & ~mask) ^ value) >>> 0 : current;
+  }, mark);
 }

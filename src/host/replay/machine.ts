@@ -212,15 +212,19 @@ export class PolicyMachine {
     return device;
   }
 
-  /** What the program handed on to the action chain, which is not there: taken out. */
+  /**
+   * What the program handed on to the action chain, which is not there. The note stays where it is, saying nothing, as
+   * notes do that no chain has carried out.
+   */
   #takeHanded(): bigint {
-    let handed = 0n;
-    if (this.#actions === undefined) return handed;
-    for (const [key, value] of [...this.#actions.entries()]) {
-      handed = new DataView(value.buffer, value.byteOffset, 8).getBigUint64(0, true);
-      this.#actions.remove(key);
-    }
-    return handed;
+    const actions = this.#actions;
+    if (actions === undefined) return 0n;
+    const key = new Uint8Array(8);
+    new DataView(key.buffer).setBigInt64(0, BigInt(this.#context.skb.address - actions.handle), true);
+    const note = actions.get(key);
+    if (note === undefined) return 0n;
+    actions.set(key, new Uint8Array(note.length));
+    return new DataView(note.buffer, note.byteOffset, 8).getBigUint64(0, true);
   }
 }
 

@@ -249,7 +249,7 @@ class AskWriter {
 
   #random(): void {
     const { asm } = this.#emission;
-    asm.call('bpf_get_prandom_u32').rsh32(R0, 1);
+    asm.call('bpf_get_prandom_u32').and32(R0, 0x7fffffff);
     this.#reload();
     asm.load('u32', R1, R5, Node.a).jump('<', R0, R1, this.#yes).goto(this.#no);
   }
