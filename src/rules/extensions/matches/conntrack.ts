@@ -321,7 +321,9 @@ function conntrackForm(revision: 1 | 2 | 3): AbiForm<ConntrackState> {
       for (const [index, option] of ADDRESS_OPTIONS.entries())
         put(ConntrackFlag.ORIGINAL_SOURCE << index, state.addresses[option], ({ address, mask }) => {
           writeBytes(view, 32 * index, address);
-          writeBytes(view, 32 * index + 16, mask);
+          // A mask of all bits is the one that stands there before: it fills the place of an IPv6 one.
+          const whole = mask.every((byte) => byte === 0xff);
+          writeBytes(view, 32 * index + 16, whole ? new Uint8Array(16).fill(0xff) : mask);
         });
       for (const [index, option] of PORT_OPTIONS.entries())
         put(ConntrackFlag.ORIGINAL_SOURCE_PORT << index, state.ports[option], ({ min, max }) => {

@@ -107,7 +107,9 @@ function recentForm(revision: 0 | 1, size: number): AbiForm<RecentState> {
       view.setUint32(4, state.hitCount, true);
       view.setUint8(8, flags);
       view.setUint8(9, state.negate ? 1 : 0);
-      writeText(view, 10, NAME_BYTES + 1, state.name);
+      // iptables writes a given name over the usual one, of which the end remains.
+      writeText(view, 10, NAME_BYTES + 1, 'DEFAULT');
+      writeText(view, 10, NAME_BYTES + 1, `${state.name}\0`);
       view.setUint8(210, state.side === 'source' ? 0 : 1);
       if (revision === 0) return;
       if (state.maskGiven) writeBytes(view, MASK_AT, state.mask);
