@@ -62,10 +62,10 @@ describeKernel(
           send(7008, 4);
           expect(list('iptables -D INPUT 1;')).toEqual(['0 0', '4 160']);
           // What no hook can run is refused with its text, and changes nothing.
-          const refused = drive(a, policy, 'iptables -A INPUT -m conntrack --ctexpire 1:100 -j DROP');
+          const refused = drive(a, policy, 'iptables -A INPUT -m helper --helper ftp -j DROP');
           expect(refused.status).toBe(1);
           expect(refused.stderr).toContain('sluice: iptables table filter stays as it is: ');
-          expect(refused.stderr).toContain('-A INPUT -m conntrack --ctexpire 1:100 -j DROP');
+          expect(refused.stderr).toContain('-A INPUT -m helper --helper ftp -j DROP');
           expect(refused.stderr).toContain('No chain/target/match by that name');
           expect(list()).toEqual(['0 0', '4 160']);
           expect(a.exec('iptables-legacy-save')).toBe('');
