@@ -11,7 +11,7 @@ import { didYouMean } from './suggestion.ts';
 import type { TargetWords } from './target.ts';
 import { parseMaskedAddresses } from './text/address.ts';
 import { parseDevice } from './text/device.ts';
-import { byteLength } from './text/quote.ts';
+import { byteLength } from './text/utf8.ts';
 
 const NEGATABLE: ReadonlySet<BaseOptionKey> = new Set([
   'source',

@@ -8,7 +8,7 @@ import type { BaseOptionKey } from './options.ts';
 import type { Place } from './report.ts';
 import { checkChainName, MAXIMUM_CHAIN_NAME } from './text/chain-name.ts';
 import { parseUnsigned } from './text/number.ts';
-import { byteLength } from './text/quote.ts';
+import { byteLength } from './text/utf8.ts';
 
 const MAXIMUM_RULE_NUMBER = 0x7fff_ffff;
 

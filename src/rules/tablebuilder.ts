@@ -10,7 +10,7 @@ import type { Place, Reporter } from './report.ts';
 import { didYouMean } from './suggestion.ts';
 import { builtinChains, builtinHook } from './tables.ts';
 import { MAXIMUM_CHAIN_NAME, VERDICT_NAMES } from './text/chain-name.ts';
-import { byteLength } from './text/quote.ts';
+import { byteLength } from './text/utf8.ts';
 
 export class TableBuilder {
   readonly table: Table;

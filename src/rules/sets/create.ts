@@ -1,7 +1,7 @@
 /** `create NAME TYPE options`: what `ipset save` prints of a set. */
 import type { Family } from '../../net/index.ts';
 import { formatAddressBytes } from '../../net/index.ts';
-import { byteLength } from '../text/quote.ts';
+import { byteLength } from '../text/utf8.ts';
 import { parseEntry } from './entry.ts';
 import { SetError } from './error.ts';
 import { MAX_TIMEOUT_SEC, parseNumber } from './extras.ts';

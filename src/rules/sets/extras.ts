@@ -1,5 +1,5 @@
 /** What stands behind an entry: timeout, counters, comment, skbinfo, nomatch. */
-import { byteLength } from '../text/quote.ts';
+import { byteLength } from '../text/utf8.ts';
 import { SetError } from './error.ts';
 import type { SetDefinition, SetExtras } from './type.ts';
 

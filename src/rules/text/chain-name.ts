@@ -2,7 +2,7 @@
 import type { Family } from '../../net/index.ts';
 import { findTarget } from '../registry.ts';
 import type { Place, Reporter } from '../report.ts';
-import { byteLength } from './quote.ts';
+import { byteLength } from './utf8.ts';
 
 /** Longest name of a chain in bytes. */
 export const MAXIMUM_CHAIN_NAME = 28;

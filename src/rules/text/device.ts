@@ -1,7 +1,7 @@
 /** Names of network devices in rules (libxtables/xtables.c: xtables_parse_interface). */
 import { OptionError } from '../extension.ts';
 import type { DeviceName } from '../model.ts';
-import { byteLength } from './quote.ts';
+import { byteLength } from './utf8.ts';
 
 /** IFNAMSIZ - 1 */
 const MAXIMUM_BYTES = 15;

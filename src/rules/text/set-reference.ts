@@ -1,6 +1,6 @@
 /** Names of IP sets, and which addresses and ports of the packet are looked up in them (extensions/libxt_set.h). */
 import { OptionError } from '../extension.ts';
-import { byteLength } from './quote.ts';
+import { byteLength } from './utf8.ts';
 
 /** IPSET_MAXNAMELEN - 1 */
 const NAME_BYTES = 31;

@@ -1,5 +1,18 @@
 /** Text as the bytes that the kernel gets: UTF-8 (RFC 3629). */
 
+/** Bytes of a character; a lone surrogate takes three, as U+FFFD does. */
+function widthOf(character: string): number {
+  const point = character.codePointAt(0)!;
+  return point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+}
+
+/** How many bytes `text` takes, which is what the kernel's limits count. */
+export function byteLength(text: string): number {
+  let bytes = 0;
+  for (const character of text) bytes += widthOf(character);
+  return bytes;
+}
+
 /** The bytes of `text`; a lone surrogate becomes U+FFFD. */
 export function utf8Bytes(text: string): Uint8Array {
   const bytes: number[] = [];
@@ -31,8 +44,7 @@ export function cutToBytes(text: string, limit: number): string {
   let length = 0;
   let end = 0;
   for (const character of text) {
-    const point = character.codePointAt(0)!;
-    length += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    length += widthOf(character);
     if (length > limit) return text.slice(0, end);
     end += character.length;
   }

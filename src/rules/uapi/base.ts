@@ -1,6 +1,6 @@
 /** The conditions of struct ipt_ip and ip6t_ip6 (ip_packet_match, ip6_packet_match; written as iptables 1.8.9 does). */
 import type { BaseMatch, DeviceName, MaskedAddress } from '../model.ts';
-import { byteLength } from '../text/quote.ts';
+import { byteLength } from '../text/utf8.ts';
 import { unwritten } from './errno.ts';
 import { type EntryLayout, FLAG_FRAGMENT, FLAG_PROTOCOL, Invert } from './layout.ts';
 import { readBytes, readText, writeBytes, writeText } from './payload.ts';

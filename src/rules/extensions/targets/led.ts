@@ -1,8 +1,8 @@
 /** `-j LED`: net/netfilter/xt_LED.c. */
 import { defineTarget, OptionError, type TargetExtension } from '../../extension.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
-import { byteLength } from '../../text/quote.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { byteLength } from '../../text/utf8.ts';
 
 /** sizeof(id) of struct xt_led_info less "netfilter-" and the terminator. */
 const TRIGGER_BYTES = 16;
