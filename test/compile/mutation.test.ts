@@ -1,133 +1,177 @@
 /**
- * Mistakes in the emitters show. While programs are written, one place of the emitters' code (a line and column that
- * calls the assembler) does something else: a jump with the opposite condition, a bound or a shift that is one too
- * large. For most places some generated case must then have another verdict or other counters than the evaluator says.
+ * Mistakes in the emitters of netfilter programs show: in the verdict, the mark or a counter of some generated case.
+ * Each place of the emitters' code makes its mistake once (support/mistakes.ts). Those that stay hidden are listed here;
+ * any other that does fails the test.
  */
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
-import { Assembler, type Label } from '../../src/isa/index.ts';
-import { firstDifference, type JudgedCase, judgeCase, machineCases } from '../support/machine-cases.ts';
+import { expect, test } from 'vitest';
+import type { Family } from '../../src/net/index.ts';
+import { conversation } from '../support/generate/conversations.ts';
+import { focusedRuleset, focusesOf } from '../support/generate/focused.ts';
+import { packetsFor } from '../support/generate/packets.ts';
+import type { GeneratedRuleset } from '../support/generate/rulesets.ts';
+import { buildPacket, type Shape } from '../support/generate/shape.ts';
+import {
+  type CasePacket,
+  compilable,
+  ethernetOf,
+  firstDifference,
+  type JudgedCase,
+  judgeCase,
+  type MachineCase,
+  machineCases,
+} from '../support/machine-cases.ts';
+import { seedMistakes, unexplained } from '../support/mistakes.ts';
 
 const SEED = 20180217;
-const RULESETS = 16;
-const TRIES = 12;
-/** Share of the mistakes that must show; each emitter's file must show some. */
-const CAUGHT = 0.8;
+const RULES = 20;
+const FOCUSED_PACKETS = 80;
+const RULESETS = 4;
 const PACKETS = 40;
 
-/** Emitters under test: what writes the code of rules and of the facts they ask about, at netfilter. */
+/** What writes the code of rules, of the facts that they ask about, and of what they do, at netfilter. */
 const EMITTERS =
-  /src\/compile\/(predicates|prologue\/(ipv4|ipv6|transport)|actions\/(mark|handed|verdict)|emit\/(counter|copy)|strategies\/inline)/;
+  /^(predicates|prologue\/(ipv4|ipv6|transport)|hooks\/(netfilter|conntrack|device)|actions\/(mark|handed|verdict)|emit\/(counter|copy|state)|strategies\/inline)/;
 
-type Condition = Parameters<Assembler<unknown>['jump']>[0];
-const OPPOSITE: Readonly<Record<Condition, Condition>> = {
-  '==': '!=',
-  '!=': '==',
-  '<': '>=',
-  '>=': '<',
-  '>': '<=',
-  '<=': '>',
-  's<': 's>=',
-  's>=': 's<',
-  's>': 's<=',
-  's<=': 's>',
-  '&': '==',
-};
+/**
+ * Mistakes that these cases do not show: some change nothing, some want a packet that is not generated; they are not told
+ * apart yet. One that is seen must leave the list, and a new one is a failure.
+ */
+const UNSEEN: readonly string[] = [
+  'actions/handed.ts emitHandedMark rsh 1',
+  'actions/handed.ts emitHandedReject store 1',
+  'emit/counter.ts emitTick add 1',
+  'emit/counter.ts emitTick mov 1',
+  'hooks/conntrack.ts emitConntrackFacts and 2',
+  'hooks/conntrack.ts emitConntrackFacts and 3',
+  'hooks/conntrack.ts emitConntrackFacts and 4',
+  'hooks/conntrack.ts emitConntrackFacts lsh 1',
+  'hooks/conntrack.ts emitConntrackFacts mov 2',
+  'hooks/conntrack.ts emitConntrackFacts store 1',
+  'hooks/conntrack.ts emitConntrackFacts store 3',
+  'hooks/netfilter.ts #macSource mov 1',
+  'hooks/netfilter.ts #macSource store 1',
+  'hooks/netfilter.ts #macSource store 3',
+  'hooks/netfilter.ts copy add 3',
+  'hooks/netfilter.ts read mov 1',
+  'predicates/extensionheader.ts emitExtensionHeader add 1',
+  'predicates/extensionheader.ts emitExtensionHeader add 2',
+  'predicates/headerfield.ts finish and 2',
+  'predicates/headerfield.ts finish and 3',
+  'predicates/headerfield.ts finish lsh 2',
+  'predicates/limit.ts emitBucket mov32 1',
+  'predicates/limit.ts emitBucket store 2',
+  'predicates/limit.ts setCap mov32 1',
+  'predicates/statistic.ts emitStatistic and32 1',
+  'predicates/tcpoption.ts emitOptionWalk store 1',
+  'prologue/ipv4.ts emitIpv4Facts lsh 1',
+  'prologue/ipv6.ts emitExtensionWalk add 1',
+  'prologue/ipv6.ts emitExtensionWalk jump 3',
+  'prologue/ipv6.ts emitExtensionWalk store 4',
+  'prologue/ipv6.ts emitExtensionWalk store 5',
+  'prologue/transport.ts emitTransportFacts mov 1',
+  'prologue/transport.ts emitTransportFacts store 1',
+];
 
-type Jump = (condition: Condition, a: unknown, b: unknown, target: Label) => unknown;
-type Alu = (register: unknown, operand: unknown) => unknown;
-const JUMPS = ['jump', 'jump32'] as const;
-const ARITHMETIC = ['add', 'sub', 'and', 'and32', 'xor32', 'rsh', 'lsh', 'mov'] as const;
-
-/** Where in the emitters the assembler was called from: "predicates/scalar.ts:52:9 jump". */
-function siteOf(method: string): string | undefined {
-  const holder: { stack?: readonly NodeJS.CallSite[] } = {};
-  Error.captureStackTrace(holder, undefined);
-  const caller = holder.stack?.find((site) => site.getFileName()?.includes('/src/compile/'));
-  const file = /src\/compile\/([\w/-]+\.ts)/.exec(caller?.getFileName() ?? '')?.[1];
-  if (file === undefined || !EMITTERS.test(`src/compile/${file}`)) return undefined;
-  return `${file}:${caller!.getLineNumber()}:${caller!.getColumnNumber()} ${method}`;
+function sample<T>(arbitrary: fc.Arbitrary<T>, count: number): T[] {
+  return fc.sample(arbitrary, { seed: SEED, numRuns: count });
 }
 
-/** Runs `use` with the assembler watched; the site `wrong` makes its mistake. Returns the sites met. */
-function withMistake(wrong: string | undefined, use: () => void): Set<string> {
-  const met = new Set<string>();
-  const prototype = Assembler.prototype as unknown as Record<string, (...given: unknown[]) => unknown>;
-  const saved = [...JUMPS, ...ARITHMETIC].map((name) => [name, prototype[name]!] as const);
-  const at = (name: string): boolean => {
-    const site = siteOf(name);
-    if (site !== undefined) met.add(site);
-    return site !== undefined && site === wrong;
+function packet(shape: Shape, index: number): CasePacket {
+  return {
+    bytes: buildPacket(shape),
+    inDevice: shape.inDevice,
+    outDevice: index % 2 === 0 ? 'eth1' : 'eth0',
+    mark: [0, 1, 0xffffffff][index % 3]!,
+    packetType: shape.destinationMac === undefined ? 0 : shape.destinationMac[0] === 0xff ? 1 : 2,
+    ethernet: index % 7 === 6 ? undefined : ethernetOf(shape),
+    waitMs: 0,
   };
-  for (const [name, original] of saved) {
-    const isJump = (JUMPS as readonly string[]).includes(name);
-    const jump: Jump = function (this: unknown, condition, a, b, target) {
-      return original.call(this, at(name) ? OPPOSITE[condition] : condition, a, b, target);
-    };
-    const arithmetic: Alu = function (this: unknown, register, operand) {
-      if (typeof operand !== 'number') return original.call(this, register, operand);
-      return original.call(this, register, at(name) ? operand + 1 : operand);
-    };
-    prototype[name] = (isJump ? jump : arithmetic) as (...given: unknown[]) => unknown;
-  }
-  // Call sites as they are: making text of them would cost more than all the rest.
-  const { prepareStackTrace, stackTraceLimit } = Error;
-  Error.prepareStackTrace = (_error, sites) => sites;
-  Error.stackTraceLimit = 5;
-  try {
-    use();
-  } finally {
-    Object.assign(Error, { prepareStackTrace, stackTraceLimit });
-    for (const [name, original] of saved) prototype[name] = original;
-  }
-  return met;
 }
 
-/** True when the mistake shows: another outcome, a program that is refused or breaks off. */
-function shows(judged: JudgedCase): boolean {
-  try {
-    return firstDifference(judged) !== undefined;
-  } catch {
-    return true;
-  }
+type Place = Pick<MachineCase, 'group' | 'hook'>;
+
+function caseOf(
+  { family, text }: Pick<GeneratedRuleset, 'family' | 'text'>,
+  place: Place,
+  shapes: readonly Shape[],
+): MachineCase {
+  return { family, ...place, text: compilable(text), packets: shapes.map(packet) };
 }
 
-const cases: readonly JudgedCase[] = (['ipv4', 'ipv6'] as const)
-  .flatMap((family) => fc.sample(machineCases(family, PACKETS), { seed: SEED, numRuns: RULESETS }))
-  .flatMap((all) => all.flatMap((given) => judgeCase(given) ?? []));
+/** Twenty rules about one extension, and packets at their edges. */
+function focusedCases(family: Family): MachineCase[] {
+  return [...focusesOf(family).values()].map((focus) => {
+    const [ruleset] = sample(focusedRuleset(family, focus, RULES), 1);
+    const place: Place =
+      focus.place === undefined
+        ? { group: 'raw', hook: 0 }
+        : focus.place === 'mangle'
+          ? { group: 'mangle', hook: 0 }
+          : { group: 'filter', hook: 2 };
+    return caseOf(ruleset!, place, sample(packetsFor(ruleset!), FOCUSED_PACKETS));
+  });
+}
 
-describe('seeded mistakes', () => {
-  test('show in every emitter', () => {
-    const bySite = new Map<string, JudgedCase[]>();
-    for (const judged of cases) {
-      let difference: string | undefined;
-      const met = withMistake(undefined, () => {
-        difference = firstDifference(judged);
-      });
-      expect(difference).toBeUndefined();
-      for (const site of met) bySite.set(site, [...(bySite.get(site) ?? []), judged]);
-    }
-    const survivors: string[] = [];
-    for (const [site, judged] of bySite) {
-      let caught = false;
-      for (const one of judged.slice(0, TRIES)) {
-        withMistake(site, () => {
-          caught = shows(one);
-        });
-        if (caught) break;
-      }
-      if (!caught) survivors.push(site);
-    }
-    const caught = bySite.size - survivors.length;
-    console.log(`${caught} of ${bySite.size} mistakes caught; not by these cases: ${survivors.join(', ')}`);
-    // Some places are met too seldom by so few cases, some change nothing that is compared: the list is printed.
-    expect(caught / bySite.size).toBeGreaterThanOrEqual(CAUGHT);
-    const fileOf = (site: string): string => site.slice(0, site.indexOf(':'));
-    const alive = new Set(survivors);
-    const files = [...new Set([...bySite.keys()].map(fileOf))];
-    const blind = files.filter((file) =>
-      [...bySite.keys()].every((site) => fileOf(site) !== file || alive.has(site)),
-    );
-    expect(blind).toEqual([]);
-  }, 120_000);
+/** Buckets and counters of packets, on a clock that moves. */
+function limitCase(family: Family): MachineCase {
+  const limits = [
+    '1/sec --limit-burst 1',
+    '60/min --limit-burst 2',
+    '3/sec --limit-burst 5',
+    '1/hour --limit-burst 4',
+  ];
+  const lines = [
+    '*raw',
+    ':PREROUTING ACCEPT [0:0]',
+    ...limits.map((limit) => `-A PREROUTING -m limit --limit ${limit}`),
+    '-A PREROUTING -m statistic --mode random --probability 0.3',
+    '-A PREROUTING -m statistic --mode random ! --probability 0.7',
+    'COMMIT',
+    '',
+  ];
+  const [ruleset] = sample(focusedRuleset(family, focusesOf(family).get('length')!, 1), 1);
+  const shapes = sample(packetsFor(ruleset!), FOCUSED_PACKETS);
+  const given = caseOf({ family, text: lines.join('\n') }, { group: 'raw', hook: 0 }, shapes);
+  const waits = [0, 0, 0, 200, 400, 1000, 0, 0, 5000, 90_000];
+  return {
+    ...given,
+    packets: given.packets.map((one, index) => ({ ...one, waitMs: waits[index % waits.length]! })),
+  };
+}
+
+/** Every state, status and direction, of packets that belong together. */
+function stateCase(family: Family): MachineCase {
+  const conditions = [
+    ...['NEW', 'ESTABLISHED', 'RELATED', 'INVALID', 'NEW,ESTABLISHED'].map((state) => `--ctstate ${state}`),
+    ...['NONE', 'SEEN_REPLY', 'ASSURED', 'CONFIRMED', 'EXPECTED'].map((status) => `--ctstatus ${status}`),
+    '--ctdir ORIGINAL',
+    '--ctdir REPLY',
+    '! --ctstate ESTABLISHED',
+  ];
+  const text = [
+    '*filter',
+    ':FORWARD DROP [0:0]',
+    ...conditions.map((condition) => `-A FORWARD -m conntrack ${condition}`),
+    'COMMIT',
+    '',
+  ].join('\n');
+  const shapes = sample(conversation(family), 6).flat();
+  return caseOf({ family, text }, { group: 'filter', hook: 2 }, shapes);
+}
+
+test('seeded mistakes show in every emitter', () => {
+  const cases = (['ipv4', 'ipv6'] as const).flatMap((family) => [
+    ...focusedCases(family),
+    limitCase(family),
+    stateCase(family),
+    ...sample(machineCases(family, PACKETS), RULESETS).flat(),
+  ]);
+  const judged: readonly JudgedCase[] = cases.flatMap((given) => judgeCase(given) ?? []);
+  const report = seedMistakes(
+    EMITTERS,
+    judged.map((one) => ({ difference: () => firstDifference(one) })),
+  );
+  console.log(`${report.sites - report.survivors.length} of ${report.sites} mistakes caught`);
+  expect(unexplained(report, UNSEEN)).toEqual({ missed: [], stale: [] });
 });

@@ -31,17 +31,28 @@ const UNSEEN: readonly RegExp[] = [
   /^-m conntrack: status\.value \+ 1$/,
 ];
 
+/**
+ * Without vectors: random rules of them are compared with the running kernel (test/kernel/match-live.test.ts and
+ * sets.test.ts), packets with its records (test/netstack/path-walks.test.ts). Mistakes are not seeded into these.
+ */
+const WITHOUT_VECTORS: readonly string[] = [
+  ...['connbytes', 'connlimit', 'connmark', 'ecn', 'hashlimit', 'physdev', 'policy', 'quota', 'realm'],
+  ...['recent', 'rpfilter', 'rt', 'set', 'string', 'tcpmss', 'u32'],
+]
+  .map((name) => `-m ${name}`)
+  .concat('-j SET');
+
 describe('vectors of a real kernel', () => {
   test.each(vectors)('$vector.name', ({ vector, ruleset }) => {
     expect(firstDeviation(vector, ruleset)).toBeUndefined();
   });
 
-  test('every extension with semantics has its vectors', () => {
+  test('every extension of the first tier has its vectors', () => {
     const used = new Set(vectors.flatMap(({ ruleset }) => usedExtensions(ruleset)));
     const missing = allExtensions()
       .filter(({ semantics }) => semantics !== undefined)
       .map(({ kind, name }) => `${kind === 'match' ? '-m' : '-j'} ${name}`)
-      .filter((name) => !used.has(name));
+      .filter((name) => !used.has(name) && !WITHOUT_VECTORS.includes(name));
     expect(missing).toEqual([]);
   });
 });
