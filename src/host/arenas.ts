@@ -4,27 +4,40 @@
  * elsewhere.
  */
 import { randomInt } from 'node:crypto';
-import { Arena, type BpfMap, KernelError } from '../kernel/index.ts';
+import { Arena, BpfMap, KernelError, listIds } from '../kernel/index.ts';
 
-/** Multiples of 4 GiB between what programs and what shared objects are mapped at. */
-const FIRST_PLACE = 0x1000;
-const PLACES = 0x4000;
+/** Multiples of 4 GiB: above what V8 picks at random (46 bits), below where Linux puts programs and libraries. */
+const FIRST_PLACE = 0x4000;
+const PLACES = 0x1400;
 const ATTEMPTS = 16;
 
 const mapped = new Map<number, Arena>();
 
 export function createArena(name: string, pages: number): Arena {
+  const taken = takenAddresses();
   for (let attempt = 1; ; attempt++) {
     const address = BigInt(FIRST_PLACE + randomInt(PLACES)) << 32n;
+    if (taken.has(address)) continue;
     try {
       const arena = Arena.create({ name, pages, address });
       mapped.set(arena.map.id, arena);
       return arena;
     } catch (error) {
-      const taken = error instanceof KernelError && error.code === 'ARENA_ADDRESS_TAKEN';
-      if (!taken || attempt === ATTEMPTS) throw error;
+      const occupied = error instanceof KernelError && error.code === 'ARENA_ADDRESS_TAKEN';
+      if (!occupied || attempt === ATTEMPTS) throw error;
     }
   }
+}
+
+/** Where the arenas of this machine are mapped: one process may have to see several of them. */
+function takenAddresses(): ReadonlySet<bigint> {
+  const taken = new Set<bigint>();
+  for (const id of listIds('map')) {
+    const map = BpfMap.byId(id);
+    if (map?.type === 'BPF_MAP_TYPE_ARENA') taken.add(map.extra);
+    map?.close();
+  }
+  return taken;
 }
 
 /** The arena of a map, mapped by now; takes ownership of the map. */

@@ -30,6 +30,9 @@ function errnoOf(work: () => void): number {
   }
 }
 
+/** Revisions of older tools that the kernel takes and that have no form here: iptables 1.8.9 asks for the newest. */
+const UNREAD: ReadonlySet<string> = new Set(['hashlimit 1', 'hashlimit 2']);
+
 /** A request whose only rule has a match or target of this name, in a revision that does not exist. */
 function requestWith(
   kind: 'match' | 'target',
@@ -61,6 +64,7 @@ describeKernel('registered extensions', () => {
           // Extensions without a binary form here are refused as unknown.
           if (errnoOf(() => findRevision(kind, family, name, 0)) === 2) continue;
           for (let revision = 0; revision < REVISIONS; revision++) {
+            if (UNREAD.has(`${name} ${revision}`)) continue;
             const request = new Uint8Array(REVISION_BYTES);
             request.set(new TextEncoder().encode(name));
             request[29] = revision;

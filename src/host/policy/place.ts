@@ -1,6 +1,6 @@
 /** Where policies lie: a directory of pins for each, and one lock for all who change any of them. */
 import { mkdirSync, readdirSync } from 'node:fs';
-import { findBpffs, lock } from '../../kernel/index.ts';
+import { findBpffs, lock, requireKernel } from '../../kernel/index.ts';
 import { PolicyError } from './error.ts';
 
 const LOCK_DIRECTORY = '/run/sluice';
@@ -45,6 +45,8 @@ export function entriesOf(directory: string): string[] {
     return readdirSync(directory).sort();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    // Who may not look may not use bpf(2) either, and is told the way out.
+    requireKernel();
     throw error;
   }
 }

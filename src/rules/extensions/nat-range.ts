@@ -218,6 +218,7 @@ export function natForm(
   return {
     name,
     revision,
+    everyFamily: layout === 'range2',
     ...(families && { families }),
     size: at.size,
     decode(view, { family }) {

@@ -88,6 +88,7 @@ export const connbytes: MatchExtension = defineMatch<ConnbytesState>({
     {
       name: 'connbytes',
       revision: 0,
+      everyFamily: true,
       size: 24,
       decode(view) {
         const [mode, direction] = [MODES[view.getUint8(16)], DIRECTIONS[view.getUint8(17)]];

@@ -108,7 +108,6 @@ export const owner: MatchExtension = defineMatch<OwnerState>({
     {
       name: 'owner',
       revision: 1,
-      everyFamily: true,
       size: 20,
       decode(view) {
         const [match, invert] = [view.getUint8(16), view.getUint8(17)];

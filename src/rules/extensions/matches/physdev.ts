@@ -97,7 +97,6 @@ export const physdev: MatchExtension = defineMatch<PhysdevState>({
     {
       name: 'physdev',
       revision: 0,
-      everyFamily: true,
       size: 66,
       decode(view) {
         const [given, invert] = [view.getUint8(65), view.getUint8(64)];

@@ -40,7 +40,6 @@ export const realm: MatchExtension = defineMatch<RealmState>({
     {
       name: 'realm',
       revision: 0,
-      everyFamily: true,
       size: 12,
       decode: (view) => ({ realm: readMaskedMark(view, 0), negate: readBoolean(view, 8) }),
       encode(state, view) {

@@ -24,7 +24,7 @@ export const notrack: TargetExtension = defineTarget<Record<string, never>>({
   abi: [
     { name: 'CT', revision: 2, size: 72, userSize: 64, decode: decodeAlias, encode: encodeAlias },
     { name: 'CT', revision: 1, size: 72, userSize: 64, decode: decodeAlias, encode: encodeAlias },
-    { name: 'NOTRACK', revision: 0, everyFamily: true, size: 0, decode: () => ({}), encode() {} },
+    { name: 'NOTRACK', revision: 0, size: 0, decode: () => ({}), encode() {} },
   ],
   effect(_state, _packet, host) {
     host.untrack();
