@@ -181,8 +181,9 @@ function answers(tap: Tap, packet: Uint8Array): string[] {
     const four = frame[12] === 8 && frame[13] === 0;
     const six = frame[12] === 0x86 && frame[13] === 0xdd;
     if (!four && !six) return [];
-    // Neighbour discovery and group reports are the host's own.
+    // Neighbour discovery and group reports, these behind a hop-by-hop header, are the host's own.
     if (six && answer[6] === 58 && answer[40]! >= 130) return [];
+    if (six && answer[6] === 0 && answer[40] === 58) return [];
     expect(answer.length).toBe(four ? (answer[2]! << 8) | answer[3]! : 40 + ((answer[4]! << 8) | answer[5]!));
     checkSums(answer, four);
     if (four) answer.fill(0, 10, 12);
