@@ -33,6 +33,7 @@ export function worldAddressTypes(family: Family): AddressType[] {
   }
   return [
     ...own,
+    entry('127.255.255.255/32', RTN.BROADCAST),
     entry('127.0.0.0/8', RTN.LOCAL),
     entry('0.0.0.0/32', RTN.BROADCAST),
     entry('255.255.255.255/32', RTN.BROADCAST),
