@@ -1,5 +1,10 @@
 /** The unmodified iptables drives a live policy: packets meet what it says, counters are exact, the kernel's tables are not there. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { removePolicies } from '../../src/host/index.ts';
@@ -9,13 +14,34 @@ import { supervisionMissing } from '../support/supervised.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/sluice.js', import.meta.url));
 
+const LONGEST_MS = 60_000;
+const RULES_EACH = process.env.SLUICE_SOAK === '1' ? 100 : 8;
+
+function words(host: Host, policy: string, script: string): string[] {
+  return [PROGRAM, 'exec', '--netns', host.netnsName, '--policy', policy, '--', 'sh', '-c', script];
+}
+
 function drive(
   host: Host,
   policy: string,
   script: string,
 ): { status: number | null; stdout: string; stderr: string } {
-  const words = [PROGRAM, 'exec', '--netns', host.netnsName, '--policy', policy, '--', 'sh', '-c', script];
-  return spawnSync(process.execPath, words, { encoding: 'utf8', timeout: 60_000 });
+  const options = { encoding: 'utf8', timeout: LONGEST_MS } as const;
+  return spawnSync(process.execPath, words(host, policy, script), options);
+}
+
+/** The same without waiting; resolves with what was printed. */
+async function driveBeside(host: Host, policy: string, script: string): Promise<string> {
+  const child = spawn(process.execPath, words(host, policy, script), {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: RULES_EACH * 2000,
+  });
+  let text = '';
+  child.stdout.on('data', (data) => {
+    text += data;
+  });
+  await once(child, 'close');
+  return text;
 }
 
 /** "packets bytes" of the rules of a chain, from the columns of -L -v -x. */
@@ -71,6 +97,73 @@ describeKernel(
           expect(a.exec('iptables-legacy-save')).toBe('');
           expect(drive(a, policy, 'ip6tables-save').stdout).toContain(':INPUT DROP');
         } finally {
+          await removePolicies({ policy });
+        }
+      });
+    });
+
+    // Without a common lock file iptables is told of the other's change, as by the kernel: REPLACE ends with EAGAIN (exit
+    // code 4) and nothing is changed; ADD_COUNTERS with EINVAL (exit code 1), and the rule stands.
+    test.each([
+      ['with the lock of xtables', '', ['0']],
+      ['with lock files of their own', 'export XTABLES_LOCKFILE=$(mktemp)', ['0', '1', '4']],
+    ])('two sessions add rules at once %s: nothing is lost', async (_, before, possible) => {
+      await withNamespaces(['a'], async ({ a }) => {
+        const policy = `slc-${process.pid}-two`;
+        const script = (session: number): string => `${before}
+          left=${RULES_EACH}
+          while [ $left -gt 0 ]; do
+            rule="INPUT -s 10.${session}.0.$left -j ACCEPT"
+            iptables -A $rule 2>/dev/null; code=$?; echo $code
+            case $code in
+              0) left=$((left-1));;
+              1) iptables -C $rule || exit; left=$((left-1));;
+              4) ;;
+              *) exit;;
+            esac
+          done`;
+        try {
+          const texts = await Promise.all([1, 2].map((session) => driveBeside(a, policy, script(session))));
+          expect(possible).toEqual(expect.arrayContaining([...new Set(texts.join('').trim().split('\n'))]));
+          const left = drive(a, policy, 'iptables -S INPUT').stdout.match(/10\.\d\.0\.\d+/g) ?? [];
+          expect(left).toHaveLength(2 * RULES_EACH);
+          for (const session of [1, 2]) {
+            const own = left.filter((address) => address.startsWith(`10.${session}.`));
+            const order = Array.from(
+              { length: RULES_EACH },
+              (__, rule) => `10.${session}.0.${RULES_EACH - rule}`,
+            );
+            expect(own).toEqual(order);
+          }
+        } finally {
+          await removePolicies({ policy });
+        }
+      });
+    });
+
+    test('a session goes on where other commands have changed, or taken away, its policy', async () => {
+      await withNamespaces(['a'], async ({ a }) => {
+        const policy = `slc-${process.pid}-beside`;
+        const folder = mkdtempSync(join(tmpdir(), 'slc-beside-'));
+        const [said, go] = [join(folder, 'said'), join(folder, 'go')];
+        spawnSync('mkfifo', [said, go]);
+        const policies = '-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n';
+        try {
+          const session = driveBeside(
+            a,
+            policy,
+            `iptables -N one; echo > ${said}; read line < ${go}; iptables -N three; iptables -S
+             echo > ${said}; read line < ${go}; iptables -S; iptables -N four; iptables -S`,
+          );
+          await readFile(said);
+          expect(drive(a, policy, 'iptables -N two')).toMatchObject({ status: 0, stderr: '' });
+          await writeFile(go, '\n');
+          await readFile(said);
+          await removePolicies({ policy });
+          await writeFile(go, '\n');
+          expect(await session).toBe(`${policies}-N one\n-N three\n-N two\n${policies}${policies}-N four\n`);
+        } finally {
+          rmSync(folder, { recursive: true, force: true });
           await removePolicies({ policy });
         }
       });

@@ -97,9 +97,7 @@ export async function onLivePolicy(command: LiveCommand, environment: CliEnviron
   const targets = openTargets(netns === undefined ? [] : [netns], devices);
   const { cookie } = targets[0]!;
   closeTargets(targets);
-  const engine = new LiveEngine({ policy, hooks, devices, netns, netnsCookie: cookie });
-  const store = new TableStore(engine);
-  for (const ruleset of engine.rulesets) store.adopt(ruleset);
+  const store = new TableStore(new LiveEngine({ policy, hooks, devices, netns, netnsCookie: cookie }));
   mkdirSync(LOCK_FOLDER, { recursive: true });
   const shims = new Shims(program);
   try {

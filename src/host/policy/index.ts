@@ -8,7 +8,6 @@ export {
   type StepListener,
 } from './apply.ts';
 export { collectGarbage, confirmPolicy, removePolicies, zeroCounters } from './change.ts';
-export { addToCounters, type ChainCounts, chainCounts, type LivePlace } from './counting.ts';
 export { type Change, diffRulesets } from './difference.ts';
 export type { GenerationDocument, KernelAids } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './error.ts';
@@ -16,8 +15,9 @@ export { MAX_ORDER } from './links.ts';
 export { livePrograms, type ProgramListing } from './listing.ts';
 export { type LogEvent, LogReader, logLine } from './log.ts';
 export { listOtherFirewalls, type OtherFirewall, runningRules } from './others.ts';
-export { checkPolicyName, policyNames } from './place.ts';
+export { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
 export { type ApplyPlan, planPolicy } from './plan.ts';
 export { createLiveSet, destroyLiveSet, type LiveSet, liveSet, liveSets } from './sets.ts';
 export { type LivePolicy, livePolicies, requireLive, type Selection } from './state.ts';
 export { closeTargets, openTargets, type Target } from './target.ts';
+export { type ChainCounts, type LivePlace, WatchedPolicy } from './watched.ts';

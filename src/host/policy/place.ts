@@ -1,4 +1,5 @@
 /** Where policies lie: a directory of pins for each, and one lock for all who change any of them. */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { findBpffs, lock, requireKernel } from '../../kernel/index.ts';
 import { PolicyError } from './error.ts';
@@ -94,8 +95,15 @@ export class PolicyPlace {
   }
 }
 
-/** Runs `use` while no other command changes policies. @throws {PolicyError} `HOST_POLICY_BUSY` */
+/** Set in what runs under the lock. */
+const holding = new AsyncLocalStorage<true>();
+
+/**
+ * Runs `use` while no other command changes policies; what runs under the lock may take it again.
+ * @throws {PolicyError} `HOST_POLICY_BUSY`
+ */
 export async function withPolicyLock<T>(use: () => T | Promise<T>): Promise<T> {
+  if (holding.getStore() === true) return await use();
   mkdirSync(LOCK_DIRECTORY, { recursive: true, mode: 0o755 });
   const held = await lock(`${LOCK_DIRECTORY}/policies.lock`, LOCK_TIMEOUT_MS);
   if (held === undefined) {
@@ -106,7 +114,7 @@ export async function withPolicyLock<T>(use: () => T | Promise<T>): Promise<T> {
     );
   }
   try {
-    return await use();
+    return await holding.run(true, use);
   } finally {
     held.close();
   }

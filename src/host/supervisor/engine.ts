@@ -16,6 +16,10 @@ export type LiveCounters = readonly Counters[];
 export interface TableEngine {
   /** Tables that can be asked for here; every other one does not exist. */
   readonly tables: readonly TableName[];
+  /** Runs `use` while nobody else changes the tables. Absent: nobody else can. */
+  exclusively?<T>(use: () => Promise<T>): Promise<T>;
+  /** All tables that run, when others have changed them since this was asked last or a table was replaced here. */
+  changed?(): readonly Ruleset[] | undefined;
   /**
    * Makes `table` effective as part of `ruleset`, in one step, and gives the last counters of the table it replaces.
    * `undefined`: nothing was counted.

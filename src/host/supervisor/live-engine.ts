@@ -11,14 +11,7 @@ import {
   type Table,
   type TableName,
 } from '../../rules/index.ts';
-import {
-  addToCounters,
-  applyPolicy,
-  type ChainCounts,
-  chainCounts,
-  type LivePlace,
-  livePolicies,
-} from '../policy/index.ts';
+import { applyPolicy, type ChainCounts, WatchedPolicy, withPolicyLock } from '../policy/index.ts';
 import type { LiveCounters, TableEngine } from './engine.ts';
 
 export interface LiveEngineOptions {
@@ -33,19 +26,26 @@ export interface LiveEngineOptions {
 export class LiveEngine implements TableEngine {
   readonly tables: readonly TableName[] = ['raw', 'mangle', 'filter', 'security'];
   readonly #options: LiveEngineOptions;
-  readonly #place: LivePlace;
-  readonly #rulesets = new Map<Family, Ruleset>();
+  readonly #watched: WatchedPolicy;
+  /** What runs as far as this engine has told, and the mark of it. */
+  #rulesets: readonly Ruleset[] = [];
+  #mark = '';
 
   constructor(options: LiveEngineOptions) {
     this.#options = options;
-    this.#place = { policy: options.policy, cookie: options.netnsCookie };
-    for (const { rulesets } of livePolicies(this.#place))
-      for (const ruleset of rulesets) this.#rulesets.set(ruleset.family, ruleset);
+    this.#watched = new WatchedPolicy({ policy: options.policy, cookie: options.netnsCookie });
   }
 
-  /** What is live when the engine is made. */
-  get rulesets(): readonly Ruleset[] {
-    return [...this.#rulesets.values()];
+  async exclusively<T>(use: () => Promise<T>): Promise<T> {
+    return await withPolicyLock(use);
+  }
+
+  changed(): readonly Ruleset[] | undefined {
+    const { mark } = this.#watched;
+    if (mark === this.#mark) return undefined;
+    this.#rulesets = this.#watched.rulesets();
+    this.#mark = mark;
+    return this.#rulesets;
   }
 
   /**
@@ -54,34 +54,36 @@ export class LiveEngine implements TableEngine {
    */
   async replace(ruleset: Ruleset, table: Table): Promise<LiveCounters | undefined> {
     const { family } = ruleset;
-    const before = this.#rulesets.get(family)?.tables.find(({ name }) => name === table.name);
-    const counts = this.#chainCounts(family, table.name);
-    await this.#apply(ruleset);
-    this.#rulesets.set(family, ruleset);
+    const before = this.#table(family, table.name);
+    const counts = this.#watched.counts(family, table.name);
+    const rulesets = [ruleset, ...this.#rulesets.filter((other) => other.family !== family)];
+    await this.#apply(ruleset, rulesets);
+    this.#rulesets = rulesets;
+    this.#mark = this.#watched.mark;
     if (before === undefined) return undefined;
-    await addToCounters(this.#place, takenOff(before, table, counts, family));
+    await this.#watched.add(takenOff(before, table, counts, family));
     return inOrder(before, counts);
   }
 
-  async #apply(ruleset: Ruleset): Promise<void> {
-    const others = this.rulesets.filter(({ family }) => family !== ruleset.family);
+  /** @throws {AbiError} with the text of each rule of `changed` that cannot run */
+  async #apply(changed: Ruleset, rulesets: readonly Ruleset[]): Promise<void> {
     const { policy, hooks, devices, netns } = this.#options;
     try {
       await applyPolicy({
         policy,
         hooks,
         devices,
-        rulesets: [ruleset, ...others],
+        rulesets,
         ...(netns === undefined ? {} : { namespaces: [netns] }),
       });
     } catch (error) {
       if (!(error instanceof CompileError)) throw error;
       const reasons = error.refusals.map((refusal) => {
-        const chain = ruleset.tables
+        const chain = changed.tables
           .find(({ name }) => name === refusal.table)
           ?.chains.find(({ name }) => name === refusal.chain);
         const rule = chain?.rules[refusal.rule - 1];
-        const text = rule === undefined ? '' : `: ${printRule(rule, refusal.chain, ruleset.family)}`;
+        const text = rule === undefined ? '' : `: ${printRule(rule, refusal.chain, changed.family)}`;
         return formatRefusal({ ...refusal, span: undefined }) + text;
       });
       throw new AbiError(AbiErrno.ENOENT, reasons.join('; '), error.hint);
@@ -89,8 +91,8 @@ export class LiveEngine implements TableEngine {
   }
 
   counters(family: Family, name: TableName): LiveCounters | undefined {
-    const table = this.#rulesets.get(family)?.tables.find((one) => one.name === name);
-    return table === undefined ? undefined : inOrder(table, this.#chainCounts(family, name));
+    const table = this.#table(family, name);
+    return table === undefined ? undefined : inOrder(table, this.#watched.counts(family, name));
   }
 
   async addCounters(family: Family, table: Table, added: LiveCounters): Promise<void> {
@@ -104,11 +106,13 @@ export class LiveEngine implements TableEngine {
       const own = chain.policy === undefined ? {} : { policy: last };
       chains.push({ family, table: table.name, chain: chain.name, rules, ...own });
     }
-    await addToCounters(this.#place, chains);
+    await this.#watched.add(chains);
   }
 
-  #chainCounts(family: Family, table: TableName): readonly ChainCounts[] {
-    return chainCounts(this.#place).filter((one) => one.family === family && one.table === table);
+  #table(family: Family, name: TableName): Table | undefined {
+    return this.#rulesets
+      .find((ruleset) => ruleset.family === family)
+      ?.tables.find((one) => one.name === name);
   }
 }
 

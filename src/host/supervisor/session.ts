@@ -189,7 +189,8 @@ export class Session {
       this.#writeOldCounters(call, countersAddress, oldCounters);
       return { value: 0n };
     } catch (error) {
-      if (error instanceof AbiError)
+      // Of a table that has changed meanwhile the program itself says that it is to be tried again.
+      if (error instanceof AbiError && error.errno !== Errno.EAGAIN)
         this.#options.say(
           `${family === 'ipv4' ? 'iptables' : 'ip6tables'} table ${header.table} stays as it is: ${error.message}`,
         );

@@ -28,7 +28,7 @@ import {
   type Table,
   type TableName,
 } from '../../rules/index.ts';
-import type { TableEngine } from './engine.ts';
+import type { LiveCounters, TableEngine } from './engine.ts';
 
 /** A table and the counters that user space has added; the engine counts the rest. */
 interface Held extends DecodedTable {
@@ -90,6 +90,11 @@ export class TableStore {
     const header = decodeReplaceHeader(request, length);
     const entries = request.subarray(REPLACE_BYTES, REPLACE_BYTES + header.size);
     const decoded = decodeTable(entries, header, family);
+    return await this.#exclusively(() => this.#commit(family, header, decoded));
+  }
+
+  /** What is compared with the table that runs, and put in its place, while nobody else changes it. */
+  async #commit(family: Family, header: ReplaceHeader, decoded: DecodedTable): Promise<Replaced> {
     const old = this.#find(family, header.table);
     if (header.validHooks !== old.shape.validHooks)
       throw new AbiError(AbiErrno.EINVAL, `table ${header.table} has other chains`);
@@ -104,6 +109,10 @@ export class TableStore {
   /** ADD_COUNTERS. @throws {AbiError} */
   async addCounters(family: Family, request: Uint8Array, length: number): Promise<void> {
     const { table, counters } = decodeCountersRequest(request, length);
+    await this.#exclusively(() => this.#add(family, table, counters));
+  }
+
+  async #add(family: Family, table: string, counters: LiveCounters): Promise<void> {
     const held = this.#find(family, table);
     const { added } = held;
     if (counters.length !== added.length)
@@ -126,6 +135,7 @@ export class TableStore {
 
   /** Content of /proc/net/ip_tables_names: tables that were asked for so far. */
   tableNames(family: Family): string {
+    this.#refresh();
     return [...this.#held[family].keys()]
       .reverse()
       .map((name) => `${name}\n`)
@@ -157,29 +167,40 @@ export class TableStore {
     }
   }
 
-  /** Takes up tables that the engine runs already. @throws {AbiError} */
-  adopt({ family, tables }: Ruleset): void {
-    for (const table of tables) {
-      const held = encodedTable(table, family);
-      this.#held[family].set(table.name, { ...held, added: noCounters(held.offsets.length) });
-    }
-  }
-
   /** The table; one that is asked for the first time comes into being. @throws {AbiError} ENOENT */
   #find(family: Family, name: string): Held {
     if (!isTableName(name) || !this.#engine.tables.includes(name))
       throw new AbiError(AbiErrno.ENOENT, `there is no table "${name}"`);
-    const found = this.#held[family].get(name);
-    if (found !== undefined) return found;
-    const decoded = encodedTable(emptyTable(name), family);
-    const made: Held = { ...decoded, added: noCounters(decoded.offsets.length) };
-    this.#held[family].set(name, made);
-    return made;
+    this.#refresh();
+    return this.#held[family].get(name) ?? this.#hold(family, emptyTable(name));
+  }
+
+  #hold(family: Family, table: Table): Held {
+    const decoded = encodedTable(table, family);
+    const held = { ...decoded, added: noCounters(decoded.offsets.length) };
+    this.#held[family].set(table.name, held);
+    return held;
+  }
+
+  /** Takes up what others have put in force; a table that they took away is as in a new namespace. */
+  #refresh(): void {
+    const running = this.#engine.changed?.();
+    if (running === undefined) return;
+    for (const family of ['ipv4', 'ipv6'] as const) {
+      const tables = running.find((ruleset) => ruleset.family === family)?.tables ?? [];
+      for (const name of this.#held[family].keys())
+        if (!tables.some((table) => table.name === name)) this.#hold(family, emptyTable(name));
+      for (const table of tables) this.#hold(family, table);
+    }
+  }
+
+  async #exclusively<T>(use: () => Promise<T>): Promise<T> {
+    return this.#engine.exclusively === undefined ? await use() : await this.#engine.exclusively(use);
   }
 
   #with(family: Family, table: Table): Ruleset {
-    const others = [...this.#held[family].values()].map((held) => held.table);
-    return { family, tables: [...others.filter(({ name }) => name !== table.name), table] };
+    const held = [...this.#held[family].values()].map((one) => one.table);
+    return { family, tables: held.map((one) => (one.name === table.name ? table : one)) };
   }
 
   #counters(family: Family, held: Held): Counters[] {
