@@ -83,6 +83,7 @@ export function outDevice(options: ReplayOptions, destination: Uint8Array, inDev
 
 /** What every host has: loopback, broadcast, multicast. */
 const OWN_TYPES: readonly (readonly [prefix: string, type: number])[] = [
+  ['127.255.255.255/32', RTN.BROADCAST],
   ['127.0.0.0/8', RTN.LOCAL],
   ['0.0.0.0/32', RTN.BROADCAST],
   ['255.255.255.255/32', RTN.BROADCAST],

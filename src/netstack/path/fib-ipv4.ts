@@ -63,7 +63,8 @@ export class Ipv4Fib implements Fib {
   }
 
   output(destination: Uint8Array): string | undefined {
-    if (this.addressType(destination) === RouteTypeNumber.LOCAL) return LOOPBACK_DEVICE;
+    const loops = isLoopbackBroadcast(destination) || this.addressType(destination) === RouteTypeNumber.LOCAL;
+    if (loops) return LOOPBACK_DEVICE;
     return this.#route(destination)?.device;
   }
 
@@ -87,7 +88,7 @@ export class Ipv4Fib implements Fib {
     if (isZero(address) || isLimitedBroadcast(address)) return RouteTypeNumber.BROADCAST;
     if (isMulticast4(address)) return RouteTypeNumber.MULTICAST;
     if (address[0] === 127 && (device === undefined || device === LOOPBACK_DEVICE))
-      return RouteTypeNumber.LOCAL;
+      return isLoopbackBroadcast(address) ? RouteTypeNumber.BROADCAST : RouteTypeNumber.LOCAL;
     // inet_addr_type() knows the local table only: everything else is unicast, routed or not.
     let type: number = RouteTypeNumber.UNICAST;
     for (const own of this.config.addresses) {
@@ -106,7 +107,9 @@ export class Ipv4Fib implements Fib {
     const { addresses } = this.config;
     const rpFilter = Math.max(this.config.rpFilter, this.config.devices?.get(inDevice)?.rpFilter ?? 0);
     if (rpFilter === 0 && inDevice !== outDevice) {
-      return !addresses.some(({ prefix }) => sameBytes(prefix.address.bytes, source));
+      return (
+        !isLoopbackAddress(source) && !addresses.some(({ prefix }) => sameBytes(prefix.address.bytes, source))
+      );
     }
     if (this.addressType(source) !== RouteTypeNumber.UNICAST) return false;
     const back = this.#route(source)?.device;
@@ -121,6 +124,16 @@ function isZero(address: Uint8Array): boolean {
 
 function isLimitedBroadcast(address: Uint8Array): boolean {
   return (address[0]! & address[1]! & address[2]! & address[3]!) === 255;
+}
+
+/** 127.0.0.1, the address of the loopback device; the others of 127.0.0.0/8 are nobody's (inet_lookup_ifaddr_rcu). */
+function isLoopbackAddress(address: Uint8Array): boolean {
+  return address[0] === 127 && address[1] === 0 && address[2] === 0 && address[3] === 1;
+}
+
+/** The broadcast address of 127.0.0.1/8, which the loopback device has while it is up (fib_add_ifaddr). */
+function isLoopbackBroadcast(address: Uint8Array): boolean {
+  return (address[1]! & address[2]! & address[3]!) === 255 && address[0] === 127;
 }
 
 function isMulticast4(address: Uint8Array): boolean {

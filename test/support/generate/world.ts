@@ -52,6 +52,8 @@ export const INTERESTING: Readonly<Record<Family, readonly Uint8Array[]>> = {
     '192.0.2.1',
     '203.0.113.200',
     '198.51.100.7',
+    '127.0.0.1',
+    '127.255.255.255',
     '224.0.0.1',
     '255.255.255.255',
   ].map((text) => prefix(text).address.bytes),
