@@ -34,6 +34,8 @@ export interface ChainReport {
   readonly family: Family;
   readonly table: string;
   readonly chain: string;
+  /** Its number in the tables. */
+  readonly number: number;
   readonly rules: number;
   readonly form: 'linear' | 'vectors';
   /** Bytes of the chain's own tables: records, conditions, vectors, tries. */
@@ -56,6 +58,23 @@ export interface ChainParts {
   readonly handed: HandedActions;
 }
 
+/** Numbers of the chains of all families, from 1, in the order in which they are asked for. */
+export class ChainNumbers {
+  readonly #byKey = new Map<string, number>();
+
+  /** One more than the last. */
+  get count(): number {
+    return this.#byKey.size + 1;
+  }
+
+  of(family: Family, table: string, chain: string): number {
+    const key = `${family} ${table} ${chain}`;
+    const known = this.#byKey.get(key) ?? this.count;
+    this.#byKey.set(key, known);
+    return known;
+  }
+}
+
 /** The chains of one family. */
 export class ChainWriter {
   readonly reports: ChainReport[] = [];
@@ -65,36 +84,38 @@ export class ChainWriter {
   readonly #family: Family;
   readonly #parts: ChainParts;
   readonly #nodes: NodeWriter;
-  readonly #chains = new Map<string, number>();
+  readonly #numbers: ChainNumbers;
+  /** Where each chain was written, by number. */
+  readonly offsets: Map<number, number> = new Map();
 
-  constructor(image: ImageWriter, family: Family, parts: ChainParts) {
+  constructor(image: ImageWriter, family: Family, parts: ChainParts, numbers: ChainNumbers) {
     this.#image = image;
     this.#family = family;
     this.#parts = parts;
+    this.#numbers = numbers;
     this.#nodes = new NodeWriter(image, family, parts.state, parts.hz);
   }
 
-  /** Offset of the built-in chain, written with all that it calls. */
+  /** Number of the built-in chain, written with all that it calls. */
   write(run: ChainRun): number {
-    // Callees first, so that jumps have where to point.
     const { order } = planCalls(run.table.chains, run.chain);
-    for (const chain of order.toReversed()) this.#chain(run, chain);
-    return this.#chains.get(`${run.table.table} ${run.chain}`)!;
+    for (const chain of order) this.#chain(run, chain);
+    return this.#numbers.of(this.#family, run.table.table, run.chain);
   }
 
   #chain(run: ChainRun, chain: IrChain): void {
-    const key = `${run.table.table} ${chain.name}`;
-    if (this.#chains.has(key)) return;
+    const number = this.#numbers.of(this.#family, run.table.table, chain.name);
+    if (this.offsets.has(number)) return;
     const image = this.#image;
     const before = image.size;
     const offset = image.reserve(CHAIN_SIZE, 64);
-    this.#chains.set(key, offset);
+    this.offsets.set(number, offset);
     const { rules } = chain;
     const divided = this.#divide(rules);
     const linear = rules.length <= MAX_LINEAR_RULES || divided.every(isUnanswered);
     const records = image.reserve(rules.length * RULE_RECORD_SIZE, RULE_RECORD_SIZE);
     for (const [index, rule] of rules.entries()) {
-      this.#record(run, chain, rule, divided[index]!, offset, records + index * RULE_RECORD_SIZE, linear);
+      this.#record(run, chain, rule, divided[index]!, number, records + index * RULE_RECORD_SIZE, linear);
     }
     const report = linear ? {} : this.#vectors(offset, divided);
     image.u32(offset + Chain.kind, linear ? ChainKind.linear : ChainKind.vectors);
@@ -109,6 +130,7 @@ export class ChainWriter {
       family: this.#family,
       table: run.table.table,
       chain: chain.name,
+      number,
       rules: rules.length,
       form: linear ? 'linear' : 'vectors',
       bytes: image.size - before,
@@ -210,8 +232,8 @@ export class ChainWriter {
     switch (action.kind) {
       case 'jump':
       case 'goto':
-        image.pointer(at + RuleRecord.a, this.#chains.get(`${tag.table} ${action.chain}`)!);
-        image.pointer(at + RuleRecord.b, own);
+        image.u32(at + RuleRecord.a, this.#numbers.of(this.#family, tag.table, action.chain));
+        image.u32(at + RuleRecord.b, own);
         break;
       case 'reject':
         this.#parts.handed.reject(this.#family, action.with);

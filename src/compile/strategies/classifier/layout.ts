@@ -3,6 +3,11 @@
  *
  * Header -> entry (attach point and family) -> lists of chains -> chain: its rules, and how to find those that fit.
  *
+ * Chains are named by number; the header's table says where each lies. A chain is a list of *parts*, one behind the other:
+ * rules from one place to another among records, with what finds those that fit. Parts may share records and all that
+ * finds them, so that a chain whose middle has changed is its old tables in two parts, with a new part between. So a
+ * generation with one chain changed shares all else with the one before.
+ *
  * A *vector* names a set of a chain's rules, as bits in three levels; words without a bit are left out at every level, so
  * the place of what is there is the rank of its bit in the level above:
  *
@@ -21,11 +26,15 @@
 
 /** "SLUC", first word of the tables. */
 export const TABLES_MAGIC = 0x43554c53;
-export const TABLES_VERSION = 1;
+export const TABLES_VERSION = 2;
 
 export const TablesHeader = {
   magic: 0,
   version: 4,
+  /** u32 pointer to u32 pointers to each {@link Chain}'s first part, by number; number 0 is none */
+  chains: 8,
+  /** u32 how many, number 0 included */
+  chainCount: 12,
   /** u8[64]: place of a word's only bit, by its product with {@link DE_BRUIJN} shifted right by 58 */
   bitPlaces: 64,
   /** u32[128]: {@link Entry} by attach point place * 2 + (ipv6 ? 1 : 0); 0: no chains */
@@ -47,7 +56,7 @@ export const NODE_BITS = 8;
 export const Entry = {
   /** u32 {@link Need} bits */
   needs: 0,
-  /** u32 lists of chains, each ended by 0 */
+  /** u32 lists of u32 numbers of chains, each ended by 0 */
   before: 4,
   local: 8,
   forward: 12,
@@ -74,12 +83,13 @@ export const ChainKind = { linear: 0, vectors: 1 } as const;
 /** Services that a chain can have: more than one when their product would be too large. */
 export const CHAIN_SERVICES = 2;
 
+/** A part of a chain. The chain's policy is that of its first part. */
 export const Chain = {
   /** u32 {@link ChainKind} */
   kind: 0,
-  /** u32 rules in the chain */
+  /** u32 behind the last of the records that are the part's */
   count: 4,
-  /** u32 their records */
+  /** u32 records. Parts of vectors with the same records have the same vectors */
   rules: 8,
   /** u32 {@link PolicyVerdict}, and byte offset of the policy's counter */
   policy: 12,
@@ -91,6 +101,10 @@ export const Chain = {
   destinationBits: 32,
   /** u32[CHAIN_SERVICES] services, 0 where there is none */
   services: 36,
+  /** u32 the next part; 0: the chain ends */
+  next: 44,
+  /** u32 first of the records that are the part's */
+  first: 48,
 } as const;
 export const CHAIN_SIZE = 64;
 
@@ -139,7 +153,7 @@ export const RuleRecord = {
   rest: 8,
   /** u32 all its conditions, for linear chains and odd packets */
   all: 12,
-  /** u32 by action. jump, goto: chain; jump: also the own chain. reject: 1 + enum; log: point; mark: value, mask, bit */
+  /** u32 by action. jump, goto: number of the chain; jump: also of the own chain. reject: 1 + enum; log: point; mark: value, mask, bit */
   a: 16,
   b: 20,
   c: 24,

@@ -9,7 +9,7 @@ import { isConnectionField } from '../../predicates/connection.ts';
 import type { SectionPlan } from '../../section.ts';
 import { planCalls } from '../inline/calls.ts';
 import type { ChainRun } from '../inline/chain.ts';
-import { type ChainParts, type ChainReport, ChainWriter } from './chains.ts';
+import { ChainNumbers, type ChainParts, type ChainReport, ChainWriter } from './chains.ts';
 import { TRANSPORT_FIELDS } from './conditions.ts';
 import {
   DE_BRUIJN,
@@ -99,11 +99,12 @@ export function buildTables(plans: readonly ProgramPlan[], parts: ChainParts): C
     image.u8(TablesHeader.bitPlaces + Number(product >> 58n), place);
   }
   const writers: Partial<Record<Family, ChainWriter>> = {};
+  const numbers = new ChainNumbers();
   const headerBytes: { entry: number; writer: ChainWriter }[] = [];
   for (const plan of plans) {
     for (const section of plan.sections) {
       const { family } = section;
-      const writer = writers[family] ?? new ChainWriter(image, family, parts);
+      const writer = writers[family] ?? new ChainWriter(image, family, parts, numbers);
       writers[family] = writer;
       const entry = writeEntry(image, plan.point, section, writer);
       headerBytes.push({ entry, writer });
@@ -113,6 +114,12 @@ export function buildTables(plans: readonly ProgramPlan[], parts: ChainParts): C
     for (const [protocol, bytes] of writer.headerBytes.entries()) {
       image.u8(entry + Entry.headerBytes + protocol, bytes);
     }
+  }
+  const places = image.reserve(numbers.count * 4);
+  image.pointer(TablesHeader.chains, places);
+  image.u32(TablesHeader.chainCount, numbers.count);
+  for (const writer of Object.values(writers)) {
+    for (const [number, offset] of writer.offsets) image.pointer(places + number * 4, offset);
   }
   const chains = Object.values(writers).flatMap(({ reports }) => reports);
   return { image: image.finish(), chains };
@@ -129,7 +136,7 @@ function writeEntry(
   for (const list of ['before', 'local', 'forward'] as const) {
     const chains = lists[list].map((run) => writer.write(run));
     const at = image.reserve((chains.length + 1) * 4);
-    for (const [index, chain] of chains.entries()) image.pointer(at + index * 4, chain);
+    for (const [index, chain] of chains.entries()) image.u32(at + index * 4, chain);
     image.pointer(entry + Entry[list], at);
   }
   let needs = section.forward === undefined ? 0 : Need.route;

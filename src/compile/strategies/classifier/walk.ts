@@ -1,8 +1,9 @@
 /**
  * The walk: chains of a list one after the other, rules in their order, jumps and returns, as ipt_do_table.
  *
- * In a chain of vectors the rules that fit are enumerated from the vectors' common bits, block by block and word by word.
- * A jump keeps only where it came from; the caller's vectors are found again when it returns.
+ * In a part of vectors the rules that fit are enumerated from the vectors' common bits, block by block and word by word.
+ * A jump keeps only where it came from; the caller's vectors are found again when it returns. Parts with the same records
+ * one behind the other, or with a part without vectors between them, have their vectors found once.
  */
 import { type Label, R0, R1, R2, R3, R4, R5, R7, R8, R10, type Register } from '../../../isa/index.ts';
 import { emitHandedMark, emitHandedRejectWord, MARK_BITS_SHIFT } from '../../actions/handed.ts';
@@ -40,11 +41,14 @@ class WalkWriter {
   readonly #walk: WalkFrame;
   readonly #start: Label;
   readonly #through: Label;
+  readonly #begin: Label;
+  readonly #part: Label;
   readonly #enter: Label;
   readonly #nextRule: Label;
   readonly #linearRule: Label;
   readonly #nextBit: Label;
   readonly #ask: Label;
+  readonly #partEnd: Label;
   readonly #end: Label;
 
   constructor(emission: Emission, walk: WalkFrame, start: Label, through: Label) {
@@ -53,11 +57,14 @@ class WalkWriter {
     this.#walk = walk;
     this.#start = start;
     this.#through = through;
-    this.#enter = asm.label('enter_chain');
+    this.#begin = asm.label('begin_chain');
+    this.#part = asm.label('begin_part');
+    this.#enter = asm.label('enter_part');
     this.#nextRule = asm.label('next_rule');
     this.#linearRule = asm.label('linear_rule');
     this.#nextBit = asm.label('next_bit');
     this.#ask = asm.label('ask');
+    this.#partEnd = asm.label('end_of_part');
     this.#end = asm.label('end_of_chain');
   }
 
@@ -65,7 +72,7 @@ class WalkWriter {
     const { asm } = this.#emission;
     const matched = asm.label('matched');
     this.#nextChain();
-    this.#enterChain();
+    this.#enterPart();
     this.#linear();
     this.#bits();
     asm.place(this.#nextRule).mayGoto(this.#emission.labels.malformed);
@@ -93,19 +100,35 @@ class WalkWriter {
     emitBlur(this.#emission);
     asm.load('u32', R1, R10, walk.list).castToKernel(R2, R1).load('u32', R2, R2, 0);
     asm.jump('==', R2, 0, this.#through).add(R1, 4).store('u32', R10, walk.list, R1);
-    asm.store('u32', R10, walk.base, R2).store('u32', R10, walk.chain, R2);
-    asm.store('u32', R10, walk.from, 0).store('u32', R10, walk.depth, 0);
+    this.#chain(R2);
+    asm.store('u32', R10, walk.base, R2).store('u32', R10, walk.depth, 0);
   }
 
-  #enterChain(): void {
+  /** `number` = pointer to the first part of the chain of that number. Uses r0. */
+  #chain(number: Register): void {
+    const { asm } = this.#emission;
+    asm.load('u32', R0, R7, Generation.tables).castToKernel(R0, R0).load('u32', R0, R0, TablesHeader.chains);
+    asm.lsh(number, 2).add(number, R0).castToKernel(number, number).load('u32', number, number, 0);
+  }
+
+  /** At `begin` r2 = the first part of a chain, at `part` a later one; at `enter` part and first rule are in the frame. */
+  #enterPart(): void {
     const { asm, labels } = this.#emission;
     const walk = this.#walk;
+    const combine = asm.label('combine');
+    asm.place(this.#begin).store('u32', R10, walk.found, 0);
+    asm.place(this.#part).store('u32', R10, walk.chain, R2);
+    asm.castToKernel(R2, R2).load('u32', R2, R2, Chain.first).store('u32', R10, walk.from, R2);
     asm.place(this.#enter).mayGoto(labels.malformed);
     emitBlur(this.#emission);
     this.#pointer(R1, walk.chain);
     asm.load('u32', R0, R1, Chain.kind).jump('==', R0, ChainKind.linear, this.#linearRule);
-    emitFindVectors(this.#emission, walk, this.#end);
-    asm.mov(R4, -1);
+    asm.load('u32', R0, R1, Chain.rules).load('u32', R2, R10, walk.found).jump('==', R2, R0, combine);
+    asm.add(R0, 1).jump('==', R2, R0, this.#partEnd).store('u32', R10, walk.found, R0);
+    emitFindVectors(this.#emission, walk, this.#partEnd);
+    this.#pointer(R1, walk.chain);
+    asm.load('u32', R0, R1, Chain.rules).store('u32', R10, walk.found, R0);
+    asm.place(combine).mov(R4, -1);
     this.#eachVector(walk.vectors, 12, () => asm.load('u64', R2, R1, 0).and(R4, R2));
     asm.load('u32', R1, R10, walk.from).rsh(R1, 12).mov(R2, -1).lsh(R2, R1).and(R4, R2);
     asm.store('u64', R10, walk.blockBits, R4);
@@ -138,13 +161,13 @@ class WalkWriter {
     }
   }
 
-  /** The next rule of a chain without vectors, with all its conditions. */
+  /** The next rule of a part without vectors, with all its conditions. */
   #linear(): void {
     const { asm } = this.#emission;
     const walk = this.#walk;
     asm.place(this.#linearRule);
     this.#pointer(R1, walk.chain);
-    asm.load('u32', R2, R10, walk.from).load('u32', R0, R1, Chain.count).jump('>=', R2, R0, this.#end);
+    asm.load('u32', R2, R10, walk.from).load('u32', R0, R1, Chain.count).jump('>=', R2, R0, this.#partEnd);
     asm.load('u32', R1, R1, Chain.rules).mov(R0, R2).lsh(R0, RULE_RECORD_SHIFT).add(R1, R0);
     asm.add(R2, 1).store('u32', R10, walk.from, R2).store('u32', R10, walk.record, R1);
     asm.castToKernel(R1, R1).load('u32', R1, R1, RuleRecord.all).goto(this.#ask);
@@ -159,7 +182,7 @@ class WalkWriter {
 
     asm.place(nextBlock).mayGoto(labels.malformed);
     asm.load('u64', R1, R10, walk.blockBits);
-    emitTakeLowest(asm, R1, R5, this.#end);
+    emitTakeLowest(asm, R1, R5, this.#partEnd);
     asm.store('u64', R10, walk.blockBits, R1);
     this.#place(R2, R5);
     asm.lsh(R2, 12).store('u32', R10, walk.blockBase, R2).sub(R5, 1).mov(R4, -1);
@@ -191,8 +214,9 @@ class WalkWriter {
     emitTakeLowest(asm, R1, R5, nextWord);
     asm.store('u64', R10, walk.ruleBits, R1);
     this.#place(R2, R5);
-    asm.load('u32', R1, R10, walk.wordBase).add(R2, R1).lsh(R2, RULE_RECORD_SHIFT);
+    asm.load('u32', R1, R10, walk.wordBase).add(R2, R1);
     this.#pointer(R1, walk.chain);
+    asm.load('u32', R0, R1, Chain.count).jump('>=', R2, R0, this.#partEnd).lsh(R2, RULE_RECORD_SHIFT);
     asm.load('u32', R1, R1, Chain.rules).add(R1, R2).store('u32', R10, walk.record, R1).castToKernel(R1, R1);
     asm.load('u32', R0, R10, walk.kind).jump('==', R0, 0, restOnly);
     asm.load('u32', R1, R1, RuleRecord.all).goto(this.#ask);
@@ -266,9 +290,9 @@ class WalkWriter {
 
   #goto(): void {
     const { asm } = this.#emission;
-    const walk = this.#walk;
-    asm.load('u32', R1, R4, RuleRecord.a).store('u32', R10, walk.chain, R1);
-    asm.store('u32', R10, walk.from, 0).goto(this.#enter);
+    asm.load('u32', R2, R4, RuleRecord.a);
+    this.#chain(R2);
+    asm.goto(this.#begin);
   }
 
   #log(): void {
@@ -305,17 +329,29 @@ class WalkWriter {
     emitHandedRejectWord(this.#emission, R1);
   }
 
-  /** RETURN and the end of a chain: back behind the jump, or the policy of the built-in chain. */
+  /** The end of a part: on to the next. RETURN and the end of the last one: back behind the jump, or the policy. */
   #return(): void {
     const { asm, labels } = this.#emission;
     const walk = this.#walk;
     const policy = asm.label('policy');
+    const find = asm.label('find_part');
+    const other = asm.label('other_part');
+    asm.place(this.#partEnd);
+    this.#pointer(R1, walk.chain);
+    asm.load('u32', R2, R1, Chain.next).jump('!=', R2, 0, this.#part);
     asm.place(this.#end).load('u32', R1, R10, walk.depth).jump('==', R1, 0, policy);
     asm.sub(R1, 1).jump('>=', R1, MAX_DEPTH, labels.malformed).store('u32', R10, walk.depth, R1);
     asm.lsh(R1, 2).mov(R2, R10).add(R2, walk.returns).add(R2, R1).load('u32', R1, R2, 0);
-    asm.castToKernel(R2, R1).load('u32', R3, R2, RuleRecord.b).store('u32', R10, walk.chain, R3);
-    asm.castToKernel(R3, R3).load('u32', R3, R3, Chain.rules).sub(R1, R3).rsh(R1, RULE_RECORD_SHIFT);
-    asm.add(R1, 1).store('u32', R10, walk.from, R1).goto(this.#enter);
+    asm.castToKernel(R2, R1).load('u32', R3, R2, RuleRecord.b);
+    this.#chain(R3);
+    // The part that the jump's record is of: r1 = the record, r3 = a part, r0 = the record's index there.
+    asm.place(find).mayGoto(labels.malformed).castToKernel(R4, R3);
+    asm.load('u32', R2, R4, Chain.rules).mov(R0, R1).sub(R0, R2).rsh(R0, RULE_RECORD_SHIFT);
+    asm.load('u32', R2, R4, Chain.count).jump('>=', R0, R2, other);
+    asm.load('u32', R2, R4, Chain.first).jump('<', R0, R2, other);
+    asm.store('u32', R10, walk.chain, R3).store('u32', R10, walk.found, 0);
+    asm.add(R0, 1).store('u32', R10, walk.from, R0).goto(this.#enter);
+    asm.place(other).load('u32', R3, R4, Chain.next).jump('!=', R3, 0, find).goto(labels.malformed);
     asm.place(policy);
     this.#pointer(R4, walk.base);
     asm.load('u32', R3, R4, Chain.policyCounter).mov(R5, R8).add(R5, R3);

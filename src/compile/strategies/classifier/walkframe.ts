@@ -26,6 +26,9 @@ const WALK_WORDS = [
   'walk.operand',
   ...Array.from({ length: VECTORS }, (_, index) => `walk.vector${index}`),
   ...Array.from({ length: VECTORS }, (_, index) => `walk.block${index}`),
+  // In the upper half of a slot, which the verifier does not follow.
+  'walk.unused',
+  'walk.found',
 ] as const;
 
 /** Slots and words of what the walk calls upon. */
@@ -70,10 +73,10 @@ export interface WalkFrame {
   readonly depth: number;
   /** The next place of the list of chains. */
   readonly list: number;
-  /** The built-in chain, and the one that is walked. */
+  /** The built-in chain's first part, and the part that is walked. */
   readonly base: number;
   readonly chain: number;
-  /** Index of the first rule that is still to be looked at when the chain is entered. */
+  /** Index of the first rule that is still to be looked at when the part is entered. */
   readonly from: number;
   readonly record: number;
   /** PacketKind */
@@ -85,6 +88,8 @@ export interface WalkFrame {
   readonly wordBase: number;
   readonly classes: number;
   readonly operand: number;
+  /** The records whose vectors are in the frame, plus 1 when one of them is empty; 0: none are. */
+  readonly found: number;
   readonly vectors: readonly number[];
   readonly blocks: readonly number[];
   /** u64 bits that are still to be looked at: of blocks, words, rules. */
@@ -115,6 +120,7 @@ export function walkOffsets({ frame }: Emission): WalkFrame {
     wordBase: word('wordBase'),
     classes: word('classes'),
     operand: word('operand'),
+    found: word('found'),
     vectors: each('vector'),
     blocks: each('block'),
     blockBits: frame.slot('walk.blockBits'),
