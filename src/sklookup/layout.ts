@@ -10,7 +10,7 @@ export const SOCKET_ARENA_MAGIC = 0x53554c53;
 /** "SLSG", first word of a generation. */
 export const BINDING_SET_MAGIC = 0x47534c53;
 /** Changes whenever a program built for the old layout could misread the new one. */
-export const SOCKET_LAYOUT_VERSION = 2;
+export const SOCKET_LAYOUT_VERSION = 3;
 
 /** Header at offset 0. */
 export const SocketArena = {
@@ -119,7 +119,10 @@ export const PrefixTable = {
   lengths: 64,
 } as const;
 
-/** The prefixes of one length: a hash table with linear probing, at most three quarters full, its last slot empty. */
+/**
+ * The prefixes of one length, in blocks of up to 64 neighbours: a hash table of blocks with linear probing, at most three
+ * quarters full, its last slot empty.
+ */
 export const PrefixLength = {
   /** u32 pointer to the next shorter length that occurs, 0 for none */
   next: 0,
@@ -129,25 +132,38 @@ export const PrefixLength = {
   slots: 8,
   /** u32 slots that a hash can name; {@link SPARE_SLOTS} follow them */
   places: 12,
-  /** u64 each: the mask, as {@link KEY} says addresses */
+  /** u64 each: the mask of a block, as {@link KEY} says addresses */
   maskHigh: 16,
   maskLow: 24,
   /** u32 as {@link PrefixTable.wide} */
   wide: 32,
   /** u32 slots that are or were in use; programs do not read it */
   used: 36,
+  /** u32 bits behind the prefix in its half of the address; its last bits, shifted and masked, are its place in the block */
+  shift: 40,
+  /** u32 each: the mask of a place, of the half that prefixes end in; the other half's is 0 */
+  placeHigh: 44,
+  placeLow: 48,
+  /** u32 pointer to the record that most blocks have, 0 for none: what follows need not wait for a slot that says it */
+  usual: 52,
 } as const;
 export const PREFIX_LENGTH_SIZE = 64;
 export const SPARE_SLOTS = 256;
 
-/** A slot, IPv4: u32 address, u32 pointer to the first record. An empty one ends a search. */
-export const NarrowSlot = { address: 0, record: 4 } as const;
-export const NARROW_SLOT_SIZE = 8;
+/** Prefixes in a block differ in this many of their last bits; an IPv6 block lies within one half of the address. */
+export const BLOCK_BITS = 6;
+export const BLOCK_PLACES: number = 2 ** BLOCK_BITS;
+/** A slot, IPv4: u32 the block's address; u32 what is bound, 0 ends a search; u64 which neighbours are bound. */
+export const NarrowSlot = { block: 0, record: 4, bound: 8 } as const;
+export const NARROW_SLOT_SIZE = 16;
 /** A slot, IPv6. */
-export const WideSlot = { high: 0, low: 8, record: 16 } as const;
+export const WideSlot = { high: 0, low: 8, bound: 16, record: 24 } as const;
 export const WIDE_SLOT_SIZE = 32;
-/** In the place of a record: the prefix was unbound. */
-export const REMOVED = 1;
+/**
+ * A slot's `record` is a pointer to the first record of all that are bound; or, with this bit, to u32[64]: the first record
+ * of each neighbour, 0 if it is not bound, and `bound` means nothing.
+ */
+export const EACH = 1;
 
 /** Regions: IPv4 by the upper 16 bits, IPv6 by a hash of the upper 48. Shorter prefixes are in {@link ANY_REGION}. */
 export const REGIONS = 65_536;
@@ -227,26 +243,27 @@ export const KEY = {
 export type KeyName = keyof typeof KEY;
 export const KEY_BYTES = 56;
 
-/** Counters of a destination (and, at index 0 of the map, of all look-ups): u64 each; destination i is at i + 1. */
+/**
+ * Counters of a destination (and, at index 0 of the map, of what no binding took): u64 each, one line of a cache;
+ * destination i is at i + 1. Each look-up counts once in one of them, `keptFlows` apart.
+ */
 export const Metric = {
-  /** A binding chose this destination. At index 0: the program ran for TCP or UDP. */
-  lookups: 0,
-  assigned: 8,
+  assigned: 0,
   /** No live socket. At index 0: no binding. */
-  misses: 16,
+  misses: 8,
   /** Of `assigned`, those that a kept flow decided. */
-  keptFlows: 24,
+  keptFlows: 16,
   /** The socket is of another protocol, or family. */
-  wrongProtocol: 32,
-  wrongFamily: 40,
+  wrongProtocol: 24,
+  wrongFamily: 32,
   /** The socket no longer listens, or has been connected. */
-  wrongState: 48,
+  wrongState: 40,
   /** Another program had chosen a socket before; its choice stands. */
-  taken: 56,
-  otherError: 64,
+  taken: 48,
+  otherError: 56,
 } as const;
 export type MetricName = keyof typeof Metric;
-export const METRIC_BYTES = 72;
+export const METRIC_BYTES = 64;
 
 /** A kept UDP flow. */
 export const FlowKey = {

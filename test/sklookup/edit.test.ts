@@ -31,6 +31,39 @@ function manyBindings(count: number): Binding[] {
   }));
 }
 
+/** Prefixes of a family and length that have 64 neighbours, as far as their bits go. */
+const NEIGHBOURHOODS = [
+  ['ipv4', 32],
+  ['ipv4', 22],
+  ['ipv6', 128],
+  ['ipv6', 72],
+  ['ipv6', 67],
+  ['ipv6', 64],
+  ['ipv6', 33],
+] as const;
+
+/** Makes neighbour `n` of some block, and of the next one where a block holds fewer. */
+function neighbours([family, length]: (typeof NEIGHBOURHOODS)[number]) {
+  const width = family === 'ipv4' ? 4 : 16;
+  return fc
+    .uint8Array({ minLength: width, maxLength: width })
+    .map((bytes) => (n: number, label: string): Binding => {
+      const address = bytes.slice();
+      for (let bit = 0; bit < 8 * width - length + 6; bit++) {
+        const at = width - 1 - (bit >> 3);
+        address[at]! &= ~(1 << (bit & 7));
+        const index = bit - (8 * width - length);
+        if (index >= 0 && (n >> index) & 1) address[at]! |= 1 << (bit & 7);
+      }
+      return {
+        label,
+        protocol: 'tcp',
+        prefix: { address: { family, bytes: address }, length },
+        ports: { min: 80, max: 80 },
+      };
+    });
+}
+
 describe('bind and unbind in place', () => {
   it('leave the set that was asked for, and no look-up ever meets anything but the one before or the one after', () => {
     const machine = new SkLookupMachine();
@@ -69,6 +102,59 @@ describe('bind and unbind in place', () => {
             expect(lines(machine.state.bindings().bindings)).toEqual(lines(model));
             expect(machine.state.bindingCount).toBe(model.length);
           }
+        },
+      ),
+      { numRuns: RUNS },
+    );
+  });
+
+  it('tell neighbours apart that share a slot', () => {
+    const machine = new SkLookupMachine();
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...NEIGHBOURHOODS).chain(neighbours),
+        fc.array(fc.tuple(fc.boolean(), fc.nat(63), fc.constantFrom('a', 'b')), {
+          minLength: 1,
+          maxLength: 40,
+        }),
+        (neighbour, steps) => {
+          const model = new Map<number, string>();
+          machine.install([]);
+          const tuples = Array.from({ length: 64 }, (_, n) => ({
+            protocol: 'tcp' as const,
+            localAddress: neighbour(n, '').prefix.address.bytes,
+            localPort: 80,
+            remoteAddress: neighbour(0, '').prefix.address.bytes,
+            remotePort: 9,
+            device: '',
+          }));
+          for (const [adds, n, label] of steps) {
+            const binding = neighbour(n, label);
+            machine.prepare(binding);
+            const before = model.get(n) ?? '';
+            if (adds) model.set(n, label);
+            else if (before === label) model.delete(n);
+            const after = model.get(n) ?? '';
+            machine.stored = () => {
+              expect([before, after]).toContain(machine.lookup(tuples[n]!));
+              const other = (n + 1) & 63;
+              expect(machine.lookup(tuples[other]!)).toBe(model.get(other) ?? '');
+            };
+            if (adds) machine.state.bind(binding, () => 1);
+            else expect(machine.state.unbind(binding, () => 1)).toBe(before === label);
+            machine.stored = () => undefined;
+          }
+          expect(tuples.map((tuple) => machine.lookup(tuple))).toEqual(
+            tuples.map((_, n) => model.get(n) ?? ''),
+          );
+          const rest = [...model].map(([n, label]) => neighbour(n, label));
+          expect(lines(machine.state.bindings().bindings)).toEqual(lines(rest));
+          // Written as a whole the set says the same.
+          machine.install(rest);
+          expect(tuples.map((tuple) => machine.lookup(tuple))).toEqual(
+            tuples.map((_, n) => model.get(n) ?? ''),
+          );
+          expect(lines(machine.state.bindings().bindings)).toEqual(lines(rest));
         },
       ),
       { numRuns: RUNS },

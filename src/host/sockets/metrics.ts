@@ -3,8 +3,8 @@ import type { BpfMap } from '../../kernel/index.ts';
 import { METRIC_BYTES, Metric } from '../../sklookup/index.ts';
 import type { SteeringStatus } from './steering.ts';
 
-/** `lookups = assigned + misses + errors`, as long as nothing runs meanwhile. */
 export interface LabelMetrics {
+  /** What a binding of the label took: assigned, missed or failed. */
   readonly lookups: number;
   readonly assigned: number;
   readonly misses: number;
@@ -34,13 +34,13 @@ export function readMetrics(map: BpfMap, index: number): LabelMetrics {
     for (let at = offset; at < bytes.length; at += METRIC_BYTES) total += view.getBigUint64(at, true);
     return Number(total);
   };
-  const { lookups, assigned, misses, keptFlows } = Metric;
   const errors = Object.fromEntries(ERROR_REASONS.map((reason) => [reason, sum(Metric[reason])]));
+  const [assigned, misses] = [sum(Metric.assigned), sum(Metric.misses)];
   return {
-    lookups: sum(lookups),
-    assigned: sum(assigned),
-    misses: sum(misses),
-    keptFlows: sum(keptFlows),
+    lookups: Object.values(errors).reduce((total, each) => total + each, assigned + misses),
+    assigned,
+    misses,
+    keptFlows: sum(Metric.keptFlows),
     errors: errors as Record<ErrorReason, number>,
   };
 }

@@ -76,7 +76,6 @@ export function assembleSkLookup(options: SkLookupOptions = {}): AssembledProgra
   asm.place(found).load('u32', R9, R7, BindingRecord.destination).jump('>=', R9, MAX_DESTINATIONS, drop);
   asm.store('u32', R10, Frame.destination, R9).mov(R1, R9).add(R1, 1).store('u32', R10, Frame.metricsKey, R1);
   emitMetrics(asm, drop);
-  emitCount(asm, 'lookups');
   asm
     .mul(R9, DESTINATION_SIZE)
     .loadArena(R1, SOCKET_ARENA, DESTINATIONS_OFFSET)

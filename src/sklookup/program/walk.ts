@@ -6,13 +6,13 @@ import { type Assembler, type Label, R0, R1, R2, R3, R4, R5, R7, R8, R9, R10 } f
 import {
   ANY_REGION,
   BindingRecord,
+  EACH,
   FANOUT,
   NARROW_SLOT_SIZE,
   NarrowSlot,
   NODE_SIZE,
   PrefixLength,
   PrefixTable,
-  REMOVED,
   RecordFlag,
   SearchRecord,
   WIDE_SLOT_SIZE,
@@ -28,7 +28,8 @@ import { Frame, KEY_MASK, keySlot } from './stack.ts';
 export function emitWalk(asm: Assembler, found: Label, none: Label): void {
   const lengths = asm.label('lengths');
   const wide = asm.label('wide');
-  const prefix = asm.label('prefix');
+  const block = asm.label('block');
+  const each = asm.label('each');
   const shorter = asm.label('shorter');
   const walk = asm.label('walk');
   const next = asm.label('next');
@@ -40,11 +41,15 @@ export function emitWalk(asm: Assembler, found: Label, none: Label): void {
   asm.place(lengths).mayGoto(none).jump('==', R9, 0, none).castToKernel(R9, R9);
   asm.load('u32', R1, R9, PrefixLength.region).load('u32', R2, R10, Frame.region).and(R1, R2);
   asm.jump('==', R1, 0, shorter).load('u32', R1, R9, PrefixLength.wide).jump('!=', R1, 0, wide);
-  emitNarrowSearch(asm, prefix, shorter, none);
+  emitNarrowSearch(asm, block, shorter, none);
   asm.place(wide);
-  emitWideSearch(asm, prefix, shorter, none);
+  emitWideSearch(asm, block, shorter, none);
 
-  asm.place(prefix).jump('==', R7, REMOVED, shorter);
+  asm.place(block).jump('&', R7, EACH, each).rsh(R1, R5).and(R1, 1).jump('==', R1, 0, shorter);
+  // A jump can be guessed, an address cannot: equal to the usual one, the record is read while the slot is still on its way.
+  asm.load('u32', R1, R9, PrefixLength.usual).jump('!=', R7, R1, walk).mov(R7, R1).goto(walk);
+  asm.place(each).sub(R7, EACH).lsh(R5, 2).add(R7, R5).castToKernel(R7, R7);
+  asm.load('u32', R7, R7, 0).jump('==', R7, 0, shorter);
   asm.place(walk).mayGoto(none).castToKernel(R7, R7);
   asm.load('u32', R1, R7, BindingRecord.flags).jump('&', R1, RecordFlag.SEARCH, search);
   asm.load('u16', R2, R7, BindingRecord.portMin).jump('<', R8, R2, next);
@@ -83,23 +88,34 @@ function emitFirstSlot(asm: Assembler, slotBits: number): void {
   asm.mul(R1, R2).rsh(R1, 32).lsh(R1, slotBits).mov32(R3, R3).add(R3, R1).castToKernel(R3, R3);
 }
 
-/** r7 = what the slot of the packet's prefix names, at `prefix`; on to `shorter` when it has none. Uses r0..r3. */
-function emitNarrowSearch(asm: Assembler, prefix: Label, shorter: Label, none: Label): void {
+/**
+ * At `block`: r7 = what is bound in the packet's block, r1 = which neighbours are, r5 = the packet's place among them; on to
+ * `shorter` when the length has no such block. Uses r0..r3.
+ */
+function emitNarrowSearch(asm: Assembler, block: Label, shorter: Label, none: Label): void {
   const probe = asm.label('narrow_probe');
-  asm.load('u64', R0, R10, keySlot('localHigh')).load('u64', R1, R9, PrefixLength.maskHigh).and(R0, R1);
+  const hit = asm.label('narrow_hit');
+  asm.load('u64', R0, R10, keySlot('localHigh')).load('u32', R1, R9, PrefixLength.shift);
+  asm.mov(R5, R0).rsh(R5, R1).load('u32', R1, R9, PrefixLength.placeHigh).and(R5, R1);
+  asm.load('u64', R1, R9, PrefixLength.maskHigh).and(R0, R1);
   emitHash(asm, [(word) => asm.mov(word, R0)]);
   emitFirstSlot(asm, Math.log2(NARROW_SLOT_SIZE));
   asm.place(probe).mayGoto(none).load('u32', R7, R3, NarrowSlot.record).jump('==', R7, 0, shorter);
-  asm.load('u32', R1, R3, NarrowSlot.address).jump('==', R1, R0, prefix);
+  asm.load('u32', R1, R3, NarrowSlot.block).jump('==', R1, R0, hit);
   asm.add(R3, NARROW_SLOT_SIZE).goto(probe);
+  asm.place(hit).load('u64', R1, R3, NarrowSlot.bound).goto(block);
 }
 
 /** Likewise for IPv6. Uses r0..r4. */
-function emitWideSearch(asm: Assembler, prefix: Label, shorter: Label, none: Label): void {
+function emitWideSearch(asm: Assembler, block: Label, shorter: Label, none: Label): void {
   const probe = asm.label('wide_probe');
   const step = asm.label('wide_step');
-  asm.load('u64', R0, R10, keySlot('localHigh')).load('u64', R1, R9, PrefixLength.maskHigh).and(R0, R1);
-  asm.load('u64', R4, R10, keySlot('localLow')).load('u64', R1, R9, PrefixLength.maskLow).and(R4, R1);
+  asm.load('u64', R0, R10, keySlot('localHigh')).load('u64', R4, R10, keySlot('localLow'));
+  asm.load('u32', R2, R9, PrefixLength.shift).mov(R5, R0).rsh(R5, R2).mov(R3, R4).rsh(R3, R2);
+  asm.load('u32', R1, R9, PrefixLength.placeHigh).and(R5, R1);
+  asm.load('u32', R1, R9, PrefixLength.placeLow).and(R3, R1).or(R5, R3);
+  asm.load('u64', R1, R9, PrefixLength.maskHigh).and(R0, R1);
+  asm.load('u64', R1, R9, PrefixLength.maskLow).and(R4, R1);
   emitHash(asm, [
     (word) => asm.mov(word, R0).rsh(word, 32),
     (word) => asm.mov(word, R0),
@@ -109,7 +125,8 @@ function emitWideSearch(asm: Assembler, prefix: Label, shorter: Label, none: Lab
   emitFirstSlot(asm, Math.log2(WIDE_SLOT_SIZE));
   asm.place(probe).mayGoto(none).load('u32', R7, R3, WideSlot.record).jump('==', R7, 0, shorter);
   asm.load('u64', R1, R3, WideSlot.high).jump('!=', R1, R0, step);
-  asm.load('u64', R1, R3, WideSlot.low).jump('==', R1, R4, prefix);
+  asm.load('u64', R1, R3, WideSlot.low).jump('!=', R1, R4, step);
+  asm.load('u64', R1, R3, WideSlot.bound).goto(block);
   asm.place(step).add(R3, WIDE_SLOT_SIZE).goto(probe);
 }
 

@@ -4,16 +4,16 @@ import type { Binding, Protocol } from '../binding.ts';
 import {
   BindingRecord,
   BindingSet,
+  BLOCK_PLACES,
   DEVICE_NAME_BYTES,
   PrefixLength,
   PrefixTable,
-  REMOVED,
   RecordFlag,
   tableIndex,
 } from '../layout.ts';
-import { prefixWords } from './hash.ts';
+import { addressInBlock, blockWords, loadBlock, placeInBlock, recordField } from './block.ts';
 import type { NumberedBinding } from './records.ts';
-import { findSlot, forEachSlot, lengthCount, lengthPointer, recordField, slotWords } from './slots.ts';
+import { findSlot, forEachSlot, lengthCount, lengthPointer, slotWords } from './slots.ts';
 import type { TableMemory } from './writer.ts';
 
 type Family = 'ipv4' | 'ipv6';
@@ -45,16 +45,21 @@ export class SetReader {
     const table = memory.loadU32(this.#set + BindingSet.tables + 4 * tableIndex(protocol, family));
     if (table === 0) return;
     const words = new Uint32Array(4);
+    const records = new Uint32Array(BLOCK_PLACES);
     const count = family === 'ipv4' ? 1 : 4;
     const first = lengthPointer(table, 0);
     let at = memory.loadU32(table + PrefixTable.first);
     for (let steps = 0; at !== 0 && steps < lengthCount(family); steps++) {
       const length = (at - first) / (lengthPointer(table, 1) - first);
       const slots = memory.loadU32(at + PrefixLength.slots);
-      forEachSlot(memory, slots, memory.loadU32(at + PrefixLength.places), count, (slot, record) => {
+      forEachSlot(memory, slots, memory.loadU32(at + PrefixLength.places), count, (slot) => {
         slotWords(memory, slot, words, count);
-        const prefix = { address: addressOf(words, family), length };
-        for (const { binding } of this.#readGroup(record, protocol, prefix)) found.push(binding);
+        loadBlock(memory, slot, count, records);
+        for (let place = 0; place < BLOCK_PLACES; place++) {
+          if (records[place] === 0) continue;
+          const prefix = { address: addressInBlock(words, family, length, place), length };
+          for (const { binding } of this.#readGroup(records[place]!, protocol, prefix)) found.push(binding);
+        }
       });
       at = memory.loadU32(at + PrefixLength.next);
     }
@@ -71,15 +76,17 @@ export class SetReader {
     const slots = memory.loadU32(at + PrefixLength.slots);
     if (slots === 0) return [];
     const words = new Uint32Array(4);
-    const count = prefixWords(prefix, words);
+    const count = blockWords(prefix, words);
     const slot = findSlot(memory, slots, memory.loadU32(at + PrefixLength.places), words, count);
-    if (slot === undefined) return [];
-    return this.#readGroup(memory.loadU32(recordField(slot, count)), protocol, prefix);
+    if (slot === undefined || memory.loadU32(recordField(slot, count)) === 0) return [];
+    const records = new Uint32Array(BLOCK_PLACES);
+    loadBlock(memory, slot, count, records);
+    return this.#readGroup(records[placeInBlock(prefix)]!, protocol, prefix);
   }
 
   #readGroup(first: number, protocol: Protocol, prefix: Prefix): NumberedBinding[] {
     const memory = this.#memory;
-    if (first === 0 || first === REMOVED) return [];
+    if (first === 0) return [];
     const isGroup = (memory.loadU32(first + BindingRecord.flags) & RecordFlag.GROUP) !== 0;
     const found: NumberedBinding[] = [];
     let record = isGroup ? memory.loadU32(first + BindingRecord.all) : first;

@@ -112,7 +112,7 @@ function bySpecificity(bindings: readonly NumberedBinding[]): readonly NumberedB
 }
 
 /** True when it takes every packet that gets to it. */
-function isUnconditional({ binding }: NumberedBinding): boolean {
+export function isUnconditional({ binding }: NumberedBinding): boolean {
   return binding.source === undefined && binding.device === undefined && binding.remotePort === undefined;
 }
 

@@ -1,4 +1,4 @@
-/** Hash tables of prefixes of one length, in an image or in an arena. Layout: PrefixLength in layout.ts. */
+/** Hash tables of blocks of prefixes of one length, in an image or in an arena. Layout: PrefixLength in layout.ts. */
 import {
   ANY_REGION,
   NARROW_SLOT_SIZE,
@@ -12,14 +12,15 @@ import {
   WIDE_SLOT_SIZE,
   WideSlot,
 } from '../layout.ts';
+import { placeBits, recordField } from './block.ts';
 import { hashWords, placeOf, type Words } from './hash.ts';
 import type { ImageWriter, TableMemory } from './writer.ts';
 
 type Family = 'ipv4' | 'ipv6';
 
-/** Slots for so many prefixes: half full. */
-export function placesFor(prefixes: number): number {
-  return Math.max(4, 2 * prefixes);
+/** Slots for so many blocks: half full. */
+export function placesFor(blocks: number): number {
+  return Math.max(4, 2 * blocks);
 }
 
 /** True when another slot would make the table slow. */
@@ -64,25 +65,26 @@ export function initializeLength(
   memory.storeU32(at + PrefixLength.slots, slots);
   memory.storeU32(at + PrefixLength.places, places);
   memory.storeU32(at + PrefixLength.wide, family === 'ipv6' ? 1 : 0);
-  // IPv4 addresses are the lower half of the first key.
+  const bits = placeBits(family, length);
+  const kept = length - bits;
+  // The addresses of IPv4 are numbers in the first key.
+  const upper = family === 'ipv4' || length <= 64;
+  const half = family === 'ipv4' ? 32 : 64;
+  memory.storeU32(at + PrefixLength.shift, bits === 0 ? 0 : upper ? half - length : 128 - length);
+  memory.storeU32(at + (upper ? PrefixLength.placeHigh : PrefixLength.placeLow), 2 ** bits - 1);
   const first = family === 'ipv4' ? PrefixLength.maskHigh : PrefixLength.maskHigh + 4;
-  memory.storeU32(at + first, maskWord(length));
+  memory.storeU32(at + first, maskWord(kept));
   if (family === 'ipv4') return;
-  memory.storeU32(at + PrefixLength.maskHigh, maskWord(length - 32));
-  memory.storeU32(at + PrefixLength.maskLow + 4, maskWord(length - 64));
-  memory.storeU32(at + PrefixLength.maskLow, maskWord(length - 96));
+  memory.storeU32(at + PrefixLength.maskHigh, maskWord(kept - 32));
+  memory.storeU32(at + PrefixLength.maskLow + 4, maskWord(kept - 64));
+  memory.storeU32(at + PrefixLength.maskLow, maskWord(kept - 96));
 }
 
 function maskWord(bits: number): number {
   return bits <= 0 ? 0 : bits >= 32 ? 0xffff_ffff : (-1 << (32 - bits)) >>> 0;
 }
 
-/** Pointer to the field of a slot that names its record. */
-export function recordField(slot: number, count: 1 | 4): number {
-  return slot + (count === 1 ? NarrowSlot.record : WideSlot.record);
-}
-
-/** The slot of a prefix, or the empty one where it would go; `undefined` when there is no room for it. */
+/** The slot of a block, or the empty one where it would go; `undefined` when there is no room for it. */
 export function findSlot(
   memory: TableMemory,
   slots: number,
@@ -101,7 +103,7 @@ export function findSlot(
 }
 
 function isSlotOf(memory: TableMemory, slot: number, words: Words, count: 1 | 4): boolean {
-  if (count === 1) return memory.loadU32(slot + NarrowSlot.address) === words[0];
+  if (count === 1) return memory.loadU32(slot + NarrowSlot.block) === words[0];
   return (
     memory.loadU32(slot + WideSlot.high + 4) === words[0] &&
     memory.loadU32(slot + WideSlot.high) === words[1] &&
@@ -110,10 +112,10 @@ function isSlotOf(memory: TableMemory, slot: number, words: Words, count: 1 | 4)
   );
 }
 
-/** Stores whose slot it is; as long as it names no record it is empty for everybody. */
+/** Stores whose slot it is; as long as nothing is bound it is empty for everybody. */
 export function claimSlot(memory: TableMemory, slot: number, words: Words, count: 1 | 4): void {
   if (count === 1) {
-    memory.storeU32(slot + NarrowSlot.address, words[0]!);
+    memory.storeU32(slot + NarrowSlot.block, words[0]!);
     return;
   }
   memory.storeU32(slot + WideSlot.high + 4, words[0]!);
@@ -122,10 +124,10 @@ export function claimSlot(memory: TableMemory, slot: number, words: Words, count
   memory.storeU32(slot + WideSlot.low, words[3]!);
 }
 
-/** The words that a slot is for. */
+/** The words of the block that a slot is for. */
 export function slotWords(memory: TableMemory, slot: number, into: Words, count: 1 | 4): void {
   if (count === 1) {
-    into[0] = memory.loadU32(slot + NarrowSlot.address);
+    into[0] = memory.loadU32(slot + NarrowSlot.block);
     return;
   }
   into[0] = memory.loadU32(slot + WideSlot.high + 4);
@@ -134,18 +136,17 @@ export function slotWords(memory: TableMemory, slot: number, into: Words, count:
   into[3] = memory.loadU32(slot + WideSlot.low);
 }
 
-/** Calls with every slot that names a record, and the record. */
+/** Calls with every slot that is not empty. */
 export function forEachSlot(
   memory: TableMemory,
   slots: number,
   places: number,
   count: 1 | 4,
-  use: (slot: number, record: number) => void,
+  use: (slot: number) => void,
 ): void {
   const size = count === 1 ? NARROW_SLOT_SIZE : WIDE_SLOT_SIZE;
   const end = slots + (places + SPARE_SLOTS) * size;
   for (let slot = slots; slot < end; slot += size) {
-    const record = memory.loadU32(recordField(slot, count));
-    if (record !== 0) use(slot, record);
+    if (memory.loadU32(recordField(slot, count)) !== 0) use(slot);
   }
 }
