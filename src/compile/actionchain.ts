@@ -2,12 +2,13 @@
  * The programs that carry handed actions on (design decision 13, actions/handed.ts): socket filters for `xt bpf` matches
  * of the action chain at the priority after our link, and the backstop, a netfilter program at the one after that.
  *
- * The chain's rules, in this order: for each mark operation its filter and `meta mark set`; for each REJECT its filter and
+ * The chain's rules, in this order: the filter `none` and `accept`, for the many packets that have no word; `reset` and `meta
+ * mark set 0`; for each bit of the mark that rules change its filter and `meta mark set`; for each REJECT its filter and
  * `reject`; last the filter `done`, which takes the word away from a packet that goes on. What the backstop still finds was
  * not carried out (the chain is gone, or older than the program): dropped.
  */
 import { Assembler, type Label, R0, R1, R2, R3, R6, R9, R10 } from '../isa/index.ts';
-import { ACTIONS_MAP, MARK_BITS_SHIFT } from './actions/handed.ts';
+import { ACTIONS_MAP, MARK_BITS_SHIFT, MARK_RESET_BIT } from './actions/handed.ts';
 import type { AttachPoint } from './attach.ts';
 import { hookEmitter } from './hooks/index.ts';
 import type { CompiledProgram, RuleTag } from './program.ts';
@@ -15,8 +16,12 @@ import type { CompiledProgram, RuleTag } from './program.ts';
 export type ActionFilter =
   /** Matches packets to be rejected with this enum ipt_reject_with or ip6t_reject_with, and takes the word away. */
   | { readonly kind: 'reject'; readonly with: number }
-  /** Matches packets whose mark this operation changes. */
-  | { readonly kind: 'mark'; readonly operation: number }
+  /** Matches packets that have no word. */
+  | { readonly kind: 'none' }
+  /** Matches packets whose mark becomes 0 before its bits are turned. */
+  | { readonly kind: 'reset' }
+  /** Matches packets of whose mark this bit is turned round. */
+  | { readonly kind: 'mark'; readonly bit: number }
   /** Takes the word away; never matches. */
   | { readonly kind: 'done' };
 
@@ -30,9 +35,13 @@ const NF_ACCEPT = 1;
 export function buildActionFilter(filter: ActionFilter): Omit<CompiledProgram, 'point' | 'attachType'> {
   const asm = new Assembler<RuleTag>();
   const no = asm.label('no_match');
+  const missing = filter.kind === 'none' ? asm.label('match') : no;
   asm.mov(R6, R1);
-  emitFind(asm, no);
+  emitFind(asm, missing);
   switch (filter.kind) {
+    case 'none':
+      asm.goto(no).place(missing).return(1);
+      break;
     case 'reject':
       asm
         .load('u64', R1, R0, 0)
@@ -41,20 +50,18 @@ export function buildActionFilter(filter: ActionFilter): Omit<CompiledProgram, '
       emitTake(asm);
       asm.return(1);
       break;
+    case 'reset':
+      emitBit(asm, MARK_RESET_BIT);
+      break;
     case 'mark':
-      asm
-        .load('u64', R1, R0, 0)
-        .rsh(R1, MARK_BITS_SHIFT + filter.operation)
-        .and(R1, 1)
-        .mov(R0, R1)
-        .exit();
+      emitBit(asm, MARK_BITS_SHIFT + filter.bit);
       break;
     case 'done':
       emitTake(asm);
       break;
   }
   asm.place(no).return(0);
-  const suffix = filter.kind === 'reject' ? filter.with : filter.kind === 'mark' ? filter.operation : '';
+  const suffix = filter.kind === 'reject' ? filter.with : filter.kind === 'mark' ? filter.bit : '';
   return {
     name: `slc_${filter.kind}${suffix}`,
     type: 'BPF_PROG_TYPE_SOCKET_FILTER',
@@ -86,6 +93,11 @@ export function buildBackstop(): Omit<CompiledProgram, 'point'> {
 function emitFind(asm: Assembler<RuleTag>, missing: Label): void {
   asm.mov(R3, R6).loadMap(R1, ACTIONS_MAP).sub(R3, R1).store('u64', R10, KEY, R3);
   asm.mov(R2, R10).add(R2, KEY).call('bpf_map_lookup_elem').jump('==', R0, 0, missing);
+}
+
+/** Returns that bit of the word at r0. */
+function emitBit(asm: Assembler<RuleTag>, bit: number): void {
+  asm.load('u64', R0, R0, 0).rsh(R0, bit).and(R0, 1).exit();
 }
 
 function emitTake(asm: Assembler<RuleTag>): void {

@@ -16,7 +16,7 @@ import {
   programArrayName,
 } from './attach.ts';
 import { emitTick } from './emit/counter.ts';
-import { HandedActions, type MarkOperation } from './emit/emission.ts';
+import { HandedActions, type MarkChanges, NO_MARK_CHANGES } from './emit/emission.ts';
 import { Frame } from './emit/frame.ts';
 import { type LogPoint, LogPoints } from './emit/logpoint.ts';
 import { StateWords } from './emit/state.ts';
@@ -64,8 +64,8 @@ export interface CompileOptions {
   readonly sets?: ReadonlyMap<string, SetPlace>;
   /** `auto`: code for few rules, tables for many. */
   readonly strategy?: 'auto' | StrategyName;
-  /** Mark operations that the policy's action chain knows already. */
-  readonly marks?: readonly MarkOperation[];
+  /** What the policy's action chain can do to marks already. */
+  readonly marks?: MarkChanges;
 }
 
 export interface CompiledPolicy {
@@ -79,7 +79,7 @@ export interface CompiledPolicy {
   readonly state: readonly bigint[];
   readonly logs: readonly LogPoint[];
   /** What the action chain must do, where any program hands actions on. */
-  readonly marks: readonly MarkOperation[];
+  readonly marks: MarkChanges;
   readonly rejects: Readonly<Record<Family, readonly number[]>>;
   /** Rules that were replaced, why, and by what; to be shown loudly. Empty unless `allowPartial`. */
   readonly weakened: readonly (Refusal & { readonly became: Replacement })[];
@@ -208,7 +208,7 @@ function writePolicy(
   const hz = options.hz ?? DEFAULT_HZ;
   const programs: CompiledProgram[] = [];
   const rejects: Record<Family, Set<number>> = { ipv4: new Set(), ipv6: new Set() };
-  let marks = options.marks ?? [];
+  let marks = options.marks ?? NO_MARK_CHANGES;
   const note = (handed: HandedActions): void => {
     marks = handed.marks;
     for (const family of ['ipv4', 'ipv6'] as const) {
@@ -250,7 +250,7 @@ function writeProgram(
   plan: ProgramPlan,
   strategy: StrategyName,
   parts: GenerationParts,
-  marks: readonly MarkOperation[],
+  marks: MarkChanges,
 ): { program: CompiledProgram; handed: HandedActions } {
   const { point } = plan;
   const asm = new Assembler<RuleTag>();

@@ -9,7 +9,7 @@ export * from './arena/memory.ts';
 export * from './attach.ts';
 export * from './compile.ts';
 export * from './dispatcher.ts';
-export type { MarkOperation } from './emit/emission.ts';
+export { type MarkChanges, NO_MARK_CHANGES, unionOfMarks } from './emit/emission.ts';
 export type { LogPoint } from './emit/logpoint.ts';
 export * from './error.ts';
 export { FRAGMENTS_MAP, type FragmentStrategy } from './fragments.ts';

@@ -3,7 +3,13 @@
  * of them, and whether the compiled programs say the same. Clock and chance are injected, the same for both.
  */
 import fc from 'fast-check';
-import { compilePolicy, entryIndex, SystemCounter, type TableGroup } from '../../src/compile/index.ts';
+import {
+  compilePolicy,
+  entryIndex,
+  type StrategyName,
+  SystemCounter,
+  type TableGroup,
+} from '../../src/compile/index.ts';
 import type { MachinePacket } from '../../src/host/replay/machine.ts';
 import { HOOK_CHAINS, type Hook } from '../../src/ir/index.ts';
 import type { Family } from '../../src/net/index.ts';
@@ -160,10 +166,10 @@ export function judgeCase(given: MachineCase): JudgedCase | undefined {
   };
 }
 
-/** What the programs compiled from a ruleset (the case's own when absent) say otherwise; `undefined` when nothing. */
-export function firstDifference(judged: JudgedCase, compiled: Ruleset = judged.ruleset): string | undefined {
+/** What the programs compiled from the case's ruleset say otherwise; `undefined` when nothing. */
+export function firstDifference(judged: JudgedCase, strategy: StrategyName = 'inline'): string | undefined {
   const { family, group, hook, packets } = judged.given;
-  const policy = compilePolicy([compiled], { hooks: ['netfilter'], strategy: 'inline', hz: MACHINE_HZ });
+  const policy = compilePolicy([judged.ruleset], { hooks: ['netfilter'], strategy, hz: MACHINE_HZ });
   const place = entryIndex({ flavour: 'netfilter', family, group, hook });
   const clock = { ms: START_MS };
   const machine = new MachinePolicy(policy, {

@@ -12,7 +12,6 @@ export interface MachineJudgment {
 }
 
 export class MachinePolicy {
-  readonly #policy: CompiledPolicy;
   readonly #machine: PolicyMachine;
 
   constructor(
@@ -23,7 +22,6 @@ export class MachinePolicy {
       readonly surroundings?: Partial<Surroundings>;
     } = {},
   ) {
-    this.#policy = policy;
     const { clock, ...rest } = options;
     this.#machine = new PolicyMachine(policy, {
       ...rest,
@@ -40,7 +38,7 @@ export class MachinePolicy {
   judge(place: number, input: MachinePacket): MachineJudgment | undefined {
     const run = this.#machine.run(place, input);
     if (run === undefined) return undefined;
-    const mark = handedMark(this.#policy, run.handed, input.mark ?? 0);
+    const mark = handedMark(run.handed, input.mark ?? 0);
     if (!run.accepted) return { verdict: 'DROP', mark };
     return { verdict: (run.handed & 0xffn) !== 0n ? 'REJECT' : 'ACCEPT', mark };
   }

@@ -3,8 +3,8 @@
  * answer nor write. The word that stands for them is kept in the frame and, when the packet is let through, stored in the
  * map `actions` under the packet's identity; the action chain carries it out and takes it away again.
  *
- * The word: bits 0..7 0, or 1 + enum ipt_reject_with / ip6t_reject_with; bits 8..55 one bit for each mark operation, in the
- * order in which the action chain runs them.
+ * The word: bits 0..7 0, or 1 + enum ipt_reject_with / ip6t_reject_with; bits 8..39 the bits of the mark to turn round; bit
+ * 40: before that the mark becomes 0. It says what the mark comes to, not how: rules may change it as often as they like.
  */
 import { R0, R1, R2, R3, R4, R9, R10, type Register } from '../../isa/index.ts';
 import { SystemCounter } from '../arena/layout.ts';
@@ -15,7 +15,7 @@ import type { Emission } from '../emit/emission.ts';
 export const ACTIONS_MAP = 'actions';
 export const ACTIONS_SIZE = 16384;
 export const MARK_BITS_SHIFT = 8;
-export const MAX_MARK_OPERATIONS = 48;
+export const MARK_RESET_BIT = 40;
 
 /** The frame slot of the word; made by the first action that needs it. */
 function handedSlot(emission: Emission): number {
@@ -39,28 +39,13 @@ export function emitHandedRejectWord(emission: Emission, word: Register): void {
   asm.store('u64', R10, handedSlot(emission), word).goto(labels.accept);
 }
 
-/**
- * MARK: sets the operation's bit; `bit` counts from 0, or is a register (not r1 to r3) with MARK_BITS_SHIFT added.
- * Operations must be met in the order of their bits.
- */
-export function emitHandedMark(emission: Emission, bit: number | Register): void {
-  const { asm, labels } = emission;
-  const ordered = asm.label('marks_in_order');
-  const slot = handedSlot(emission);
-  const shift = typeof bit === 'number' ? MARK_BITS_SHIFT + bit : bit;
-  asm.load('u64', R1, R10, slot).mov(R2, R1).rsh(R2, shift).jump('<=', R2, 1, ordered);
-  emitTick(emission, SystemCounter.actionsLost);
-  asm.goto(labels.drop);
-  asm.place(ordered);
-  asm.mov(R2, 1).lsh(R2, shift).load('u64', R1, R10, slot).or(R1, R2).store('u64', R10, slot, R1);
-}
-
 /** When the packet is let through: stores the word, if there is one. Nothing can be stored: dropped, counted. */
 export function emitHandOn(emission: Emission): void {
   const { asm, frame, handed, labels } = emission;
   if (!handed.used) return;
   const nothing = asm.label('nothing_handed');
   const key = frame.slot('identity');
+  emitMarkChanges(emission);
   asm.load('u64', R1, R10, handedSlot(emission)).jump('==', R1, 0, nothing);
   asm.mov(R3, R9).loadMap(R1, ACTIONS_MAP).sub(R3, R1).store('u64', R10, key, R3);
   asm.mov(R2, R10).add(R2, key).mov(R3, R10).add(R3, handedSlot(emission)).mov(R4, 0);
@@ -68,4 +53,26 @@ export function emitHandOn(emission: Emission): void {
   emitTick(emission, SystemCounter.actionsLost);
   asm.goto(labels.drop);
   asm.place(nothing);
+}
+
+/**
+ * Adds to the word what the packet's mark, in the sk_buff at r9, is to become. A change of bits that no rule changes alone
+ * means that some rule set the mark whole: all its bits are then such as rules set. Uses r1, r2, r3.
+ */
+function emitMarkChanges(emission: Emission): void {
+  const { asm, facts, handed } = emission;
+  const { bits, whole } = handed.marks;
+  if (!facts.has('mark') || (bits === 0 && !whole)) return;
+  const turned = asm.label('mark_turned');
+  const slot = handedSlot(emission);
+  asm.loadField('u32', R1, R9, 'sk_buff', 'mark').load('u32', R2, R10, facts.offset('mark')).xor(R1, R2);
+  if (whole) {
+    asm
+      .mov(R3, R1)
+      .and32(R3, ~bits >>> 0)
+      .jump('==', R3, 0, turned);
+    asm.loadConstant(R1, 2 ** (MARK_RESET_BIT - MARK_BITS_SHIFT)).or(R1, R2);
+    asm.place(turned);
+  }
+  asm.lsh(R1, MARK_BITS_SHIFT).load('u64', R2, R10, slot).or(R1, R2).store('u64', R10, slot, R1);
 }

@@ -2,16 +2,14 @@
 import { R1, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import { emitSetSkbMark } from '../hooks/skb.ts';
-import { emitHandedMark } from './handed.ts';
 
-/** Uses r1, r2, r3. */
+/** Uses r1. */
 export function emitMark(emission: Emission, value: number, mask: number): void {
-  const { asm, facts, handed, hook } = emission;
+  const { asm, facts, hook } = emission;
   asm
     .load('u32', R1, R10, facts.offset('mark'))
     .and32(R1, ~mask >>> 0)
     .xor32(R1, value >>> 0);
   asm.store('u32', R10, facts.offset('mark'), R1);
-  if (hook.point.flavour === 'netfilter') emitHandedMark(emission, handed.mark({ value, mask }));
-  else emitSetSkbMark(asm);
+  if (hook.point.flavour !== 'netfilter') emitSetSkbMark(asm);
 }

@@ -13,10 +13,16 @@ import type { Frame } from './frame.ts';
 import type { LogPoints } from './logpoint.ts';
 import type { StateWords } from './state.ts';
 
-/** mark = (mark & ~mask) ^ value */
-export interface MarkOperation {
-  readonly value: number;
-  readonly mask: number;
+/** What rules can do to the mark of a packet: the bits that any of them changes, and whether one may set it whole. */
+export interface MarkChanges {
+  readonly bits: number;
+  readonly whole: boolean;
+}
+
+export const NO_MARK_CHANGES: MarkChanges = { bits: 0, whole: false };
+
+export function unionOfMarks(a: MarkChanges, b: MarkChanges): MarkChanges {
+  return { bits: (a.bits | b.bits) >>> 0, whole: a.whole || b.whole };
 }
 
 export interface Emission {
@@ -45,17 +51,14 @@ export interface VerdictLabels {
   readonly reply?: Label;
 }
 
-/**
- * What the netfilter action chain must be able to do for the programs of a policy. Mark operations keep their numbers
- * over generations (a chain serves the old and the new at once), so a compilation starts from those of the last one.
- */
+/** What the netfilter action chain must be able to do for the programs of a policy, besides what is `known`. */
 export class HandedActions {
-  readonly #marks: MarkOperation[];
   readonly #rejects = new Set<string>();
+  #marks: MarkChanges;
   #used = false;
 
-  constructor(known: readonly MarkOperation[] = []) {
-    this.#marks = [...known];
+  constructor(known: MarkChanges = NO_MARK_CHANGES) {
+    this.#marks = known;
   }
 
   /** True once a rule of the section hands something on. */
@@ -68,7 +71,7 @@ export class HandedActions {
     this.#used = true;
   }
 
-  get marks(): readonly MarkOperation[] {
+  get marks(): MarkChanges {
     return this.#marks;
   }
 
@@ -83,13 +86,10 @@ export class HandedActions {
     this.#rejects.add(`${family} ${reject}`);
   }
 
-  /** Number of the operation, from 0. */
-  mark(operation: MarkOperation): number {
+  /** mark = (mark & ~mask) ^ value */
+  mark({ value, mask }: { readonly value: number; readonly mask: number }): void {
     this.#used = true;
-    const found = this.#marks.findIndex(
-      (known) => known.value === operation.value && known.mask === operation.mask,
-    );
-    if (found >= 0) return found;
-    return this.#marks.push(operation) - 1;
+    const whole = mask >>> 0 === 0xffffffff;
+    this.#marks = unionOfMarks(this.#marks, { bits: whole ? value : value | mask, whole });
   }
 }

@@ -5,7 +5,7 @@
  * `nft flush ruleset` by others removes them. Packets whose action nobody carries out are dropped by the backstop; every
  * command that changes policies puts the tables back.
  */
-import type { AttachPoint, MarkOperation } from '../../compile/index.ts';
+import { type ActionFilter, type AttachPoint, NO_MARK_CHANGES, unionOfMarks } from '../../compile/index.ts';
 import {
   changeMark,
   conntrackEnabled,
@@ -20,6 +20,7 @@ import {
   NftTransaction,
   type Rejection,
   reject,
+  verdict,
 } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { KernelAids } from './document.ts';
@@ -30,6 +31,7 @@ type NetfilterPoint = AttachPoint & { flavour: 'netfilter' };
 
 const TABLE_FAMILY: Readonly<Record<Family, NftFamily>> = { ipv4: 'ip', ipv6: 'ip6' };
 const LOCAL_OUT = 3;
+const WHOLE_MARK = 0xffffffff;
 
 /** Codes of ICMP destination unreachable by enum ipt_reject_with (net/ipv4/netfilter/ipt_REJECT.c). */
 const UNREACHABLE4: Readonly<Record<number, number>> = { 0: 0, 1: 1, 2: 2, 3: 3, 5: 9, 6: 10, 8: 13 };
@@ -60,10 +62,7 @@ export function unionOfAids(all: readonly KernelAids[]): KernelAids {
   return {
     conntrack: all.some(({ conntrack }) => conntrack),
     chains: [...chains.values()],
-    marks: all.reduce<readonly MarkOperation[]>(
-      (most, { marks }) => (marks.length > most.length ? marks : most),
-      [],
-    ),
+    marks: all.reduce((most, { marks }) => unionOfMarks(most, marks), NO_MARK_CHANGES),
     rejects: { ipv4: rejects('ipv4'), ipv6: rejects('ipv6') },
   };
 }
@@ -84,26 +83,34 @@ export function ensureAids(store: PolicyStore, aids: KernelAids): void {
       transaction
         .addChain({ name, hook: { type, number: point.hook, priority, policy: 'accept' } })
         .flushChain(name);
-      for (const rule of chainRules(store, point, aids)) transaction.addRule(name, rule);
+      for (const { filter, actions } of chainRules(point, aids)) {
+        const matched = matchSocketFilter({ fd: store.filter(filter).fd.number });
+        transaction.addRule(name, [matched, ...actions]);
+      }
     }
     transaction.commit();
   }
 }
 
+interface ActionRule {
+  readonly filter: ActionFilter;
+  readonly actions: readonly NftExpression[];
+}
+
 /** The rules of an action chain, in the order of src/compile/actionchain.ts. */
-function chainRules(store: PolicyStore, point: NetfilterPoint, aids: KernelAids): NftExpression[][] {
-  const filter = (which: Parameters<PolicyStore['filter']>[0]): NftExpression =>
-    matchSocketFilter({ fd: store.filter(which).fd.number });
-  const rules = aids.marks.map(({ value, mask }, operation) => [
-    filter({ kind: 'mark', operation }),
-    ...changeMark(value, mask),
-  ]);
-  // The target REJECT is for the filter table only, as with iptables.
-  if (point.group === 'filter') {
-    for (const code of aids.rejects[point.family])
-      rules.push([filter({ kind: 'reject', with: code }), reject(rejectionOf(point.family, code))]);
+function chainRules({ group, family }: NetfilterPoint, { marks, rejects }: KernelAids): ActionRule[] {
+  const rules: ActionRule[] = [{ filter: { kind: 'none' }, actions: [verdict('accept')] }];
+  if (marks.whole) rules.push({ filter: { kind: 'reset' }, actions: changeMark(0, WHOLE_MARK) });
+  for (let bit = 0; bit < 32; bit++) {
+    if (((marks.bits >>> bit) & 1) === 0) continue;
+    rules.push({ filter: { kind: 'mark', bit }, actions: changeMark((1 << bit) >>> 0, 0) });
   }
-  return [...rules, [filter({ kind: 'done' })]];
+  // The target REJECT is for the filter table only, as with iptables.
+  if (group === 'filter') {
+    for (const code of rejects[family])
+      rules.push({ filter: { kind: 'reject', with: code }, actions: [reject(rejectionOf(family, code))] });
+  }
+  return [...rules, { filter: { kind: 'done' }, actions: [] }];
 }
 
 function rejectionOf(family: Family, code: number): Rejection {
@@ -120,9 +127,8 @@ export function missingAids(policy: string, aids: KernelAids): string[] {
     missing.push(`nftables table inet ${conntrackTable(policy)}, which keeps connection tracking on`);
   for (const point of aids.chains) {
     const family = TABLE_FAMILY[point.family];
-    const rejects = point.group === 'filter' ? aids.rejects[point.family].length : 0;
     const found = countNftRules(family, actionTable(policy), chainName(point));
-    if ((found ?? 0) < aids.marks.length + rejects + 1)
+    if ((found ?? 0) < chainRules(point, aids).length)
       missing.push(
         `nftables chain ${family} ${actionTable(policy)} ${chainName(point)}, which rejects and marks`,
       );

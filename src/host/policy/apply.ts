@@ -16,7 +16,8 @@ import {
   type GenerationImage,
   generationImage,
   type HookName,
-  type MarkOperation,
+  type MarkChanges,
+  NO_MARK_CHANGES,
   SYSTEM_COUNTERS,
 } from '../../compile/index.ts';
 import {
@@ -119,7 +120,7 @@ export async function applyPolicy(
 ): Promise<ApplyReport> {
   const started = performance.now();
   const hz = kernelHz();
-  const compiled = compileRequest(request, hz, [], knownSets(request));
+  const compiled = compileRequest(request, hz, NO_MARK_CHANGES, knownSets(request));
   const compileMs = performance.now() - started;
   requireKernel();
   const targets = openTargets(request.namespaces ?? [], request.devices ?? []);
@@ -150,7 +151,7 @@ export async function applyPolicy(
 export function compileRequest(
   request: ApplyRequest,
   hz: number,
-  marks: readonly MarkOperation[],
+  marks: MarkChanges,
   sets: ReadonlyMap<string, SetPlace>,
 ): CompiledPolicy {
   checkPolicyName(request.policy);
@@ -257,7 +258,7 @@ function install(
         )
       : placeSets(store, request.sets);
   const compiled =
-    knownMarks.length === 0 && sets.length === 0
+    !knownMarks.whole && knownMarks.bits === 0 && sets.length === 0
       ? first
       : compileRequest(request, hz, knownMarks, placesOf(sets));
   reserveSets(

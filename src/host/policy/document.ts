@@ -2,13 +2,7 @@
  * What a policy knows of itself beyond its programs: JSON in maps that are frozen once written and pinned beside the rest.
  * A change makes a new document; none is ever written twice.
  */
-import type {
-  AttachPoint,
-  FragmentStrategy,
-  HookName,
-  LogPoint,
-  MarkOperation,
-} from '../../compile/index.ts';
+import type { AttachPoint, FragmentStrategy, HookName, LogPoint, MarkChanges } from '../../compile/index.ts';
 import { BpfMap, openPinnedMap } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { TableName } from '../../rules/index.ts';
@@ -52,7 +46,7 @@ export interface KernelAids {
   readonly conntrack: boolean;
   /** Attach points whose programs hand actions on. */
   readonly chains: readonly (AttachPoint & { flavour: 'netfilter' })[];
-  readonly marks: readonly MarkOperation[];
+  readonly marks: MarkChanges;
   readonly rejects: Readonly<Record<Family, readonly number[]>>;
 }
 
@@ -85,8 +79,8 @@ export interface GenerationDocument {
   readonly fragments?: FragmentStrategy;
   readonly hz: number;
   readonly allowPartial: boolean;
-  /** Mark operations that were known when it was compiled. */
-  readonly knownMarks: readonly MarkOperation[];
+  /** What the action chain could do to marks when it was compiled. */
+  readonly knownMarks: MarkChanges;
   readonly chains: readonly ChainCounters[];
   readonly counters: number;
   /** True when counters came from the file: those of the generation before are not carried over. */

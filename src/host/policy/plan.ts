@@ -1,4 +1,5 @@
 /** What an `apply` would change, found out without changing anything: --dry-run. */
+import { NO_MARK_CHANGES } from '../../compile/index.ts';
 import { findBpffs } from '../../kernel/index.ts';
 import { parseRuleset } from '../../rules/index.ts';
 import { type ApplyRequest, aidsOf, compileRequest } from './apply.ts';
@@ -25,7 +26,7 @@ export interface ApplyPlan {
 
 /** @throws {CompileError} @throws {PolicyError} */
 export function planPolicy(request: ApplyRequest): ApplyPlan {
-  const compiled = compileRequest(request, kernelHz(), [], knownSets(request));
+  const compiled = compileRequest(request, kernelHz(), NO_MARK_CHANGES, knownSets(request));
   const aids = aidsOf(request.rulesets, compiled, request.hooks);
   const points = withWayBeginnings(compiled.programs.map(({ point }) => point));
   const targets = openTargets(request.namespaces ?? [], request.devices ?? []);

@@ -208,7 +208,7 @@ export class PolicyStore {
 
   filter(filter: ActionFilter): Program {
     this.#actions();
-    const detail = filter.kind === 'reject' ? filter.with : filter.kind === 'mark' ? filter.operation : '';
+    const detail = filter.kind === 'reject' ? filter.with : filter.kind === 'mark' ? filter.bit : '';
     return this.#requireProgram(`filter_${filter.kind}${detail}`, () => buildActionFilter(filter));
   }
 

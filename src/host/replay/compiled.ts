@@ -4,6 +4,7 @@ import {
   entryIndex,
   GROUP_TABLES,
   MARK_BITS_SHIFT,
+  MARK_RESET_BIT,
   type PlacedTable,
   SYSTEM_COUNTERS,
   SystemCounter,
@@ -88,7 +89,7 @@ export class CompiledTables {
     [this.#before, this.#after] = [this.#after, this.#before];
     this.#runner.readCounters(this.#after);
     this.#accepted = run.accepted;
-    if (run.accepted) packet.mark = handedMark(this.#runner.policy, run.handed, packet.mark);
+    if (run.accepted) packet.mark = handedMark(run.handed, packet.mark);
     return true;
   }
 
@@ -138,9 +139,8 @@ function ruleOf(table: EvaluatedTable, { source }: IrRule): readonly [EvaluatedC
 }
 
 /** The mark that the action chain leaves, by the word that the program handed on. */
-export function handedMark({ marks }: CompiledPolicy, handed: bigint, mark: number): number {
-  return marks.reduce((current, { value, mask }, index) => {
-    const wanted = ((handed >> BigInt(MARK_BITS_SHIFT + index)) & 1n) === 1n;
-    return wanted ? ((current & ~mask) ^ value) >>> 0 : current;
-  }, mark);
+export function handedMark(handed: bigint, mark: number): number {
+  const reset = ((handed >> BigInt(MARK_RESET_BIT)) & 1n) === 1n;
+  const turned = Number((handed >> BigInt(MARK_BITS_SHIFT)) & 0xffffffffn);
+  return ((reset ? 0 : mark) ^ turned) >>> 0;
 }

@@ -54,7 +54,7 @@ export interface ChainParts {
   readonly state: StateWords;
   readonly logs: LogPoints;
   readonly hz: number;
-  /** Numbers of the mark operations; rejects are noted too. */
+  /** Notes what the action chain will have to do. */
   readonly handed: HandedActions;
 }
 
@@ -247,7 +247,7 @@ export class ChainWriter {
       case 'mark':
         image.u32(at + RuleRecord.a, action.value);
         image.u32(at + RuleRecord.b, action.mask);
-        image.u32(at + RuleRecord.c, this.#parts.handed.mark(action));
+        this.#parts.handed.mark(action);
         break;
       default:
     }

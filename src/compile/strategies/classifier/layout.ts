@@ -153,10 +153,9 @@ export const RuleRecord = {
   rest: 8,
   /** u32 all its conditions, for linear chains and odd packets */
   all: 12,
-  /** u32 by action. jump, goto: number of the chain; jump: also of the own chain. reject: 1 + enum; log: point; mark: value, mask, bit */
+  /** u32 by action. jump, goto: number of the chain; jump: also of the own chain. reject: 1 + enum; log: point; mark: value, mask */
   a: 16,
   b: 20,
-  c: 24,
 } as const;
 export const RULE_RECORD_SHIFT = 5;
 export const RULE_RECORD_SIZE: number = 1 << RULE_RECORD_SHIFT;

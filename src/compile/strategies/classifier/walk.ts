@@ -6,7 +6,7 @@
  * one behind the other, or with a part without vectors between them, have their vectors found once.
  */
 import { type Label, R0, R1, R2, R3, R4, R5, R7, R8, R10, type Register } from '../../../isa/index.ts';
-import { emitHandedMark, emitHandedRejectWord, MARK_BITS_SHIFT } from '../../actions/handed.ts';
+import { emitHandedRejectWord } from '../../actions/handed.ts';
 import { emitLog } from '../../actions/log.ts';
 import { Generation } from '../../arena/layout.ts';
 import { emitCountAt } from '../../emit/counter.ts';
@@ -312,10 +312,7 @@ class WalkWriter {
     const mark = facts.offset('mark');
     asm.load('u32', R1, R10, mark).load('u32', R2, R4, RuleRecord.b).xor32(R2, -1).and32(R1, R2);
     asm.load('u32', R2, R4, RuleRecord.a).xor32(R1, R2).store('u32', R10, mark, R1);
-    if (hook.point.flavour === 'netfilter') {
-      asm.load('u32', R4, R4, RuleRecord.c).add(R4, MARK_BITS_SHIFT).and(R4, 63);
-      emitHandedMark(this.#emission, R4);
-    } else emitSetSkbMark(asm);
+    if (hook.point.flavour !== 'netfilter') emitSetSkbMark(asm);
     asm.goto(this.#nextRule);
   }
 
