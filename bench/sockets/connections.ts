@@ -1,13 +1,15 @@
-/** Connections a second to a steered address against a plain listener, each accepted and closed. */
-import { withNetns } from '../../src/kernel/index.ts';
+/** Connections a second: to a steered address against a plain listener, and while everything changes. */
+import { addAddress, withNetns } from '../../src/kernel/index.ts';
 import { addressBytes } from '../../test/support/netns.ts';
 import { TcpStream } from '../../test/support/socket.ts';
+import { ASKED_PER_SECOND, changeUnderLoad } from '../../test/support/sockets/load.ts';
+import { Processes } from '../../test/support/sockets/processes.ts';
 import type { SteeredNetns } from './lookups.ts';
 
 const CONNECTIONS = 1000;
 const ROUNDS = 40;
 
-/** The best round of each, interleaved. */
+/** The best round of each, interleaved; each connection is accepted and closed. */
 export async function measureConnections(at: SteeredNetns): Promise<object> {
   const connections = (target: Uint8Array, port: number): number =>
     withNetns(at.netns, () => {
@@ -37,4 +39,25 @@ export async function measureConnections(at: SteeredNetns): Promise<object> {
     steered: Math.round(steered),
     ratio: Number((steered / plain).toFixed(3)),
   };
+}
+
+/** What became of connections during the changes that the live test makes; `perSecond`: the slowest whole second, and the mean. */
+export async function measureChanges(at: SteeredNetns): Promise<object> {
+  withNetns(at.netns, () => {
+    for (const address of ['fd00::1', 'fd00::2'])
+      addAddress({ index: 1, address: addressBytes(address), prefixLength: 64 });
+  });
+  const processes = new Processes(at.name);
+  try {
+    const { made, failures, perSecond } = await changeUnderLoad(at.steering, processes);
+    const mean = perSecond.reduce((sum, each) => sum + each, 0) / perSecond.length;
+    return {
+      asked: ASKED_PER_SECOND,
+      made,
+      failures,
+      perSecond: { slowest: Math.min(...perSecond), mean: Math.round(mean) },
+    };
+  } finally {
+    await processes.close();
+  }
 }
