@@ -1,6 +1,6 @@
 /** Who is measured: each in a namespace of its own, with the same end of all packets. */
 import { type CompiledPolicy, compilePolicy, entryIndex, type HookName } from '../../src/compile/index.ts';
-import { deviceNames } from '../../src/host/policy/surroundings.ts';
+import { netnsTables } from '../../src/host/policy/surroundings.ts';
 import { attachNetfilter, attachTcx, attachXdp, type Link } from '../../src/kernel/index.ts';
 import { parseRuleset } from '../../src/rules/index.ts';
 import type { Host } from '../../test/support/netns.ts';
@@ -89,8 +89,7 @@ function compileFor(
 function sluice(hook: HookName, text: string): Subject {
   return through(`sluice ${hook}`, (host) => {
     const { policy, compileMs, instructions } = compileFor(hook, text);
-    const devices = host.run(deviceNames);
-    const loaded = host.keep(host.run(() => new LoadedPolicy(policy, { devices })));
+    const loaded = host.keep(host.run(() => new LoadedPolicy(policy, netnsTables())));
     host.keep(attach(host, policy, loaded));
     return { compileMs, instructions };
   });

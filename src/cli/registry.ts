@@ -203,6 +203,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/remove.ts')).remove,
   },
   {
+    name: 'refresh',
+    group: 'Live policies',
+    summary: 'let live rules see the addresses and devices of their namespaces as they are now',
+    load: async () => (await import('./commands/refresh.ts')).refresh,
+  },
+  {
     name: 'gc',
     group: 'Live policies',
     summary:

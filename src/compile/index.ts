@@ -6,6 +6,7 @@ export * from './annotate.ts';
 export * from './arena/image.ts';
 export * from './arena/layout.ts';
 export * from './arena/memory.ts';
+export * from './arena/surroundings.ts';
 export * from './attach.ts';
 export * from './compile.ts';
 export * from './dispatcher.ts';

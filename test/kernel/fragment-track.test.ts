@@ -9,7 +9,7 @@ import {
   type StrategyName,
   SYSTEM_COUNTERS,
 } from '../../src/compile/index.ts';
-import { deviceNames } from '../../src/host/policy/surroundings.ts';
+import { netnsTables } from '../../src/host/policy/surroundings.ts';
 import { attachTcx, attachXdp } from '../../src/kernel/index.ts';
 import type { Family } from '../../src/net/index.ts';
 import { parseRuleset } from '../../src/rules/index.ts';
@@ -79,7 +79,7 @@ describeKernel('fragments that follow the first', () => {
       const text = `*filter\n:INPUT DROP [0:0]\n-A INPUT -p udp --dport ${OPEN_PORT} -j ACCEPT\nCOMMIT\n`;
       const { ruleset } = parseRuleset(text, { file: 'track', family });
       const policy = compilePolicy([ruleset], { hooks: [hook], strategy, fragments: 'track' });
-      const loaded = h.keep(new LoadedPolicy(policy, { devices: h.run(deviceNames) }));
+      const loaded = h.keep(new LoadedPolicy(policy, h.run(netnsTables)));
       loaded.enter(h.cookie, GENERATIONS_OFFSET);
       const dispatcher = loaded.dispatchers.get(entryIndex(policy.programs[0]!.point))!;
       const { index: ifindex } = h.device('eth0');

@@ -14,7 +14,7 @@ import {
   type StrategyName,
   SYSTEM_COUNTERS,
 } from '../../src/compile/index.ts';
-import { deviceNames } from '../../src/host/policy/surroundings.ts';
+import { netnsTables } from '../../src/host/policy/surroundings.ts';
 import { attachTcx, attachXdp, enableConntrack } from '../../src/kernel/index.ts';
 import type { Family } from '../../src/net/index.ts';
 import { parseRuleset } from '../../src/rules/index.ts';
@@ -57,7 +57,7 @@ function compile(family: Family, text: string, hook: HookName, strategy: Strateg
 /** The policy's one program, at devices of the host. */
 function attach(host: Host, policy: CompiledPolicy, devices: readonly string[]): LoadedPolicy {
   const { point } = policy.programs[0]!;
-  const loaded = host.keep(new LoadedPolicy(policy, { devices: host.run(deviceNames) }));
+  const loaded = host.keep(new LoadedPolicy(policy, host.run(netnsTables)));
   loaded.enter(host.cookie, GENERATIONS_OFFSET);
   const dispatcher = loaded.dispatchers.get(entryIndex(point))!;
   for (const device of devices) {

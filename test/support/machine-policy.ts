@@ -1,5 +1,5 @@
 /** A compiled policy in the user-space machine, with verdicts as tests compare them. */
-import type { CompiledPolicy, Surroundings } from '../../src/compile/index.ts';
+import type { CompiledPolicy, GenerationParts } from '../../src/compile/index.ts';
 import { handedMark } from '../../src/host/replay/compiled.ts';
 import { type MachinePacket, PolicyMachine } from '../../src/host/replay/machine.ts';
 
@@ -19,7 +19,7 @@ export class MachinePolicy {
     options: {
       readonly clock?: { ms: number };
       readonly random?: () => number;
-      readonly surroundings?: Partial<Surroundings>;
+      readonly surroundings?: Partial<GenerationParts>;
     } = {},
   ) {
     const { clock, ...rest } = options;

@@ -9,13 +9,13 @@ import {
   type FlightRole,
   GENERATIONS_OFFSET,
   Generation,
+  type GenerationParts,
   generationImage,
   initializeArena,
   Record as PolicyRecord,
   PROGRAM_ARRAY_SIZE,
   programArrayName,
   recordHome,
-  type Surroundings,
 } from '../../src/compile/index.ts';
 import {
   Arena,
@@ -47,12 +47,12 @@ export class LoadedPolicy {
   readonly programs = new Map<number, Program>();
   readonly dispatchers = new Map<number, Program>();
   #image: { root: number; size: number };
-  readonly #surroundings: (entries: ReadonlyMap<number, number>) => Surroundings;
+  readonly #surroundings: (entries: ReadonlyMap<number, number>) => GenerationParts;
   readonly #entries = new Map<number, number>();
 
   constructor(
     policy: CompiledPolicy,
-    extra: Partial<Surroundings> = {},
+    extra: Partial<GenerationParts> = {},
     role: FlightRole = 'only',
     places?: readonly number[],
     room = 1,
@@ -60,7 +60,7 @@ export class LoadedPolicy {
     spareBytes = 0,
   ) {
     this.policy = policy;
-    const surroundings = (entries: ReadonlyMap<number, number>): Surroundings => ({
+    const surroundings = (entries: ReadonlyMap<number, number>): GenerationParts => ({
       cpus: possibleCpus(),
       number: 1n,
       addresses: [],

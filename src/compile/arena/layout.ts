@@ -10,8 +10,10 @@
 export const ARENA_MAGIC = 0x41554c53;
 /** "SLUG", first word of a generation. */
 export const GENERATION_MAGIC = 0x47554c53;
+/** "SLUN", first word of a namespace's surroundings. */
+export const SURROUNDINGS_MAGIC = 0x4e554c53;
 /** Changes whenever a program built for the old layout could misread the new one. */
-export const ARENA_VERSION = 2;
+export const ARENA_VERSION = 3;
 
 /** Header at offset 0. */
 export const ArenaHeader = {
@@ -105,15 +107,10 @@ export const Generation = {
   /** u32 offset and number of 8-byte state words (limit, statistic), shared by all CPUs */
   state: 40,
   stateCount: 44,
-  /** u32 offset and number of IPv4 {@link AddressType4} entries */
-  addresses4: 48,
-  addresses4Count: 52,
-  /** u32 offset and number of IPv6 {@link AddressType6} entries */
-  addresses6: 56,
-  addresses6Count: 60,
-  /** u32 offset and number of 16-byte device names, by ifindex */
-  devices: 64,
-  devicesCount: 68,
+  /** u32 offset of the {@link Surroundings} that count: storing it is the change to new ones */
+  surroundings: 48,
+  /** u32 offset of those that packets may still look at while they are being changed; 0: none */
+  formerSurroundings: 52,
   /** u32 offset of the classifier's tables, 0 where rules are code; their layout is the strategy's own */
   tables: 72,
   /** u32 bytes of them */
@@ -124,6 +121,24 @@ export const Generation = {
   entries: 128,
 } as const;
 export const GENERATION_HEADER_SIZE = 512;
+
+/** What a namespace adds to its generation: a header, then the tables that it names. */
+export const Surroundings = {
+  /** u32 {@link SURROUNDINGS_MAGIC} */
+  magic: 0,
+  /** u32 bytes of header and tables */
+  size: 4,
+  /** u32 offset and number of IPv4 {@link AddressType4} entries */
+  addresses4: 8,
+  addresses4Count: 12,
+  /** u32 offset and number of IPv6 {@link AddressType6} entries */
+  addresses6: 16,
+  addresses6Count: 20,
+  /** u32 offset and number of 16-byte device names, by ifindex */
+  devices: 24,
+  devicesCount: 28,
+} as const;
+export const SURROUNDINGS_HEADER_SIZE = 64;
 
 /** A counter: u64 packets, u64 bytes. */
 export const COUNTER_SIZE = 16;
@@ -165,8 +180,6 @@ export const ADDRESS_TYPE4_SIZE = 16;
 
 export const AddressType6 = { value: 0, mask: 16, type: 32, device: 36 } as const;
 export const ADDRESS_TYPE6_SIZE = 48;
-/** Entries of either table at most: programs look at no more. */
-export const MAX_ADDRESS_TYPES = 512;
 
 /** Bytes of a device name, IFNAMSIZ. */
 export const DEVICE_NAME_SIZE = 16;

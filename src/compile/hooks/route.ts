@@ -3,7 +3,7 @@
  * through (FORWARD), and then the device it will leave by. struct bpf_fib_lookup: include/uapi/linux/bpf.h.
  */
 import { type Label, R0, R1, R2, R3, R4, R6, R7, R10 } from '../../isa/index.ts';
-import { DEVICE_NAME_SIZE, Generation } from '../arena/layout.ts';
+import { DEVICE_NAME_SIZE, Generation, Surroundings } from '../arena/layout.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 
@@ -48,9 +48,10 @@ export function emitRoute(emission: Emission, forward: Label): void {
   asm.load('u32', R1, R10, params + Params.ifindex);
   if (facts.has('outIfindex')) asm.store('u32', R10, facts.offset('outIfindex'), R1);
   if (facts.has('outDevice')) {
-    // The generation's names by number; a device that came later has none, and no rule can be asked about it.
-    asm.load('u32', R2, R7, Generation.devicesCount).jump('>=', R1, R2, labels.malformed);
-    asm.lsh(R1, Math.log2(DEVICE_NAME_SIZE)).load('u32', R2, R7, Generation.devices).add(R2, R1);
+    // The surroundings' names by number; a device that came later has none, and no rule can be asked about it.
+    asm.load('u32', R3, R7, Generation.surroundings).castToKernel(R3, R3);
+    asm.load('u32', R2, R3, Surroundings.devicesCount).jump('>=', R1, R2, labels.malformed);
+    asm.lsh(R1, Math.log2(DEVICE_NAME_SIZE)).load('u32', R2, R3, Surroundings.devices).add(R2, R1);
     asm.castToKernel(R2, R2).load('u32', R1, R2, 0).jump('==', R1, 0, labels.malformed);
     for (let word = 0; word < 4; word++) {
       asm.load('u32', R1, R2, word * 4).store('u32', R10, facts.offset('outDevice', word), R1);

@@ -1,5 +1,5 @@
 /**
- * `-m addrtype`: the kernel's route type of an address, from the generation's table of address types (docs/arena.md):
+ * `-m addrtype`: the kernel's route type of an address, from the surroundings' table of address types (docs/arena.md):
  * programs at most hooks may not ask the routing tables. Entries go from long prefixes to short; none: unicast.
  */
 
@@ -11,6 +11,7 @@ import {
   AddressType4,
   AddressType6,
   Generation,
+  Surroundings,
 } from '../arena/layout.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
@@ -54,8 +55,9 @@ export function emitTypeWalk(
   const decided = asm.label('type_decided');
 
   // r3 = entry, r4 = entries left, r1 = type.
-  asm.load('u32', R4, R7, ipv4 ? Generation.addresses4Count : Generation.addresses6Count);
-  asm.load('u32', R3, R7, ipv4 ? Generation.addresses4 : Generation.addresses6).castToKernel(R3, R3);
+  asm.load('u32', R3, R7, Generation.surroundings).castToKernel(R3, R3);
+  asm.load('u32', R4, R3, ipv4 ? Surroundings.addresses4Count : Surroundings.addresses6Count);
+  asm.load('u32', R3, R3, ipv4 ? Surroundings.addresses4 : Surroundings.addresses6).castToKernel(R3, R3);
   asm.place(walk).mayGoto(unicast);
   asm.jump('==', R4, 0, unicast);
   for (let word = 0; word < (ipv4 ? 1 : 4); word++) {

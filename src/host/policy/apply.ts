@@ -55,7 +55,7 @@ import { endCommit, removeStrayGenerations, removeUnwantedLinks, repair, repairA
 import { withWayBeginnings } from './roles.ts';
 import { knownSets, placeSets, placesOf, reserveSets, runningSets } from './sets.ts';
 import { PolicyStore } from './store.ts';
-import { addressTypes, deviceNames, kernelHz } from './surroundings.ts';
+import { kernelHz, netnsTables } from './surroundings.ts';
 import { checkAttachment, closeTargets, openTargets, type Target, wantedLinks } from './target.ts';
 
 export type ApplyFragments = 'reassemble' | FragmentStrategy;
@@ -295,8 +295,7 @@ function install(
           cpus: possibleCpus(),
           number: BigInt(number),
           entries,
-          addresses: addressTypes(),
-          devices: deviceNames(),
+          ...netnsTables(),
           carried,
         },
         compiled.classifier,

@@ -123,6 +123,16 @@ export async function collectGarbage(): Promise<readonly string[]> {
   return await withPolicyLock(() => repairAll().done);
 }
 
+/**
+ * Lets the rules of all policies see the addresses and devices of their namespaces as they are now; puts everything in
+ * order, as every command that changes policies does. Returns the policies, with their namespaces, for which that changed.
+ */
+export async function refreshPolicies(): Promise<readonly string[]> {
+  requireKernel();
+  if (findBpffs() === undefined) return [];
+  return await withPolicyLock(() => repairAll().refreshed);
+}
+
 function selected({ policy }: Selection): string[] {
   return policyNames().filter((name) => policy === undefined || name === policy);
 }

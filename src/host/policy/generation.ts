@@ -7,6 +7,8 @@ import {
   GENERATIONS_OFFSET,
   Generation,
   ROOT_ALIGNMENT,
+  SURROUNDINGS_HEADER_SIZE,
+  Surroundings,
 } from '../../compile/index.ts';
 import type { Counters } from '../../rules/index.ts';
 import { PolicyError } from './error.ts';
@@ -54,6 +56,45 @@ export class LiveGeneration {
 
   get size(): number {
     return this.#u32(Generation.size);
+  }
+
+  /** Where the surroundings that count lie, and their bytes. */
+  get surroundings(): { readonly pointer: number; readonly bytes: Uint8Array } {
+    return this.#surroundingsAt(this.#u32(Generation.surroundings));
+  }
+
+  /** True while packets may still look at former surroundings. */
+  get isChangingSurroundings(): boolean {
+    return this.#u32(Generation.formerSurroundings) !== 0;
+  }
+
+  /** Lets programs see other surroundings from now on: one store, after the former ones are noted. */
+  changeSurroundings(pointer: number): void {
+    const words = new Uint32Array(this.#arena, this.root, GENERATION_HEADER_SIZE / 4);
+    Atomics.store(words, Generation.formerSurroundings / 4, this.#u32(Generation.surroundings));
+    Atomics.store(words, Generation.surroundings / 4, pointer);
+  }
+
+  /** After a grace period. */
+  endSurroundingsChange(): void {
+    this.#view.setUint32(Generation.formerSurroundings, 0, true);
+  }
+
+  /** All memory that the generation names: its own, and surroundings that came after it. */
+  get extents(): { readonly root: number; readonly size: number }[] {
+    const { root, size } = this;
+    const later = [this.#u32(Generation.surroundings), this.#u32(Generation.formerSurroundings)]
+      .filter((pointer) => pointer !== 0 && (pointer < root || pointer >= root + size))
+      .map((pointer) => ({ root: pointer, size: this.#surroundingsAt(pointer).bytes.length }));
+    return [{ root, size }, ...later];
+  }
+
+  #surroundingsAt(pointer: number): { readonly pointer: number; readonly bytes: Uint8Array } {
+    const size = new DataView(this.#arena, pointer, SURROUNDINGS_HEADER_SIZE).getUint32(
+      Surroundings.size,
+      true,
+    );
+    return { pointer, bytes: new Uint8Array(this.#arena, pointer, size) };
   }
 
   /** Program-array index of an attach point's program; 0: nothing runs there. */

@@ -7,10 +7,11 @@ export {
   buildId,
   type StepListener,
 } from './apply.ts';
-export { collectGarbage, confirmPolicy, removePolicies, zeroCounters } from './change.ts';
+export { collectGarbage, confirmPolicy, refreshPolicies, removePolicies, zeroCounters } from './change.ts';
 export { type Change, diffRulesets } from './difference.ts';
 export type { GenerationDocument, KernelAids } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './error.ts';
+export { followAddresses } from './follow.ts';
 export { MAX_ORDER } from './links.ts';
 export { livePrograms, type ProgramListing } from './listing.ts';
 export { type LogEvent, LogReader, logLine } from './log.ts';

@@ -23,16 +23,20 @@ import { entriesOf, policyNames, unfinishedDirectories } from './place.ts';
 import type { NetnsRecord } from './record.ts';
 import { releaseSets } from './setextents.ts';
 import { PolicyStore } from './store.ts';
+import { netnsTables, refreshSurroundings } from './surroundings.ts';
 
 export interface RepairReport {
   /** What was found and done, in words. */
   readonly done: readonly string[];
+  /** Policies whose rules see addresses and devices now that had changed, with the namespace. */
+  readonly refreshed: readonly string[];
 }
 
 /** Repairs all policies. Needs the policy lock. */
 export function repairAll(): RepairReport {
   const bpffs = findBpffs() ?? ensureBpffs();
   const done: string[] = [];
+  const refreshed: string[] = [];
   for (const directory of unfinishedDirectories(bpffs)) {
     rmSync(directory, { recursive: true, force: true });
     done.push(`removed ${directory}, which was never finished`);
@@ -45,19 +49,22 @@ export function repairAll(): RepairReport {
       done.push(`removed policy ${name}, which has no document`);
       continue;
     }
-    done.push(...repair(store, reachable).map((text) => `policy ${name}: ${text}`));
+    const report = repair(store, reachable);
+    done.push(...report.done.map((text) => `policy ${name}: ${text}`));
+    refreshed.push(...report.refreshed);
     if (store.records.all().length === 0) store.destroy();
     else store.close();
   }
-  return { done };
+  return { done, refreshed };
 }
 
 /** Repairs one policy; what is left of it without a namespace is the caller's to destroy. */
 export function repair(
   store: PolicyStore,
   reachable: ReadonlyMap<number, string> = reachableNetns(),
-): string[] {
+): RepairReport {
   const done: string[] = [];
+  const refreshed: string[] = [];
   for (const record of store.records.all()) settle(store, record, done);
   for (const record of store.records.all()) {
     const path = pathOf(store, record.cookie, reachable);
@@ -70,11 +77,12 @@ export function repair(
       continue;
     }
     removeUnwantedLinks(store, record);
-    if (path !== '') restoreAids(store, record, path);
+    if (path !== '' && bringUpToDate(store, record, path))
+      refreshed.push(`${store.name} in ${nameOf(store, record)}`);
   }
   removeStrayNamespaces(store);
   removeStrayGenerations(store);
-  return done;
+  return { done, refreshed };
 }
 
 function nameOf(store: PolicyStore, record: NetnsRecord): string {
@@ -173,12 +181,18 @@ export function removeUnwantedLinks(store: PolicyStore, record: NetnsRecord): vo
   }
 }
 
-function restoreAids(store: PolicyStore, record: NetnsRecord, path: string): void {
-  const all = record.named.flatMap((root) => store.documentAt(root)?.aids ?? []);
-  if (all.length === 0) return;
+/** Mends what a namespace has of the kernel's own, and lets its generations see it as it is now; true when that changed. */
+function bringUpToDate(store: PolicyStore, record: NetnsRecord, path: string): boolean {
+  const roots = record.named.filter((root) => root !== OPEN_ROOT);
+  if (roots.length === 0) return false;
+  const aids = unionOfAids(roots.flatMap((root) => store.documentAt(root)?.aids ?? []));
   const netns = openNetnsFile(path);
   try {
-    withNetns(netns, () => ensureAids(store, unionOfAids(all)));
+    return withNetns(netns, () => {
+      ensureAids(store, aids);
+      const tables = netnsTables();
+      return roots.filter((root) => refreshSurroundings(store, root, tables)).length > 0;
+    });
   } finally {
     netns.close();
   }

@@ -156,10 +156,7 @@ export class PolicyStore {
   extents(records: readonly NetnsRecord[] = this.records.all()): { root: number; size: number }[] {
     const roots = new Set(records.flatMap(({ named }) => named));
     roots.delete(OPEN_ROOT);
-    return [
-      ...[...roots].map((root) => ({ root, size: this.generation(root).size })),
-      ...setExtents(this.arena.buffer),
-    ];
+    return [...[...roots].flatMap((root) => this.generation(root).extents), ...setExtents(this.arena.buffer)];
   }
 
   /** A map of the policy, opened; `undefined` when it has none of this name. */

@@ -1,11 +1,20 @@
-/** What a namespace adds to a generation: its addresses, its devices; and the machine's clock rate. */
+/** What a namespace adds to a generation: its addresses, its devices, kept as they are now; and the machine's clock rate. */
 import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { gunzipSync } from 'node:zlib';
-import type { AddressType } from '../../compile/index.ts';
-import { listAddresses, listDevices, readSysctl } from '../../kernel/index.ts';
+import { type AddressType, type NetnsTables, surroundingsImage } from '../../compile/index.ts';
+import {
+  type ListedRoute,
+  listDevices,
+  listLocalRoutes,
+  listRoutes,
+  localTableHoldsMain,
+  waitForGracePeriod,
+} from '../../kernel/index.ts';
 import { parsePrefix } from '../../net/index.ts';
 import { RTN } from '../../rules/index.ts';
+import { findRoom, type LiveGeneration } from './generation.ts';
+import type { PolicyStore } from './store.ts';
 
 const DEFAULT_HZ = 250;
 
@@ -25,38 +34,106 @@ export function kernelHz(): number {
   return DEFAULT_HZ;
 }
 
-/** Device names by ifindex, of the calling thread's namespace. */
-export function deviceNames(): ReadonlyMap<number, string> {
-  return new Map(listDevices().map(({ index, name }) => [index, name]));
+/** What programs ask of the calling thread's namespace, as it is now. */
+export function netnsTables(): NetnsTables {
+  return {
+    addresses: addressTypes(),
+    devices: new Map(listDevices().map(({ index, name }) => [index, name])),
+  };
 }
 
-/** What the local routing table of the calling thread's namespace says of addresses (fib_frontend.c, ip6_route). */
-export function addressTypes(): AddressType[] {
-  const fixed = (text: string, type: number): AddressType => {
-    const { address, length } = parsePrefix(text)!;
-    return { value: address.bytes, prefixLength: length, type, device: 0 };
-  };
-  const forwards6 = readSysctl('net/ipv6/conf/all/forwarding') === '1';
-  const own = listAddresses().flatMap(({ address, prefixLength, index }) => {
-    const bits = address.length * 8;
-    const local: AddressType = { value: address, prefixLength: bits, type: RTN.LOCAL, device: index };
-    if (prefixLength >= bits - 1) return [local];
-    // The last address of an IPv4 network is its broadcast address, the first of an IPv6 one its routers' anycast.
-    if (bits === 128 && !forwards6) return [local];
-    const edge = address.map((byte, at) => {
-      const mask = (0xff00 >> Math.min(8, Math.max(0, prefixLength - at * 8))) & 0xff;
-      return bits === 32 ? (byte & mask) | (~mask & 0xff) : byte & mask;
-    });
-    const type = bits === 32 ? RTN.BROADCAST : RTN.ANYCAST;
-    return [local, { value: edge, prefixLength: bits, type, device: index }];
+/**
+ * What inet_dev_addr_type (net/ipv4/fib_frontend.c) and the look-ups of xt_addrtype (net/netfilter/xt_addrtype.c) say of
+ * addresses: they ask the local table, and IPv6 takes the network address of an on-link network for an anycast one.
+ */
+function addressTypes(): AddressType[] {
+  const own = listLocalRoutes().flatMap(({ address, prefixLength, type, index }): AddressType[] =>
+    TOLD_TYPES.has(type) ? [{ value: address, prefixLength, type, device: index }] : [],
+  );
+  // Those that the kernel knows before it looks any further, and then the most exact: of equal prefixes the first counts.
+  return [...ALWAYS, ...own, ...unicastWithin(own), ...onLinkNetworks()];
+}
+
+/**
+ * Networks of the IPv4 main table that lie in a network which is local as a whole, where the kernel finds them first. Only
+ * then is that table read: it may be long, and nobody routes parts of 127.0.0.0/8 elsewhere.
+ */
+function unicastWithin(own: readonly AddressType[]): AddressType[] {
+  const wide = own.some(
+    ({ value, prefixLength }) => value.length === 4 && prefixLength < 32 && value[0] !== LOOPBACK_NET,
+  );
+  if (!wide || !localTableHoldsMain()) return [];
+  return listRoutes(['ipv4']).flatMap(({ destination, index = 0 }) =>
+    destination === undefined
+      ? []
+      : [
+          {
+            value: destination.address,
+            prefixLength: destination.prefixLength,
+            type: RTN.UNICAST,
+            device: index,
+          },
+        ],
+  );
+}
+
+const LOOPBACK_NET = 127;
+
+const TOLD_TYPES: ReadonlySet<number> = new Set([RTN.LOCAL, RTN.BROADCAST, RTN.ANYCAST]);
+
+const ALWAYS: readonly AddressType[] = (
+  [
+    ['0.0.0.0/32', RTN.BROADCAST],
+    ['255.255.255.255/32', RTN.BROADCAST],
+    ['224.0.0.0/4', RTN.MULTICAST],
+    ['ff00::/8', RTN.MULTICAST],
+  ] as const
+).map(([text, type]) => {
+  const { address, length } = parsePrefix(text)!;
+  return { value: address.bytes, prefixLength: length, type, device: 0 };
+});
+
+/** ipv6_anycast_destination (include/net/ip6_route.h): the address of a network that the best route to it has on a link. */
+function onLinkNetworks(): AddressType[] {
+  const best = new Map<string, { readonly length: number; readonly route: ListedRoute }>();
+  for (const route of listRoutes(['ipv6'])) {
+    const length = route.destination?.prefixLength ?? 0;
+    const key = String(route.destination?.address ?? '');
+    const known = best.get(key);
+    // Routes to the same network come in the order of their metrics.
+    if (known === undefined || known.length < length) best.set(key, { length, route });
+  }
+  return [...best.values()].flatMap(({ length, route: { destination, gateway, type, index = 0 } }) => {
+    if (length >= 127 || gateway !== undefined || type !== 'unicast') return [];
+    const value = destination?.address ?? new Uint8Array(16);
+    return [{ value, prefixLength: 128, type: RTN.ANYCAST, device: index }];
   });
-  return [
-    ...own,
-    fixed('127.0.0.0/8', RTN.LOCAL),
-    fixed('0.0.0.0/32', RTN.BROADCAST),
-    fixed('255.255.255.255/32', RTN.BROADCAST),
-    fixed('224.0.0.0/4', RTN.MULTICAST),
-    fixed('::1/128', RTN.LOCAL),
-    fixed('ff00::/8', RTN.MULTICAST),
-  ];
+}
+
+/**
+ * Lets the generation at `root` see the namespace as it is now, by one store; nothing is done when nothing has changed.
+ * Needs the policy lock, in the namespace itself. Returns whether it stored. @throws {PolicyError} `HOST_POLICY_FULL`
+ */
+export function refreshSurroundings(store: PolicyStore, root: number, tables: NetnsTables): boolean {
+  const generation = store.generation(root);
+  settleSurroundings(generation);
+  const image = surroundingsImage(tables);
+  const current = generation.surroundings;
+  if (sameBytes(current.bytes, image.build(current.pointer))) return false;
+  const [pointer] = findRoom(store.arena.buffer.byteLength, store.extents(), [image.size]);
+  new Uint8Array(store.arena.buffer).set(image.build(pointer!), pointer);
+  generation.changeSurroundings(pointer!);
+  settleSurroundings(generation);
+  return true;
+}
+
+/** Waits for packets that still look at former surroundings, if there are any: their memory is free then. */
+export function settleSurroundings(generation: LiveGeneration): void {
+  if (!generation.isChangingSurroundings) return;
+  waitForGracePeriod();
+  generation.endSurroundingsChange();
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }

@@ -8,13 +8,13 @@ import {
   FIRST_PROGRAM_INDEX,
   GENERATIONS_OFFSET,
   Generation,
+  type GenerationParts,
   generationImage,
   initializeArena,
   Record as PolicyRecord,
   programArrayName,
   recordHome,
   type SetTable,
-  type Surroundings,
 } from '../../compile/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { ConntrackView, SetContents } from '../../rules/index.ts';
@@ -63,7 +63,7 @@ export interface PolicyMachineOptions {
   readonly clock?: Clock;
   /** A u32 each call. */
   readonly random?: () => number;
-  readonly surroundings?: Partial<Surroundings>;
+  readonly surroundings?: Partial<GenerationParts>;
   /** IP sets, each in the slot of its place in the list. */
   readonly sets?: readonly SetContents[];
 }

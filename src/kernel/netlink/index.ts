@@ -1,15 +1,10 @@
 export {
   addAddress,
-  addRoute,
   type DeviceAddress,
   deleteAddress,
-  deleteRoute,
-  type ListedRoute,
   listAddresses,
   listNeighbours,
-  listRoutes,
   type Neighbour as NeighbourEntry,
-  type Route,
   setNeighbour,
 } from './address.ts';
 export { type ListedConnection, type ListedTuple, listConnections } from './conntrack.ts';
@@ -25,3 +20,14 @@ export {
   type VethEnd,
   type XdpPrograms,
 } from './device.ts';
+export { AddressEvents, waitForAddressEvents } from './events.ts';
+export {
+  addRoute,
+  deleteRoute,
+  type ListedRoute,
+  type LocalRoute,
+  listLocalRoutes,
+  listRoutes,
+  localTableHoldsMain,
+  type Route,
+} from './route.ts';
