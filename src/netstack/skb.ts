@@ -62,6 +62,14 @@ export function skbTruesize(length: number): number {
   return SKB_STRUCT_BYTES + slab;
 }
 
+/** Credentials of the file behind a socket. */
+export interface SocketOwner {
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups. */
+  readonly groups?: readonly number[];
+}
+
 /** Fields a packet may start with; everything else starts as the kernel's receive path leaves it. */
 export interface SkbInit {
   readonly protocol: number;
@@ -117,6 +125,10 @@ export class SkBuff {
 
   /** The sending socket has IP_NODEFRAG. */
   socketNoDefrag = false;
+  /** Who opened the socket that it was sent by; `undefined` for packets that no process sent. */
+  sender: SocketOwner | undefined = undefined;
+  /** The socket that it was assigned to before routing (skb_steal_sock); whoever assigns knows what it is. */
+  socket: unknown = undefined;
   /** skb->_nfct: owned by conntrack, opaque here; `undefined` before conntrack has looked. */
   nfct: unknown = undefined;
   /** True while `nfct` is the UNTRACKED mark, which keeps defragmentation away. */
@@ -158,5 +170,6 @@ export class SkBuff {
     this.nfctTemplate = other.nfctTemplate;
     this.untracked = other.untracked;
     this.zoneId = other.zoneId;
+    this.sender = other.sender;
   }
 }

@@ -89,7 +89,14 @@ export function shareMemory<T>(shared: SharedMemories, name: string, create: () 
 }
 
 /** What a target did: a verdict, or `continue` to the next rule. */
-export type TargetOutcome = 'accept' | 'drop' | 'continue' | 'return';
+export type TargetOutcome = 'accept' | 'drop' | 'continue' | 'return' | QueueOutcome;
+
+/** NF_QUEUE: the packet waits for a program's verdict. */
+export interface QueueOutcome {
+  readonly queue: number;
+  /** NF_VERDICT_FLAG_QUEUE_BYPASS: without a listener it goes on to the next hook. */
+  readonly bypass: boolean;
+}
 
 export interface TargetSemantics<S> {
   evaluate(state: S, packet: EvaluationPacket, memory: unknown): TargetOutcome;

@@ -53,6 +53,24 @@ const CHANGES: Readonly<Record<Family, readonly (readonly string[])[]>> = {
   ],
 };
 
+/** Marks by a hash, shown in the service type: `HMARK` of what is packets' own, and of their connections. */
+function hashed(options: string): readonly string[] {
+  return [
+    `-A PREROUTING -j HMARK ${options} --hmark-mod 8 --hmark-offset 16 --hmark-rnd 0xfeedcafe`,
+    ...Array.from(
+      { length: 8 },
+      (_, mark) => `-A POSTROUTING -m mark --mark ${16 + mark} -j TOS --set-tos ${mark * 4}/0xfc`,
+    ),
+  ];
+}
+
+const HASHES: readonly (readonly string[])[] = [
+  hashed('--hmark-tuple src,dst,sport,dport,proto'),
+  hashed('--hmark-src-prefix 24 --hmark-sport-mask 0xff0f --hmark-dport 0x8001 --hmark-proto-mask 0x3'),
+  hashed('--hmark-tuple spi,src'),
+  hashed('--hmark-tuple ct,src,dst,sport,dport'),
+];
+
 const CHAINS = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'];
 
 /** The filter table has conntrack switched on; what the host itself says is not compared. */
@@ -81,7 +99,7 @@ describeKernel('rewriting by the kernel and by the netstack', () => {
     let left = 0;
     await withNamespaces(['fw'], ({ fw }) => {
       const taps = openTaps(fw);
-      for (const lines of CHANGES[family]) {
+      for (const lines of [...CHANGES[family], ...HASHES]) {
         const rules = rulesOf(lines);
         fw.exec(family === 'ipv4' ? 'iptables-legacy-restore' : 'ip6tables-legacy-restore', ['-w'], {
           input: rules,

@@ -10,6 +10,7 @@ import { type Focus, focusedRuleset } from '../support/generate/focused.ts';
 import {
   bridgePiece,
   connectionMemoryPiece,
+  connlimitPiece,
   ecnPiece,
   hashlimitPiece,
   policyPiece,
@@ -19,14 +20,16 @@ import {
   rtPiece,
   stringPiece,
   tcpmssPiece,
+  timePiece,
   u32Piece,
 } from '../support/generate/memory-pieces.ts';
 import { packetsFor } from '../support/generate/packets.ts';
 import type { GeneratedRuleset } from '../support/generate/rulesets.ts';
 import type { Shape } from '../support/generate/shape.ts';
 import { describeKernel } from '../support/kernel.ts';
-import { LiveComparison } from '../support/live-compare.ts';
+import { type Conduct, LiveComparison } from '../support/live-compare.ts';
 import { withNamespaces } from '../support/netns.ts';
+import { tickMs, waitForTick } from '../support/ticks.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1' ? 20 : 1;
 const RULESETS = 3 * SOAK;
@@ -43,6 +46,7 @@ function focusesOf(family: Family): ReadonlyMap<string, Focus> {
     ['tcpmss', { protocol: 'tcp', piece: tcpmssPiece }],
     ['rpfilter', { piece: rpfilterPiece }],
     ['physdev', { piece: bridgePiece }],
+    ['time', { piece: timePiece(Date.now()) }],
     ['policy', { piece: policyPiece, place: 'FORWARD' }],
     ...(family === 'ipv6' ? [['rt', { piece: rtPiece }] as const] : []),
   ]);
@@ -77,6 +81,20 @@ function connectionTrial(family: Family): fc.Arbitrary<Trial> {
     .map(([ruleset, talks]) => [{ ...ruleset, stateful: true }, talks.flat()]);
 }
 
+/** Longer than a tick at HZ=250: lists of connections are gone through once a tick. */
+const TICK_MS = 5;
+
+/** Connections of a few hosts, counted rule by rule; without SCTP, whose connections end within seconds when half open. */
+function connlimitTrial(family: Family): fc.Arbitrary<Trial> {
+  const rules = focusedRuleset(family, { piece: connlimitPiece(family), place: 'FORWARD' }, RULES);
+  return fc
+    .tuple(rules, fc.array(conversation(family), { minLength: 4, maxLength: 4 }))
+    .map(([ruleset, talks]) => [
+      { ...ruleset, stateful: true },
+      talks.flat().filter(({ transport }) => transport.kind !== 'sctp'),
+    ]);
+}
+
 describeKernel('matches with a memory', () => {
   test.each(['ipv4', 'ipv6'] as const)('%s: the evaluator counts what the kernel counts', async (family) => {
     const trials = new Map<string, fc.Arbitrary<Trial>>([
@@ -97,4 +115,23 @@ describeKernel('matches with a memory', () => {
       }
     });
   });
+
+  test.each(['ipv4', 'ipv6'] as const)(
+    '%s: connlimit counts the connections the kernel counts',
+    async (family) => {
+      await withNamespaces(['fw'], ({ fw }) => {
+        const comparison = new LiveComparison(fw, tickMs);
+        const conduct: Conduct = {
+          before: () => waitForTick(tickMs() + TICK_MS),
+          // A group that has become empty is thrown away when another, by a seed of the kernel's, lies beside it. Then the next
+          // packet is counted; otherwise it finds nothing and is dropped.
+          isOpen: ({ decision }) => decision.kind === 'hotdrop',
+        };
+        const property = fc.property(fc.noShrink(connlimitTrial(family)), ([ruleset, shapes]) => {
+          expect(comparison.firstDifference(ruleset, shapes, conduct), ruleset.text).toBeUndefined();
+        });
+        fc.assert(property, { numRuns: RULESETS });
+      });
+    },
+  );
 });

@@ -6,6 +6,7 @@ import {
   createHost,
   type EvaluationHost,
   evaluatePacket,
+  type PacketOutcome,
   parseRuleset,
   type Reassembler,
 } from '../../src/rules/index.ts';
@@ -24,24 +25,42 @@ export interface Difference {
   readonly evaluated: readonly CounterLine[];
 }
 
+/** How packets are sent, and how far they are compared. */
+export interface Conduct {
+  readonly before?: () => void;
+  readonly isOpen?: (outcome: PacketOutcome) => boolean;
+}
+
 /** A namespace and what stands for it on the other side, for any number of rulesets one after the other. */
 export class LiveComparison {
   readonly #firewall: LiveFirewall;
-  readonly #nowMs = (): number => performance.now();
+  readonly #nowMs: () => number;
   /** Fragments wait in the namespace whatever rules come and go, so they must wait here, too. */
-  readonly #reassembler: Reassembler = namespaceReassembler({ nowMs: this.#nowMs });
+  readonly #reassembler: Reassembler;
 
-  constructor(host: Host) {
+  constructor(host: Host, nowMs: () => number = () => performance.now()) {
     this.#firewall = new LiveFirewall(host);
+    this.#nowMs = nowMs;
+    this.#reassembler = namespaceReassembler({ nowMs });
   }
 
-  /** The first difference; `undefined` when kernel and evaluator agree on every counter after every packet. */
-  firstDifference(ruleset: GeneratedRuleset, shapes: readonly Shape[]): Difference | undefined {
+  /**
+   * The first difference; `undefined` when kernel and evaluator agree on every counter after every packet.
+   * @param before called before each packet
+   * @param isOpen whether the kernel decides such a packet by chance: nothing is compared from there on
+   */
+  firstDifference(
+    ruleset: GeneratedRuleset,
+    shapes: readonly Shape[],
+    { before, isOpen }: Conduct = {},
+  ): Difference | undefined {
     const host = this.#evaluated(ruleset);
     this.#firewall.load(ruleset.family, ruleset.text);
     for (const [index, shape] of shapes.entries()) {
+      before?.();
       const input = this.#firewall.inject(shape);
-      evaluatePacket(host, input);
+      const outcome = evaluatePacket(host, input);
+      if (isOpen?.(outcome) === true) return undefined;
       const kernel = this.#firewall.counters();
       const evaluated = evaluatedCounters(host);
       const differs = kernel.length !== evaluated.length || kernel.some((line, at) => line !== evaluated[at]);
@@ -71,6 +90,7 @@ export class LiveComparison {
       ruleset: rules,
       routing: worldRouting(ruleset.family),
       nowMs: this.#nowMs,
+      wallMs: Date.now,
       random32: () => 0x7fffffff,
       reassembler: this.#reassembler,
       ...(ruleset.stateful ? { conntrack: new Conntrack({ clock: { nowMs: this.#nowMs } }) } : {}),

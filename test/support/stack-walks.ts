@@ -34,7 +34,7 @@ export interface StackWalkPacket {
   readonly index: number;
   readonly packet: Pick<RecordedPacket, 'hex' | 'matched' | 'policy' | 'out'>;
   readonly expected: Trace;
-  /** Absent when its way met a rule without semantics or a draw of lots, or its connection was touched by such a packet. */
+  /** Absent when its way met a rule without semantics or left with a drawn port, or its connection was touched by such a packet. */
   readonly actual: Trace | undefined;
   readonly out: readonly (readonly [device: string, hex: string])[];
 }
@@ -97,7 +97,8 @@ export class WalkStack {
     this.#draws = 0;
     const bytes = Uint8Array.from(Buffer.from(hex, 'hex'));
     this.stack.receive({ family: bytes[0]! >> 4 === 6 ? 'ipv6' : 'ipv4', bytes }, device);
-    if (this.#draws > 0) throw new UnknowableError('what chance decided');
+    // A drawn port shows only in what leaves; of a packet that stays here the kernel's own draw cannot be told either.
+    if (this.#draws > 0 && this.#out.length > 0) throw new UnknowableError('what chance decided');
     return { trace: this.#trace.sort(), out: this.#out };
   }
 }

@@ -60,6 +60,17 @@ function routesOf(invocation: Invocation): ReplayOptions['routes'] {
   });
 }
 
+/** `--owner UID[:GID[,GROUP…]]` */
+function senderOf(invocation: Invocation): ReplayOptions['sender'] {
+  const text = invocation.text('owner');
+  if (text === undefined) return undefined;
+  const ids = /^[0-9]+(?::[0-9]+(?:,[0-9]+)*)?$/.test(text) ? text.split(/[:,]/).map(Number) : [];
+  const [uid, gid = 0, ...groups] = ids;
+  if (uid === undefined || ids.some((id) => id > 0xffff_fffe))
+    throw new UsageError(`--owner takes UID[:GID[,GROUP…]] such as 1000:1000, not "${text}"`);
+  return { uid, gid, groups };
+}
+
 /** Random numbers that are the same in every run: a replay is repeatable (mulberry32). */
 function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
@@ -80,13 +91,15 @@ async function engineOf(
   const rulesets = files.map(({ ruleset }) => ruleset);
   const inDevice = invocation.text('in');
   const sets = await requireSets(invocation, environment);
-  const common = {
+  const shared = {
     rulesets,
     ...(sets === undefined ? {} : { sets }),
     ...(inDevice === undefined ? {} : { inDevice }),
     verifyChecksums: invocation.flag('verify-checksums'),
     random32: seededRandom(invocation.number('seed', { min: 0, max: 0xffff_ffff }) ?? 1),
   };
+  const sender = senderOf(invocation);
+  const common = { ...shared, ...(sender === undefined ? {} : { sender }) };
   const config = invocation.text('config');
   const netns = invocation.text('netns');
   const engine = invocation.text('engine') ?? 'evaluate';
@@ -247,6 +260,11 @@ export const run: Command = {
     },
     { long: 'quiet', short: 'q', summary: 'no line for each packet' },
     { long: 'verify-checksums', summary: 'let conntrack call packets with wrong checksums INVALID' },
+    {
+      long: 'owner',
+      value: 'UID[:GID[,GROUP…]]',
+      summary: 'who sent the packets of this host, for -m owner (they come from no socket)',
+    },
     { long: 'seed', value: 'N', summary: 'seed of -m statistic --mode random (1)' },
   ],
   examples: [

@@ -1,6 +1,7 @@
 /** The netstack as the host around a rule: what targets like DNAT, REJECT or CONNMARK do to a packet in it. */
 import {
   duplicatePacket,
+  findProxySocket,
   mapNetwork,
   masquerade,
   type NetworkStack,
@@ -84,6 +85,19 @@ export class StackPacketHost implements PacketHost {
 
   duplicate(gateway: Uint8Array, device: string): void {
     duplicatePacket(this.#stack, this.#skb, this.#state.hook, gateway, device);
+  }
+
+  redirectToSocket(address: Uint8Array | undefined, port: number): boolean {
+    const { sockets } = this.#stack;
+    if (sockets === undefined || this.packet === undefined) return false;
+    const { family, bytes } = this.packet;
+    const device = this.#state.in;
+    const [at, length] = family === 'ipv4' ? [16, 4] : [24, 16];
+    const destination = bytes.subarray(at, at + length);
+    const own = this.#stack.addresses.ownAddress(family, device?.name ?? '', destination);
+    const packet = { family, bytes, ingressIfindex: device?.ifindex ?? 0 };
+    this.#skb.socket = findProxySocket(sockets, packet, address ?? own ?? destination, port);
+    return this.#skb.socket !== undefined;
   }
 
   pathMtu(): number {

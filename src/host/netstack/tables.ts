@@ -5,6 +5,7 @@
 import type { Hook } from '../../ir/index.ts';
 import {
   ETH_P_IP,
+  findPacketSocket,
   type NetworkStack,
   NF_ACCEPT,
   NF_DROP,
@@ -28,8 +29,10 @@ import {
   type EvaluationPacket,
   evaluateTable,
   type LogEntry,
+  needsDefragmentation,
   type PlainSet,
   prepareTable,
+  type ReceivingSocket,
   type RuleFailure,
   type Ruleset,
   type SharedMemories,
@@ -56,6 +59,13 @@ export interface TableObserver {
   log?(entry: LogEntry): void;
 }
 
+/** What rules may ask about that is not the stack's. */
+export interface TableSurroundings {
+  readonly sets?: ReadonlyMap<string, PlainSet> | undefined;
+  /** Milliseconds since 1970, UTC; default: the stack's clock is that. */
+  readonly wallMs?: (() => number) | undefined;
+}
+
 const PRIORITIES: Readonly<Record<Exclude<TableName, 'nat'>, number>> = {
   raw: Priority.RAW,
   mangle: Priority.MANGLE,
@@ -75,7 +85,7 @@ export class StackTables {
     stack: NetworkStack,
     ruleset: Ruleset,
     observer: TableObserver = {},
-    sets?: ReadonlyMap<string, PlainSet>,
+    { sets, wallMs }: TableSurroundings = {},
   ) {
     this.#stack = stack;
     this.#ruleset = ruleset;
@@ -84,15 +94,18 @@ export class StackTables {
     const shared: SharedMemories = new Map();
     this.#world = {
       nowMs: () => clock.nowMs(),
+      wallMs: wallMs ?? (() => clock.nowMs()),
       random32: stack.random32,
       addressType: (address, device) => stack.fib(ruleset.family)!.addressType(address, device),
       outputDevice: (destination) => stack.fib(ruleset.family)!.output(destination),
-      findConnection: (tuple, zone) => stack.conntrack?.find(tuple, zone),
+      connections: stack.conntrack,
+      findSocket: (packet) => socketOf(stack, packet),
       sets,
     };
     this.tables = new Map(
       ruleset.tables.map((table) => [table.name, prepareTable(table, ruleset.family, clock.nowMs(), shared)]),
     );
+    if (needsDefragmentation(ruleset)) stack.net.defrag.enable(ruleset.family);
     for (const table of this.tables.values()) this.#register(table);
   }
 
@@ -123,7 +136,8 @@ export class StackTables {
     if (outcome === undefined) return NF_ACCEPT;
     this.#observer.decided?.(table, packet.hook, outcome);
     skb.mark = packet.mark;
-    if (outcome.verdict === 'QUEUE') return nfQueueNr(0);
+    if (outcome.verdict === 'QUEUE')
+      return nfQueueNr(outcome.queue?.queue ?? 0, outcome.queue?.bypass ?? false);
     if (outcome.verdict === 'DROP') return NF_DROP;
     if (key === undefined || key === routingKey(skb)) return NF_ACCEPT;
     // What the route was chosen by has changed (ipt_mangle_out).
@@ -146,6 +160,7 @@ export class StackTables {
       packetType: skb.pktType,
       mark: skb.mark,
       conntrack: viewOf(this.#stack, skb),
+      sender: skb.sender,
       world: this.#world,
       host,
       log: (entry) => this.#observer.log?.(entry),
@@ -153,6 +168,20 @@ export class StackTables {
     host.packet = packet;
     return packet;
   }
+}
+
+function socketOf(
+  stack: NetworkStack,
+  { family, bytes, inDevice, conntrack }: EvaluationPacket,
+): ReceivingSocket | undefined {
+  const { sockets } = stack;
+  if (sockets === undefined) return undefined;
+  const tracking = conntrack instanceof Tracking ? conntrack : undefined;
+  const ingressIfindex = stack.deviceByName(inDevice)?.ifindex ?? 0;
+  const found = findPacketSocket(sockets, { family, bytes, ingressIfindex, tracking });
+  if (found === undefined) return undefined;
+  const { transparent, mark, localAddress } = found;
+  return { transparent, mark, wildcard: localAddress.every((byte) => byte === 0) };
 }
 
 function viewOf(stack: NetworkStack, skb: SkBuff): ConntrackView | undefined {

@@ -8,6 +8,8 @@ export interface ReplayPacket {
   readonly number: number;
   /** Milliseconds since the first packet. */
   readonly timeMs: number;
+  /** When the first packet was captured, in milliseconds since 1970; absent where that is not known. */
+  readonly startMs?: number;
   readonly linkType: number;
   /** Name of the interface it was captured at, where the file says so. */
   readonly device?: string;
@@ -45,6 +47,7 @@ export async function* replayPackets(
     return {
       number,
       timeMs: Number(timestampNs - firstNs) / 1e6,
+      startMs: Number(firstNs / 1000n) / 1000,
       linkType,
       frame: data,
       packetType: Math.max(0, frame.packetType),

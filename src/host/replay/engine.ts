@@ -1,6 +1,6 @@
 /** What decides packets in a replay, whatever runs underneath: the evaluator, an interpreter, the kernel. */
 import type { Family, Prefix } from '../../net/index.ts';
-import type { Ruleset, SetContents, TableName } from '../../rules/index.ts';
+import type { Ruleset, SendingSocket, SetContents, TableName } from '../../rules/index.ts';
 import type { ReplayPacket } from './capture.ts';
 
 /** Where the packets of a capture stand in relation to this host. */
@@ -23,6 +23,8 @@ export interface ReplayOptions {
   readonly verifyChecksums: boolean;
   /** For `statistic --mode random`. */
   readonly random32: () => number;
+  /** Who sent the packets of this host; absent: they come from no socket. */
+  readonly sender?: SendingSocket;
 }
 
 /**

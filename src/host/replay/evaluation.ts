@@ -1,7 +1,7 @@
 /** The reference engine: the evaluator, on a clock that follows the capture. */
 import { HOOK_CHAINS, type Hook } from '../../ir/index.ts';
 import { type Family, prefixContainsBytes } from '../../net/index.ts';
-import { ManualClock, PacketType } from '../../netstack/index.ts';
+import { PacketType } from '../../netstack/index.ts';
 import {
   type Chain,
   type EvaluatedTable,
@@ -19,6 +19,7 @@ import {
   type TableName,
 } from '../../rules/index.ts';
 import type { ReplayPacket } from './capture.ts';
+import { ReplayClock } from './clock.ts';
 import type { CounterReport, Decision, ReplayEngine, ReplayOptions } from './engine.ts';
 import { DEFAULT_DEVICE, outDevice, replayHost } from './host.ts';
 
@@ -29,7 +30,7 @@ interface FamilyHost {
 
 /** Other things that run the tables on the same way through a host, on a clock that both know. */
 export interface TableRunner {
-  readonly clock: ManualClock;
+  readonly clock: ReplayClock;
   readonly runTable: RunTable;
 }
 
@@ -37,13 +38,13 @@ export interface TableRunner {
 export class EvaluationEngine implements ReplayEngine {
   readonly name = 'evaluate';
   readonly #options: ReplayOptions;
-  readonly #clock: ManualClock;
+  readonly #clock: ReplayClock;
   readonly #hosts = new Map<Family, FamilyHost>();
 
   /** @throws {UnsupportedRulesError} when a ruleset has rules that cannot be evaluated */
   constructor(options: ReplayOptions, runner?: TableRunner) {
     this.#options = options;
-    this.#clock = runner?.clock ?? new ManualClock();
+    this.#clock = runner?.clock ?? new ReplayClock();
     const sets = plainSets(options.sets);
     for (const ruleset of options.rulesets) {
       const host = replayHost(ruleset, options, this.#clock, runner?.runTable, sets);
@@ -78,7 +79,7 @@ export class EvaluationEngine implements ReplayEngine {
   close(): void {}
 
   #prepare(packet: ReplayPacket) {
-    this.#clock.moveTo(packet.timeMs);
+    this.#clock.take(packet);
     if (packet.ip === undefined) return 'not-ip';
     if (packet.tagged) return 'vlan';
     const found = this.#hosts.get(packet.ip.family);
@@ -90,6 +91,7 @@ export class EvaluationEngine implements ReplayEngine {
       bytes,
       inDevice: this.#isSent(packet, packet.ip) ? '' : inDevice,
       packetType: packet.packetType,
+      sender: this.#options.sender,
       ...(packet.ethernet === undefined ? {} : { ethernet: packet.ethernet }),
     };
     if (vantage.kind === 'host') return { host: found.host, input, hook: undefined };

@@ -9,7 +9,6 @@ import {
   Ip6DefragUser,
   IpDefragUser,
   ipDefrag,
-  type ManualClock,
   type NetDevice,
   NetworkNamespace,
   nfCtFrag6Gather,
@@ -26,6 +25,7 @@ import {
   type Ruleset,
   type RunTable,
 } from '../../rules/index.ts';
+import type { ReplayClock } from './clock.ts';
 import type { ReplayOptions } from './engine.ts';
 
 /** What packets come in by when nothing says otherwise. */
@@ -39,7 +39,7 @@ export const DEFAULT_DEVICE = 'eth0';
 export function replayHost(
   ruleset: Ruleset,
   options: ReplayOptions,
-  clock: ManualClock,
+  clock: ReplayClock,
   runTable?: RunTable,
   sets?: ReadonlyMap<string, PlainSet>,
 ): EvaluationHost {
@@ -50,6 +50,7 @@ export function replayHost(
     ruleset,
     routing: replayRouting(ruleset.family, options),
     nowMs: () => clock.nowMs(),
+    wallMs: () => clock.wallMs(),
     random32: options.random32,
     reassembler: namespaceReassembler(clock),
     ...(conntrack === undefined ? {} : { conntrack }),
@@ -140,14 +141,18 @@ export function namespaceReassembler(clock: Clock): Reassembler {
   return {
     reassemble(fragment, family, where, inDevice) {
       net.runTimers();
-      const skb = new SkBuff(fragment.slice(), {
+      const skb = new SkBuff(fragment.bytes.slice(), {
         protocol: family === 'ipv4' ? ETH_P_IP : ETH_P_IPV6,
         dev: inDevice === '' ? undefined : device(inDevice),
+        mac: fragment.ethernet,
+        pktType: fragment.packetType,
+        mark: fragment.mark,
       });
       const user = where === 'delivery' ? IpDefragUser.LOCAL_DELIVER : IpDefragUser.CONNTRACK_IN;
       const result =
         family === 'ipv4' ? ipDefrag(net, skb, user) : nfCtFrag6Gather(net, skb, Ip6DefragUser.CONNTRACK_IN);
-      return result === 0 ? skb.data : undefined;
+      if (result !== 0) return undefined;
+      return { bytes: skb.data, ethernet: skb.mac, packetType: skb.pktType, mark: skb.mark };
     },
   };
 }

@@ -3,9 +3,9 @@
  * conntrack, reassembly) is the reference's; what the tables say comes from the programs and their counters alone.
  */
 import { compilePolicy } from '../../compile/index.ts';
-import { ManualClock } from '../../netstack/index.ts';
 import { type EvaluationPacket, placesInOrder, type TableName } from '../../rules/index.ts';
 import type { ReplayPacket } from './capture.ts';
+import { ReplayClock } from './clock.ts';
 import { CompiledTables } from './compiled.ts';
 import type { CounterReport, Decision, ReplayEngine, ReplayOptions } from './engine.ts';
 import { EvaluationEngine } from './evaluation.ts';
@@ -33,7 +33,7 @@ export class InterpreterEngine implements ReplayEngine {
       hz: MACHINE_HZ,
       sets: placesInOrder(options.sets),
     });
-    const clock = new ManualClock();
+    const clock = new ReplayClock();
     const monotonicNs = (): bigint => BigInt(Math.floor(clock.nowMs() / JIFFY_MS) * JIFFY_MS) * 1_000_000n;
     const machine = new PolicyMachine(policy, {
       clock: { monotonicNs },

@@ -36,9 +36,9 @@ import {
   testRun,
 } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
-import { ManualClock } from '../../netstack/index.ts';
 import { type EvaluationPacket, placesInOrder, type Ruleset } from '../../rules/index.ts';
 import type { ReplayPacket } from './capture.ts';
+import { ReplayClock } from './clock.ts';
 import { CompiledTables, type ProgramRun } from './compiled.ts';
 import type { CounterReport, Decision, ReplayEngine, ReplayOptions } from './engine.ts';
 import { EvaluationEngine } from './evaluation.ts';
@@ -68,7 +68,7 @@ export class KernelEngine implements ReplayEngine {
     this.#loaded = new LoadedPolicy(policy, options);
     try {
       const tables = new CompiledTables(this.#loaded);
-      this.#way = new EvaluationEngine(options, { clock: new ManualClock(), runTable: tables.run });
+      this.#way = new EvaluationEngine(options, { clock: new ReplayClock(), runTable: tables.run });
     } catch (error) {
       this.#loaded.close();
       throw error;

@@ -1,12 +1,13 @@
 /** The netstack as a replay engine: every packet goes the whole path through a host, on a clock that follows the capture. */
 import type { Family } from '../../net/index.ts';
-import { ManualClock, NetworkStack, PacketType } from '../../netstack/index.ts';
+import { NetworkStack, PacketType } from '../../netstack/index.ts';
 import {
   type ExplainedStep,
   needsConntrack,
   placesInOrder,
   plainSets,
   type Ruleset,
+  type SendingSocket,
   type SetContents,
   UnsupportedRulesError,
   unsupportedRules,
@@ -15,6 +16,7 @@ import { restoreConnections } from '../netstack/connections.ts';
 import type { HostSettings } from '../netstack/settings.ts';
 import { StackTables } from '../netstack/tables.ts';
 import type { ReplayPacket } from './capture.ts';
+import { ReplayClock } from './clock.ts';
 import { Course } from './course.ts';
 import type { CounterReport, Decision, ReplayEngine } from './engine.ts';
 import { withCounters } from './evaluation.ts';
@@ -29,6 +31,8 @@ export interface NetstackReplayOptions {
   readonly verifyChecksums: boolean;
   /** For `statistic --mode random`, and for ports where the kernel draws them. */
   readonly random32: () => number;
+  /** Who sent the packets of this host; absent: they come from no socket. */
+  readonly sender?: SendingSocket;
 }
 
 /** What a whole path says about one packet: stations, rules, and one sentence. */
@@ -42,7 +46,7 @@ export interface PathExplanation {
 export class NetstackEngine implements ReplayEngine {
   readonly name = 'netstack';
   readonly #options: NetstackReplayOptions;
-  readonly #clock: ManualClock = new ManualClock();
+  readonly #clock: ReplayClock = new ReplayClock();
   readonly #stack: NetworkStack;
   readonly #tables: readonly { readonly ruleset: Ruleset; readonly tables: StackTables }[];
   #course: Course = new Course();
@@ -68,10 +72,10 @@ export class NetstackEngine implements ReplayEngine {
       trace: (event) => this.#course.take(event),
     });
     const observer = Course.observer(() => this.#course);
-    const sets = plainSets(options.sets);
+    const surroundings = { sets: plainSets(options.sets), wallMs: () => this.#clock.wallMs() };
     this.#tables = rulesets.map((ruleset) => ({
       ruleset,
-      tables: new StackTables(this.#stack, ruleset, observer, sets),
+      tables: new StackTables(this.#stack, ruleset, observer, surroundings),
     }));
   }
 
@@ -105,15 +109,16 @@ export class NetstackEngine implements ReplayEngine {
   }
 
   /** Sends the packet on its way; a word when it is none that a host would take. */
-  #take({ ip, timeMs, tagged, ethernet, packetType, device }: ReplayPacket): string | undefined {
-    this.#clock.moveTo(timeMs);
+  #take(packet: ReplayPacket): string | undefined {
+    const { ip, tagged, ethernet, packetType, device } = packet;
+    this.#clock.take(packet);
     this.#restoreOnce();
     if (ip === undefined) return 'not-ip';
     if (tagged) return 'vlan';
     this.#course = new Course();
     const { family, bytes } = ip;
     const sent = packetType === PacketType.OUTGOING || this.#isOwn(family, bytes);
-    if (sent) this.#stack.send({ family, bytes });
+    if (sent) this.#stack.send({ family, bytes, sender: this.#options.sender });
     else this.#stack.receive({ family, bytes, mac: ethernet, pktType: packetType }, this.#inDevice(device));
     return undefined;
   }

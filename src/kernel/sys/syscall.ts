@@ -42,6 +42,7 @@ const numbers = {
   process_vm_writev: [311, 271],
   seccomp: [317, 277],
   memfd_create: [319, 279],
+  clock_gettime: [228, 113],
   membarrier: [324, 283],
   bpf: [321, 280],
   pidfd_open: [434, 434],

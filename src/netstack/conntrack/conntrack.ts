@@ -1,3 +1,4 @@
+import type { Family } from '../../net/index.ts';
 import { IpProtocol, read16 } from '../../wire/index.ts';
 import type { Clock } from '../clock.ts';
 import { checksumIsRight } from './checksum.ts';
@@ -26,6 +27,13 @@ interface Slot {
 export interface ConntrackOptions {
   readonly clock: Clock;
   readonly settings?: Partial<ConntrackSettings>;
+}
+
+/** What {@link Conntrack.find} tells of a connection. */
+export interface FoundConnection {
+  /** TCP has closed it. */
+  readonly closed: boolean;
+  readonly assured: boolean;
 }
 
 /** Told when connections enter the table, and when they leave it. */
@@ -128,12 +136,19 @@ export class Conntrack {
     return this.confirm(this.#tracking('ESTABLISHED', 'original', entry));
   }
 
-  /** nf_conntrack_find_get(): the live connection with this tuple, and whether TCP has closed it. */
-  find(tuple: Omit<Tuple, 'family'>, zone: number): { readonly closed: boolean } | undefined {
+  /** nf_ct_get_tuplepr(): what a packet would be tracked by; `undefined` when it cannot be. */
+  tupleOf(family: Family, bytes: Uint8Array): Tuple | undefined {
+    const located = locate(family, bytes);
+    return located === undefined ? undefined : tupleOf(located);
+  }
+
+  /** nf_conntrack_find_get(): the live connection with this tuple. */
+  find(tuple: Omit<Tuple, 'family'>, zone: number): FoundConnection | undefined {
     const entry = this.#live(tupleKey(tuple, zone))?.entry;
     if (entry === undefined) return undefined;
     const state = entry.tcp?.state;
-    return { closed: state === TcpState.TIME_WAIT || state === TcpState.CLOSE };
+    const closed = state === TcpState.TIME_WAIT || state === TcpState.CLOSE;
+    return { closed, assured: (entry.status & IPS.ASSURED) !== 0 };
   }
 
   /** nf_ct_kill(): the connection ends here. */

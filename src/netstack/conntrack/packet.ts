@@ -1,5 +1,6 @@
 import type { Family } from '../../net/index.ts';
-import { IpProtocol, read16 } from '../../wire/index.ts';
+import { read16 } from '../../wire/index.ts';
+import { IPV6_HEADER_BYTES, skipExtensionHeaders } from '../ipv6-header.ts';
 
 /** What conntrack looks at: one whole IP packet at PRE_ROUTING or LOCAL_OUT. */
 export interface TrackedPacket {
@@ -37,32 +38,11 @@ function locateIpv4(bytes: Uint8Array, start: number): Located | undefined {
   return { family: 'ipv4', bytes, protocol: bytes[start + 9]!, offset };
 }
 
-/** ipv6_skip_exthdr(): walks hop-by-hop, routing, destination, AH and fragment headers. */
+/** The offset may lie behind the packet's end where the last extension header is cut short, as the kernel's does. */
 function locateIpv6(bytes: Uint8Array, start: number): Located | undefined {
-  if (start + 40 > bytes.length) return undefined;
-  let protocol = bytes[start + 6]!;
-  let offset = start + 40;
-  for (;;) {
-    let length: number;
-    if (protocol === IpProtocol.NONE) return undefined;
-    if (
-      protocol === IpProtocol.HOPOPTS ||
-      protocol === IpProtocol.ROUTING ||
-      protocol === IpProtocol.DSTOPTS
-    ) {
-      if (offset + 2 > bytes.length) return undefined;
-      length = (bytes[offset + 1]! + 1) * 8;
-    } else if (protocol === IpProtocol.FRAGMENT) {
-      if (offset + 8 > bytes.length) return undefined;
-      if ((read16(bytes, offset + 2) & 0xfff8) !== 0) return undefined;
-      length = 8;
-    } else if (protocol === IpProtocol.AH) {
-      if (offset + 2 > bytes.length) return undefined;
-      length = (bytes[offset + 1]! + 2) * 4;
-    } else {
-      return { family: 'ipv6', bytes, protocol, offset };
-    }
-    protocol = bytes[offset]!;
-    offset += length;
-  }
+  const first = start + IPV6_HEADER_BYTES;
+  if (first > bytes.length) return undefined;
+  const end = skipExtensionHeaders(bytes, first, bytes[start + 6]!);
+  if (end === undefined || (end.fragmentField & 0xfff8) !== 0) return undefined;
+  return { family: 'ipv6', bytes, protocol: end.nextHeader, offset: end.offset };
 }

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { jhash2, reciprocalScale } from '../../net/index.ts';
 import { IpPacket, loadIpPacket, transportChecksumStatus, verifyIpv4Checksum } from '../../wire/index.ts';
 import { ManualClock } from '../clock.ts';
 import { Conntrack } from '../conntrack/conntrack.ts';
@@ -10,7 +11,6 @@ import type { NfHookState } from '../hooks/state.ts';
 import { NF_ACCEPT, NF_DROP } from '../hooks/verdict.ts';
 import { ETH_P_IP, SkBuff } from '../skb.ts';
 import { settleNew } from './hook.ts';
-import { jhash2, reciprocalScale } from './jhash.ts';
 import { Nat } from './nat.ts';
 import type { NatRange } from './range.ts';
 

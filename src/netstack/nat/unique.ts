@@ -5,12 +5,11 @@
  * Where the kernel draws a random number (--random, and the search for a free source port) so does this, from the
  * generator that is handed in; everything else is the same choice.
  */
-import { compareAddressBytes } from '../../net/index.ts';
+import { compareAddressBytes, jhash2, reciprocalScale } from '../../net/index.ts';
 import { IpProtocol } from '../../wire/index.ts';
 import type { Conntrack } from '../conntrack/conntrack.ts';
 import type { Entry } from '../conntrack/entry.ts';
 import { invert, type Tuple } from '../conntrack/tuple.ts';
-import { jhash2, reciprocalScale } from './jhash.ts';
 import { isRandom, type Manip, type NatRange } from './range.ts';
 
 export interface UniqueContext {

@@ -14,7 +14,8 @@ import { NatHooks } from '../nat/hook.ts';
 import { Nat } from '../nat/nat.ts';
 import type { HostAddresses } from '../nat/targets.ts';
 import { NetworkNamespace } from '../netns.ts';
-import { ETH_P_IP, ETH_P_IPV6, type NetDevice, PacketType, SkBuff } from '../skb.ts';
+import { ETH_P_IP, ETH_P_IPV6, type NetDevice, PacketType, SkBuff, type SocketOwner } from '../skb.ts';
+import type { SocketTable } from '../sockets/table.ts';
 import type { PathDrop, PathTrace } from './event.ts';
 import { type DeviceAddress, type DeviceInput, type Fib, RouteTypeNumber, type StaticRoute } from './fib.ts';
 import { IcmpSender } from './icmp.ts';
@@ -49,6 +50,8 @@ export interface StackConfig {
   readonly conntrack?: Partial<ConntrackSettings>;
   /** SO_NETNS_COOKIE; default 1. */
   readonly cookie?: bigint;
+  /** TCP and UDP sockets that rules may ask about before delivery; delivery itself is `deliver`'s. */
+  readonly sockets?: SocketTable;
   /** A packet has passed LOCAL_IN. Default: every one is accepted. */
   deliver?(skb: SkBuff, protocol: number): Delivery;
   /** A packet leaves by a device; `packet` begins at the network header. */
@@ -66,6 +69,8 @@ export interface ReceivedPacket {
   readonly mac?: Uint8Array | undefined;
   readonly pktType?: number;
   readonly mark?: number;
+  /** Who sends it, when a process of this host does. */
+  readonly sender?: SocketOwner | undefined;
 }
 
 const LOOPBACK_MTU = 65_536;
@@ -82,6 +87,7 @@ export class NetworkStack {
   readonly tcx: TcxHooks;
   readonly random32: () => number;
   readonly runProgram: ProgramRunner | undefined;
+  readonly sockets: SocketTable | undefined;
   readonly trace: PathTrace | undefined;
   readonly #config: StackConfig;
   readonly #devices = new Map<string, NetDevice>();
@@ -96,6 +102,7 @@ export class NetworkStack {
     this.settings = { ...DEFAULT_PATH_SETTINGS, ...config.settings };
     this.random32 = config.random32;
     this.runProgram = config.runProgram;
+    this.sockets = config.sockets;
     this.trace = config.trace;
     this.icmp = new IcmpSender(this);
     this.net = new NetworkNamespace(config.cookie ?? 1n, config.clock, {
@@ -216,14 +223,16 @@ export class NetworkStack {
     }
   }
 
-  #skb({ family, bytes, mac, pktType, mark }: ReceivedPacket, device: NetDevice | undefined): SkBuff {
-    return new SkBuff(bytes, {
+  #skb({ family, bytes, mac, pktType, mark, sender }: ReceivedPacket, device: NetDevice | undefined): SkBuff {
+    const skb = new SkBuff(bytes, {
       protocol: family === 'ipv4' ? ETH_P_IP : ETH_P_IPV6,
       dev: device,
       mac,
       pktType: pktType ?? PacketType.HOST,
       mark: mark ?? 0,
     });
+    skb.sender = sender;
+    return skb;
   }
 
   #addDevices(devices: readonly DeviceConfig[]): void {

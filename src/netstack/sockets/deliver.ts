@@ -1,7 +1,7 @@
 /** From a packet that has passed LOCAL_IN to its socket: the end of the packet path (tcp_v4_rcv, __udp4_lib_rcv). */
 import type { Delivery } from '../path/stack.ts';
 import { ETH_P_IPV6, type SkBuff } from '../skb.ts';
-import { IPPROTO_TCP, IPPROTO_UDP, type NetSocket } from './socket.ts';
+import { IPPROTO_TCP, IPPROTO_UDP, NetSocket } from './socket.ts';
 import type { SocketTable } from './table.ts';
 
 /** A packet that found its socket. */
@@ -14,6 +14,11 @@ export function deliverToSockets(
 ): (skb: SkBuff, protocol: number) => Delivery {
   return (skb, protocol) => {
     if (protocol !== IPPROTO_TCP && protocol !== IPPROTO_UDP) return 'accepted';
+    // Assigned before routing (TPROXY): it takes the packet, whoever it is addressed to.
+    if (skb.socket instanceof NetSocket) {
+      received(skb.socket, skb);
+      return 'accepted';
+    }
     const six = skb.protocol === ETH_P_IPV6;
     const { data } = skb;
     const transport = six ? skb.transportOffset : (data[0]! & 15) * 4;

@@ -8,6 +8,7 @@ export {
   InetLookupProgram,
   inetLookupMayRead,
 } from './inet-lookup.ts';
+export { findPacketSocket, findProxySocket, type UnroutedPacket } from './packet-socket.ts';
 export { defaultFlowHash, type FlowHash, type SocketQuery } from './query.ts';
 export { ReuseportGroup, type ReuseportProgram, selectReuseport } from './reuseport.ts';
 export { listenerScore, udpScore } from './score.ts';

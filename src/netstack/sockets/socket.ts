@@ -24,6 +24,10 @@ export interface SocketOptions {
   /** SO_BINDTODEVICE: index of the device; 0 for none. */
   readonly boundDevice?: number;
   readonly uid?: number;
+  /** IP_TRANSPARENT: may take and send packets of addresses that are not this host's. */
+  readonly transparent?: boolean;
+  /** SO_MARK. */
+  readonly mark?: number;
 }
 
 /**
@@ -40,6 +44,8 @@ export class NetSocket {
   readonly reuseAddr: boolean;
   readonly boundDevice: number;
   readonly uid: number;
+  readonly transparent: boolean;
+  readonly mark: number;
   state: SocketStateName = 'CLOSE';
   /** Local address; empty before it is bound. */
   localAddress: Uint8Array = new Uint8Array(0);
@@ -61,6 +67,8 @@ export class NetSocket {
     this.reuseAddr = options.reuseAddr ?? false;
     this.boundDevice = options.boundDevice ?? 0;
     this.uid = options.uid ?? 0;
+    this.transparent = options.transparent ?? false;
+    this.mark = options.mark ?? 0;
   }
 
   get protocolNumber(): number {

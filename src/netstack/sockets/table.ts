@@ -128,9 +128,25 @@ export class SocketTable {
     return query.protocol === IPPROTO_TCP ? this.#lookupTcp(query) : this.#lookupUdp(query);
   }
 
+  /** The socket of this connection, and no other (inet_lookup_established); of UDP a connected one. */
+  established(query: SocketQuery): NetSocket | undefined {
+    if (query.protocol === IPPROTO_TCP) return this.#sockets.find((socket) => isConnection(socket, query));
+    const found = this.#lookupUdp(query);
+    return found?.state === 'ESTABLISHED' ? found : undefined;
+  }
+
+  /** The socket that waits for connections like this one (inet_lookup_listener); of UDP one that is not connected. */
+  listening(query: SocketQuery): NetSocket | undefined {
+    if (query.protocol === IPPROTO_TCP) return this.#listener(query);
+    const found = this.#lookupUdp(query);
+    return found?.state === 'ESTABLISHED' ? undefined : found;
+  }
+
   #lookupTcp(query: SocketQuery): NetSocket | undefined {
-    const established = this.#sockets.find((socket) => isConnection(socket, query));
-    if (established !== undefined) return established;
+    return this.established(query) ?? this.#listener(query);
+  }
+
+  #listener(query: SocketQuery): NetSocket | undefined {
     const steered = this.#steered(query);
     if (steered !== undefined) return steered === 'drop' ? undefined : steered;
     for (const address of [query.localAddress, anyOf(query.localAddress)]) {

@@ -10,7 +10,7 @@ import type { Family } from '../../net/index.ts';
 import type { SharedMemories } from '../extension.ts';
 import type { Ruleset, TableName } from '../model.ts';
 import type { PlainSet } from '../sets/plain.ts';
-import type { ConntrackTuple, ConntrackView, EvaluationPacket } from './packet.ts';
+import type { ConnectionLookup, ConntrackView, EvaluationPacket } from './packet.ts';
 import { type EvaluatedTable, prepareTable, UnsupportedRulesError, unsupportedRules } from './prepared.ts';
 import type { Routing } from './routing.ts';
 import { evaluateTable, type TableOutcome, type WalkObserver } from './walk.ts';
@@ -21,7 +21,7 @@ export interface TrackedView extends ConntrackView {
 }
 
 /** Connection tracking as the evaluator uses it; `Conntrack` of the netstack is one. */
-export interface ConnectionTracker {
+export interface ConnectionTracker extends ConnectionLookup {
   /** At -200 of PRE_ROUTING and LOCAL_OUT. */
   track(packet: {
     readonly family: Family;
@@ -30,8 +30,6 @@ export interface ConnectionTracker {
   }): TrackedView | 'drop';
   /** After all hooks of LOCAL_IN and POST_ROUTING; false: drop the packet. */
   confirm(view: TrackedView): boolean;
-  /** The live connection that has this tuple in either direction. */
-  find(tuple: ConntrackTuple, zone: number): { readonly closed: boolean } | undefined;
 }
 
 /**
@@ -41,11 +39,19 @@ export interface ConnectionTracker {
  */
 export interface Reassembler {
   reassemble(
-    fragment: Uint8Array,
+    fragment: Piece,
     family: Family,
     where: 'before-conntrack' | 'delivery',
     inDevice: string,
-  ): Uint8Array | undefined;
+  ): Piece | undefined;
+}
+
+/** A fragment or what came of it: all but the device is that of the fragment at offset 0 (skb_morph). */
+export interface Piece {
+  readonly bytes: Uint8Array;
+  readonly ethernet: Uint8Array | undefined;
+  readonly packetType: number;
+  readonly mark: number;
 }
 
 /**
@@ -63,6 +69,8 @@ export interface HostOptions {
   readonly routing: Routing;
   /** Milliseconds, monotonic. */
   readonly nowMs: () => number;
+  /** Milliseconds since 1970, UTC; default: `nowMs` is that. */
+  readonly wallMs?: () => number;
   /** 32 random bits for `statistic --mode random`. */
   readonly random32: () => number;
   /** Leave out where nothing needs it: see {@link needsConntrack}. Rules then see INVALID, as in a namespace without it. */
@@ -87,7 +95,10 @@ export interface EvaluationHost {
   readonly routing: Routing;
   readonly conntrack: ConnectionTracker | undefined;
   readonly reassembler: Reassembler | undefined;
+  /** Fragments are put together before the tables. */
+  readonly defragments: boolean;
   readonly nowMs: () => number;
+  readonly wallMs: () => number;
   readonly random32: () => number;
   readonly runTable: RunTable;
   readonly sets: ReadonlyMap<string, PlainSet> | undefined;
@@ -114,7 +125,9 @@ export function createHost(options: HostOptions): EvaluationHost {
     routing: options.routing,
     conntrack: options.conntrack,
     reassembler: options.reassembler,
+    defragments: options.conntrack !== undefined || needsDefragmentation(ruleset),
     nowMs: options.nowMs,
+    wallMs: options.wallMs ?? options.nowMs,
     random32: options.random32,
     runTable: options.runTable ?? evaluateTable,
     sets: options.sets,
@@ -125,6 +138,7 @@ export function createHost(options: HostOptions): EvaluationHost {
 /** Matches and targets whose presence switches conntrack on in a namespace (nf_ct_netns_get in their checkentry). */
 const CONNTRACK_USERS: ReadonlySet<string> = new Set([
   'state',
+  'cluster',
   'conntrack',
   'connbytes',
   'connlabel',
@@ -142,14 +156,26 @@ const CONNTRACK_USERS: ReadonlySet<string> = new Set([
   'SYNPROXY',
 ]);
 
+/** Those whose presence has fragments put together before the tables (nf_defrag_ipv4_enable in their checkentry). */
+const DEFRAGMENTATION_USERS: ReadonlySet<string> = new Set(['socket', 'TPROXY']);
+
 /** True when the kernel would track connections because of these rules. */
 export function needsConntrack(ruleset: Ruleset): boolean {
+  return usesAny(ruleset, CONNTRACK_USERS);
+}
+
+/** True when rules never see fragments because of these rules, whether connections are tracked or not. */
+export function needsDefragmentation(ruleset: Ruleset): boolean {
+  return usesAny(ruleset, DEFRAGMENTATION_USERS);
+}
+
+function usesAny(ruleset: Ruleset, names: ReadonlySet<string>): boolean {
   return ruleset.tables.some((table) =>
     table.chains.some((chain) =>
       chain.rules.some(
         ({ matches, target }) =>
-          matches.some(({ extension }) => CONNTRACK_USERS.has(extension.name)) ||
-          (target?.kind === 'extension' && CONNTRACK_USERS.has(target.extension.name)),
+          matches.some(({ extension }) => names.has(extension.name)) ||
+          (target?.kind === 'extension' && names.has(target.extension.name)),
       ),
     ),
   );

@@ -40,6 +40,11 @@ export interface PacketHost {
   setPriority(priority: number): void;
   /** Sends a copy to another host; an empty device: the route decides. */
   duplicate(gateway: Uint8Array, device: string): void;
+  /**
+   * Hands the packet to a transparent socket: that of its connection, else one that listens at this address (default: the
+   * device's) and port (0: the packet's). @returns false when there is none
+   */
+  redirectToSocket(address: Uint8Array | undefined, port: number): boolean;
   /** MTU towards the destination, and back to the source. */
   pathMtu(): number;
 }

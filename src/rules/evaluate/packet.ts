@@ -28,10 +28,30 @@ export interface EvaluationPacket {
   /** What conntrack said of it before the table ran; `undefined` where conntrack did not look (raw table). */
   readonly conntrack: ConntrackView | undefined;
   readonly world: World;
+  /** The socket that a packet of this host comes from; absent for all others, and for what the host itself sends. */
+  readonly sender?: SendingSocket | undefined;
   /** The host around the tables, for targets that need one; absent where tables are evaluated alone. */
   readonly host?: PacketHost | undefined;
   /** Called by LOG and its like. */
   log(entry: LogEntry): void;
+}
+
+/** `skb->sk` of a packet that a process sent: the credentials of the file behind it. */
+export interface SendingSocket {
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups of the process that opened it. */
+  readonly groups?: readonly number[];
+}
+
+/** A TCP or UDP socket that a packet is for. */
+export interface ReceivingSocket {
+  /** IP_TRANSPARENT. */
+  readonly transparent: boolean;
+  /** Bound to no address. */
+  readonly wildcard: boolean;
+  /** SO_MARK. */
+  readonly mark: number;
 }
 
 /** `skb->_nfct` as a rule sees it. */
@@ -48,6 +68,22 @@ export interface ConntrackView {
   readonly expiresSec: number;
   readonly original: ConntrackTuple;
   readonly reply: ConntrackTuple;
+}
+
+/** Questions to conntrack's table that are not about the packet at hand. */
+export interface ConnectionLookup {
+  /** What a packet would be tracked by; `undefined` when it cannot be (nf_ct_get_tuplepr). */
+  tupleOf(family: Family, bytes: Uint8Array): ConntrackTuple | undefined;
+  /** The live connection that has this tuple in either direction. */
+  find(tuple: ConntrackTuple, zone: number): FoundConnection | undefined;
+}
+
+/** A connection that was found in conntrack's table. */
+export interface FoundConnection {
+  /** TCP has closed it. */
+  readonly closed: boolean;
+  /** IPS_ASSURED. */
+  readonly assured: boolean;
 }
 
 export interface TransferCount {
@@ -67,18 +103,24 @@ export interface ConntrackTuple {
 /** Routing, clock and chance, injected. */
 export interface World {
   /**
-   * Milliseconds, monotonic; the kernel's jiffies at HZ=250 are derived from it. Counted from 1970, UTC, where rules ask for
-   * the time of day.
+   * Milliseconds, monotonic; the kernel's jiffies at HZ=250 are derived from it.
    */
   nowMs(): number;
+  /** Milliseconds since 1970, UTC, for rules about the time of day; absent: `nowMs` is that. */
+  wallMs?(): number;
   /** 32 random bits, as get_random_u32. */
   random32(): number;
   /** RTN_* type of an address (1 unicast, 2 local, 3 broadcast, 4 anycast, 5 multicast, …); with a device, local to it. */
   addressType(address: Uint8Array, device?: string): number;
   /** The device by which a packet to this address would leave, `lo` for own ones; `undefined`: no route. */
   outputDevice(destination: Uint8Array): string | undefined;
-  /** The live connection that has this tuple in either direction; absent where there is no table of them. */
-  findConnection?(tuple: ConntrackTuple, zone: number): { readonly closed: boolean } | undefined;
+  /** Conntrack's table; absent where there is none. */
+  readonly connections?: ConnectionLookup | undefined;
+  /**
+   * The socket that a received packet would find, established before listening (nf_sk_lookup_slow); `undefined` when there
+   * is none. Absent where no sockets are known: then no packet has one.
+   */
+  findSocket?(packet: EvaluationPacket): ReceivingSocket | undefined;
   /** IP sets by name; rules that name others are refused before a packet is decided. */
   readonly sets?: ReadonlyMap<string, PlainSet> | undefined;
 }

@@ -5,7 +5,7 @@ import type { TableName } from '../model.ts';
 import { destinationOf, sourceOf } from './base.ts';
 import { transportPosition } from './header.ts';
 import type { EvaluationHost, TrackedView } from './host.ts';
-import type { EvaluationPacket, LogEntry, World } from './packet.ts';
+import type { EvaluationPacket, LogEntry, SendingSocket, World } from './packet.ts';
 import type { EvaluatedChain, EvaluatedRule, EvaluatedTable } from './prepared.ts';
 import { type ReceiveFault, receive } from './receive.ts';
 import type { RouteFault } from './routing.ts';
@@ -22,6 +22,8 @@ export interface PacketInput {
   /** PACKET_HOST 0 unless told. */
   readonly packetType?: number;
   readonly mark?: number;
+  /** The socket it comes from, when a process of this host sent it. */
+  readonly sender?: SendingSocket | undefined;
 }
 
 /** Why the stack itself dropped a packet, without a rule. */
@@ -136,6 +138,8 @@ class Way {
   readonly #logs: LogEntry[] = [];
   readonly #world: World;
   #bytes: Uint8Array;
+  #ethernet: Uint8Array | undefined;
+  #packetType: number;
   #mark: number;
   #view: TrackedView | undefined;
   #decision: PacketDecision = { kind: 'none' };
@@ -147,15 +151,18 @@ class Way {
     this.#input = input;
     this.#observer = observer;
     this.#bytes = input.bytes;
+    this.#ethernet = input.ethernet;
+    this.#packetType = input.packetType ?? PACKET_HOST;
     this.#mark = input.mark ?? 0;
     const { routing, conntrack } = host;
     this.#world = {
       nowMs: host.nowMs,
+      wallMs: host.wallMs,
       random32: host.random32,
       addressType: (address, device) => routing.addressType(address, device),
       outputDevice: (destination) => routing.output(destination),
       sets: host.sets,
-      ...(conntrack === undefined ? {} : { findConnection: (...asked) => conntrack.find(...asked) }),
+      connections: conntrack,
     };
   }
 
@@ -185,7 +192,7 @@ class Way {
       family: this.#host.family,
       bytes: this.#input.bytes,
       inDevice,
-      packetType: this.#input.packetType ?? 0,
+      packetType: this.#packetType,
     });
     if (typeof received === 'string') return received;
     this.#bytes = received;
@@ -214,7 +221,7 @@ class Way {
       family: this.#host.family,
       bytes: this.#input.bytes,
       inDevice,
-      packetType: this.#input.packetType ?? 0,
+      packetType: this.#packetType,
     });
     if (typeof received === 'string') return received;
     this.#bytes = received;
@@ -230,9 +237,9 @@ class Way {
     );
   }
 
-  /** nf_defrag at -400, which conntrack switches on. */
+  /** nf_defrag at -400, which conntrack and some rules switch on. */
   #defragment(inDevice: string): Ending {
-    if (this.#host.conntrack === undefined || !this.#isFragment()) return undefined;
+    if (!this.#host.defragments || !this.#isFragment()) return undefined;
     return this.#reassemble('before-conntrack', inDevice);
   }
 
@@ -273,7 +280,7 @@ class Way {
   /** ip_forward, ip6_forward: the hop count is checked and lowered before the hook. */
   #forward(inDevice: string, outDevice: string): Ending {
     // A frame that was sent to many is not handed on.
-    if ((this.#input.packetType ?? PACKET_HOST) !== PACKET_HOST) return 'not-for-us';
+    if (this.#packetType !== PACKET_HOST) return 'not-for-us';
     const at = this.#host.family === 'ipv4' ? 8 : 7;
     if (this.#bytes[at]! <= 1) return 'ttl-exceeded';
     if (this.#host.family === IPV6 && !forwardableSource(this.#bytes, inDevice === outDevice)) {
@@ -303,10 +310,19 @@ class Way {
   #reassemble(where: 'before-conntrack' | 'delivery', inDevice: string): Ending {
     const { reassembler, family } = this.#host;
     if (reassembler === undefined) return 'no-reassembly';
-    const whole = reassembler.reassemble(this.#bytes, family, where, inDevice);
+    const fragment = {
+      bytes: this.#bytes,
+      ethernet: this.#ethernet,
+      packetType: this.#packetType,
+      mark: this.#mark,
+    };
+    const whole = reassembler.reassemble(fragment, family, where, inDevice);
     if (whole === undefined) return 'fragment-held';
-    this.#bytes = whole;
-    this.#observer.station?.({ kind: 'reassembled', length: whole.length });
+    this.#bytes = whole.bytes;
+    this.#ethernet = whole.ethernet;
+    this.#packetType = whole.packetType;
+    this.#mark = whole.mark;
+    this.#observer.station?.({ kind: 'reassembled', length: whole.bytes.length });
     return undefined;
   }
 
@@ -366,9 +382,10 @@ class Way {
       inDevice,
       outDevice,
       ...transportPosition(this.#host.family, this.#bytes),
-      ethernet: this.#input.ethernet,
-      packetType: this.#input.packetType ?? 0,
+      ethernet: this.#ethernet,
+      packetType: this.#packetType,
       mark: this.#mark,
+      sender: this.#input.sender,
       conntrack: this.#view,
       world: this.#world,
       log: (entry) => this.#logs.push(entry),

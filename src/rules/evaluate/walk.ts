@@ -2,6 +2,7 @@
  * ipt_do_table() and ip6t_do_table() (net/ipv4/netfilter/ip_tables.c, net/ipv6/netfilter/ip6_tables.c): one table
  * at one hook, slow and obvious. Everything else in the project that decides packets must agree with this file.
  */
+import type { QueueOutcome, TargetOutcome } from '../extension.ts';
 import { type BaseFailure, failingBase } from './base.ts';
 import type { EvaluationPacket } from './packet.ts';
 import {
@@ -22,6 +23,8 @@ export type TableDecision =
 export interface TableOutcome {
   /** QUEUE has no listener here; callers treat it as the kernel does then: DROP. */
   readonly verdict: 'ACCEPT' | 'DROP' | 'QUEUE';
+  /** Which queue; absent: number 0, without bypass. */
+  readonly queue?: QueueOutcome;
   readonly decision: TableDecision;
 }
 
@@ -103,6 +106,7 @@ export function evaluateTable(
       continue;
     }
     const effect = target.kind === 'verdict' ? target.verdict : runTarget(rule, chain, packet);
+    if (typeof effect === 'object') return { verdict: 'QUEUE', queue: effect, decision };
     if (effect === 'CONTINUE') continue;
     if (effect !== 'RETURN') return { verdict: effect, decision };
     const caller = stack.pop();
@@ -119,17 +123,19 @@ function runTarget(
   rule: EvaluatedRule,
   chain: EvaluatedChain,
   packet: EvaluationPacket,
-): 'ACCEPT' | 'DROP' | 'RETURN' | 'CONTINUE' {
+): 'ACCEPT' | 'DROP' | 'RETURN' | 'CONTINUE' | QueueOutcome {
   const { target } = rule.rule;
   if (target?.kind !== 'extension') return 'CONTINUE';
   const { semantics, effect } = target.extension;
   if (effect !== undefined && packet.host !== undefined) {
-    const outcome = effect(target.state, packet, packet.host);
-    return outcome.toUpperCase() as Uppercase<typeof outcome>;
+    return inCapitals(effect(target.state, packet, packet.host));
   }
   if (semantics === undefined) throw new UnsupportedReachedError(chain.name, rule, `-j ${target.name}`);
-  const outcome = semantics.evaluate(target.state, packet, undefined);
-  return outcome.toUpperCase() as Uppercase<typeof outcome>;
+  return inCapitals(semantics.evaluate(target.state, packet, undefined));
+}
+
+function inCapitals(outcome: TargetOutcome): 'ACCEPT' | 'DROP' | 'RETURN' | 'CONTINUE' | QueueOutcome {
+  return typeof outcome === 'object' ? outcome : (outcome.toUpperCase() as Uppercase<typeof outcome>);
 }
 
 export interface RuleResult {

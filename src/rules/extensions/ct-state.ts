@@ -7,6 +7,8 @@ import { didYouMean } from '../suggestion.ts';
 export type StateName = keyof typeof CtStateBit;
 
 /** IPS_* bits that rules ask for (uapi/linux/netfilter/nf_conntrack_common.h). */
+export const IPS_ASSURED = 0x4;
+export const IPS_CONFIRMED = 0x8;
 export const IPS_SRC_NAT = 0x10;
 export const IPS_DST_NAT = 0x20;
 /** Bits of `ct.state` of packets without a connection. */

@@ -170,5 +170,71 @@ export const connectionMemoryPiece: fc.Arbitrary<Piece> = (() => {
       .tuple(negation, fc.nat(3), fc.constantFrom(1, 2, 3, 0xff))
       .map(([not, value, mask]) => `${not}--mark ${value & mask}/${mask}`),
   );
-  return fixed(fc.oneof(connbytes, connmark));
+  const cluster = words(
+    fc.constant('-m cluster'),
+    fc
+      .constantFrom(2, 3, 7, 32)
+      .chain((nodes) =>
+        fc
+          .tuple(negation, fc.integer({ min: 1, max: nodes }), fc.nat(0xffff_ffff))
+          .map(
+            ([not, node, seed]) =>
+              `--cluster-total-nodes ${nodes} ${not}--cluster-local-node ${node} --cluster-hash-seed ${seed}`,
+          ),
+      ),
+  );
+  return fixed(fc.oneof(connbytes, connmark, cluster));
 })();
+
+/** Times of the day and days around now; none of them begins or ends within the minutes that a test may take. */
+export function timePiece(nowMs: number): fc.Arbitrary<Piece> {
+  const after = (seconds: number): Date => new Date(nowMs + seconds * 1000);
+  const far = fc.oneof(fc.integer({ min: 600, max: 85_000 }), fc.integer({ min: -85_000, max: -600 }));
+  const daytime = far.map((seconds) => after(seconds).toISOString().slice(11, 19));
+  const date = fc.oneof(far, fc.integer({ min: -40_000_000, max: 40_000_000 })).map((seconds) =>
+    after(Math.abs(seconds) < 600 ? 600 : seconds)
+      .toISOString()
+      .slice(0, 19),
+  );
+  const days = (names: readonly string[]): fc.Arbitrary<string> =>
+    fc.subarray([...names], { minLength: 1 }).map((some) => some.join(','));
+  const clock = fc.option(fc.tuple(daytime, daytime, fc.boolean())).map((times) => {
+    if (times === null) return '';
+    const [from, to, contiguous] = times;
+    return `--timestart ${from} --timestop ${to}${contiguous && from >= to ? ' --contiguous' : ''}`;
+  });
+  const calendar = fc
+    .tuple(
+      fc.option(fc.tuple(negation, days(['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun']))),
+      fc.option(fc.tuple(negation, days(Array.from({ length: 31 }, (_, day) => String(day + 1))))),
+    )
+    .map(([week, month]) =>
+      [
+        ...(week === null ? [] : [`${week[0]}--weekdays ${week[1]}`]),
+        ...(month === null ? [] : [`${month[0]}--monthdays ${month[1]}`]),
+      ].join(' '),
+    );
+  const dates = fc
+    .tuple(fc.option(date), fc.option(date))
+    .map(([from, to]) =>
+      [...(from === null ? [] : [`--datestart ${from}`]), ...(to === null ? [] : [`--datestop ${to}`])].join(
+        ' ',
+      ),
+    );
+  return fixed(words(fc.constant('-m time'), dates, clock, calendar));
+}
+
+/** How many connections a host or network has; limits around what a few conversations open. */
+export function connlimitPiece(family: Family): fc.Arbitrary<Piece> {
+  const bits = family === 'ipv4' ? fc.constantFrom(0, 8, 24, 32) : fc.constantFrom(0, 32, 64, 128);
+  return fixed(
+    words(
+      fc.constant('-m connlimit'),
+      fc
+        .tuple(negation, fc.constantFrom('upto', 'above'), fc.nat(6))
+        .map(([not, relation, most]) => `${not}--connlimit-${relation} ${most}`),
+      fc.option(bits).map((length) => (length === null ? '' : `--connlimit-mask ${length}`)),
+      fc.constantFrom('', '--connlimit-saddr', '--connlimit-daddr'),
+    ),
+  );
+}

@@ -1,8 +1,11 @@
 /** `-m cluster`: net/netfilter/xt_cluster.c. */
+import { jhash2, reciprocalScale } from '../../../net/index.ts';
+import type { ConntrackView } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError } from '../../extension.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { requireAll, requireOne } from '../../text/requirement.ts';
 import { AbiErrno, AbiError, refuse } from '../../uapi/errno.ts';
+import { connectionOf } from '../ct-state.ts';
 
 /** XT_CLUSTER_NODES_MAX */
 const MAXIMUM_NODES = 32;
@@ -29,6 +32,16 @@ function setNodes(state: ClusterState, by: 'node' | 'mask', nodeMask: number, ne
 
 function hex8(value: number): string {
   return `0x${value.toString(16).padStart(8, '0')}`;
+}
+
+/**
+ * Bit of the node that the connection's source belongs to (xt_cluster_hash). Of an IPv6 address the kernel hashes the first
+ * word alone (it divides the number of words by their size); words are as a little-endian processor reads them.
+ */
+function nodeBit({ totalNodes, hashSeed }: ClusterState, { original }: ConntrackView): number {
+  const { source } = original;
+  const view = new DataView(source.buffer, source.byteOffset, source.length);
+  return (1 << reciprocalScale(jhash2([view.getUint32(0, true)], hashSeed!), totalNodes!)) >>> 0;
 }
 
 export const cluster: MatchExtension = defineMatch<ClusterState>({
@@ -123,4 +136,17 @@ export const cluster: MatchExtension = defineMatch<ClusterState>({
       },
     },
   ],
+  // It also makes a frame to many one to this host, where only its link address says so: nothing behind the rules asks for that.
+  semantics: {
+    evaluate(state, packet) {
+      const connection = connectionOf(packet);
+      if (connection === undefined) return false;
+      return ((nodeBit(state, connection) & state.nodeMask) !== 0) !== state.negate;
+    },
+    explain(state, packet) {
+      const connection = connectionOf(packet);
+      if (connection === undefined) return 'the packet belongs to no connection';
+      return `the connection belongs to node ${Math.log2(nodeBit(state, connection)) + 1}`;
+    },
+  },
 });

@@ -1,14 +1,14 @@
-/** `-m connlimit`: net/netfilter/xt_connlimit.c, revision 1. */
+/** `-m connlimit`: net/netfilter/xt_connlimit.c, revision 1; net/netfilter/nf_conncount.c as of 6.18. */
 import { addressLength, maskOfLength } from '../../../net/index.ts';
 import type { ConntrackTuple, EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
-import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { parsePrefixMask } from '../../text/host.ts';
 import { allowOne, requireOne } from '../../text/requirement.ts';
 import { readAddress, readBytes, writeBytes } from '../../uapi/payload.ts';
-import { connectionOf } from '../ct-state.ts';
-import { addressOf, hasBytes, readUint16 } from '../header.ts';
+import { connectionOf, IPS_ASSURED, IPS_CONFIRMED } from '../ct-state.ts';
+import { addressOf } from '../header.ts';
+import { jiffies } from '../jiffies.ts';
 
 /** XT_CONNLIMIT_* */
 const INVERT = 0x1;
@@ -58,36 +58,24 @@ function countBits(mask: Uint8Array): number {
   return bits;
 }
 
-/** Tuples of the connections that were counted, by group; one for each rule (struct nf_conncount_data). */
-type CountedConnections = Map<string, { readonly tuple: ConntrackTuple; readonly zone: number }[]>;
-
-const NO_PORTS = { sourcePort: 0, destinationPort: 0 };
-
-/** nf_ct_get_tuplepr() for packets that belong to no connection; `undefined` when ports are cut off. */
-function tupleOf(packet: EvaluationPacket): ConntrackTuple | undefined {
-  const { protocol, transportOffset } = packet;
-  if (protocol < 0) return undefined;
-  const ends = {
-    source: addressOf(packet, 'source'),
-    destination: addressOf(packet, 'destination'),
-    protocol,
-  };
-  if (!PORT_PROTOCOLS.includes(protocol)) return { ...ends, ...NO_PORTS };
-  if (!hasBytes(packet, transportOffset, 4)) return undefined;
-  return {
-    ...ends,
-    sourcePort: readUint16(packet, transportOffset),
-    destinationPort: readUint16(packet, transportOffset + 2),
-  };
+/** One connection of a group. */
+interface CountedConnection {
+  readonly tuple: ConntrackTuple;
+  readonly zone: number;
 }
 
-const PORT_PROTOCOLS: readonly number[] = [
-  Protocol.TCP,
-  Protocol.UDP,
-  Protocol.UDPLITE,
-  Protocol.SCTP,
-  Protocol.DCCP,
-];
+/** struct nf_conncount_list: what a group has counted, and when it was last gone through. */
+interface CountedGroup {
+  connections: CountedConnection[];
+  gcJiffies: number;
+  gcCount: number;
+}
+
+/** Groups of one rule (struct nf_conncount_data). */
+type CountedConnections = Map<string, CountedGroup>;
+
+/** CONNCOUNT_GC_MAX_COLLECT: how many ended connections one look removes, and how many new ones pass without a look. */
+const MOST_COLLECTED = 64;
 
 function sameTuple(a: ConntrackTuple, b: ConntrackTuple): boolean {
   return (
@@ -99,26 +87,86 @@ function sameTuple(a: ConntrackTuple, b: ConntrackTuple): boolean {
   );
 }
 
-/** nf_conncount_count(): connections of the group, that of the packet among them; those that have ended are forgotten. */
+/** A connection to be counted, and what conntrack's table says of it: nothing yet, it is there, it has been answered for good. */
+interface OwnConnection extends CountedConnection {
+  readonly standing: 'new' | 'known' | 'assured';
+}
+
+/** get_ct_or_tuple_from_skb(). */
+function countedOf(packet: EvaluationPacket): OwnConnection | undefined {
+  const connection = connectionOf(packet);
+  if (connection !== undefined) {
+    const { original, zone, status } = connection;
+    const known = (status & IPS_ASSURED) !== 0 ? 'assured' : 'known';
+    return { tuple: original, zone, standing: (status & IPS_CONFIRMED) === 0 ? 'new' : known };
+  }
+  const { connections } = packet.world;
+  const tuple = connections?.tupleOf(packet.family, packet.bytes);
+  if (tuple === undefined) return undefined;
+  const found = connections?.find(tuple, 0);
+  return { tuple, zone: 0, standing: found === undefined ? 'new' : found.assured ? 'assured' : 'known' };
+}
+
+/**
+ * Forgets connections of a group that conntrack no longer has or that have closed, up to `own`, which it may be told to find.
+ * @returns whether it found it
+ */
+function collect(
+  group: CountedGroup,
+  { world }: EvaluationPacket,
+  now: number,
+  own?: CountedConnection,
+): boolean {
+  let collected = 0;
+  const gone = new Set<CountedConnection>();
+  const isOwn = ({ tuple, zone }: CountedConnection): boolean =>
+    own !== undefined && zone === own.zone && sameTuple(tuple, own.tuple);
+  let found = false;
+  for (const one of group.connections) {
+    if (collected > MOST_COLLECTED || found) break;
+    const live = world.connections?.find(one.tuple, one.zone);
+    if (live !== undefined && isOwn(one)) found = true;
+    else if (live === undefined || live.closed) {
+      gone.add(one);
+      collected++;
+    }
+  }
+  group.connections = group.connections.filter((one) => !gone.has(one));
+  if (found) return true;
+  group.gcJiffies = now;
+  group.gcCount = group.connections.length;
+  return false;
+}
+
+/**
+ * nf_conncount_count_skb(): how many connections the packet's group has. A connection is counted while it is new; once it is
+ * assured, its packets only have the group gone through. `undefined` when nothing can be counted.
+ */
 function countConnections(
   state: ConnlimitState,
   packet: EvaluationPacket,
   counted: CountedConnections,
 ): number | undefined {
-  const connection = connectionOf(packet);
-  const tuple = connection?.original ?? tupleOf(packet);
-  if (tuple === undefined) return undefined;
-  const zone = connection?.zone ?? 0;
   const side = state.given.has('connlimit-daddr') ? 'destination' : 'source';
-  const group = `${zone} ${addressOf(packet, side).map((byte, index) => byte & state.mask[index]!)}`;
-  const known = (counted.get(group) ?? []).filter((one) => {
-    const live = packet.world.findConnection?.(one.tuple, one.zone);
-    if (live === undefined) return false;
-    return !live.closed || (one.zone === zone && sameTuple(one.tuple, tuple));
-  });
-  if (!known.some((one) => one.zone === zone && sameTuple(one.tuple, tuple))) known.push({ tuple, zone });
-  counted.set(group, known);
-  return known.length;
+  const zone = connectionOf(packet)?.zone ?? 0;
+  const key = `${zone} ${addressOf(packet, side).map((byte, index) => byte & state.mask[index]!)}`;
+  const own = countedOf(packet);
+  if (own === undefined) return undefined;
+  const now = jiffies(packet.world.nowMs());
+  const group = counted.get(key);
+  if (group === undefined) {
+    counted.set(key, { connections: [own], gcJiffies: now, gcCount: 0 });
+    return 1;
+  }
+  const justDone = now === group.gcJiffies;
+  if (own.standing === 'assured') {
+    if (!justDone) collect(group, packet, now);
+    return group.connections.length;
+  }
+  const fewSince = group.connections.length - group.gcCount < MOST_COLLECTED;
+  const unlooked = own.standing === 'new' && justDone && fewSince;
+  if (unlooked || !collect(group, packet, now, own)) group.connections.push(own);
+  return group.connections.length;
 }
 
 export const connlimit: MatchExtension = defineMatch<ConnlimitState>({
@@ -198,7 +246,8 @@ export const connlimit: MatchExtension = defineMatch<ConnlimitState>({
     memory: (): CountedConnections => new Map(),
     evaluate(state, packet, memory) {
       const count = countConnections(state, packet, memory as CountedConnections);
-      return count === undefined ? 'hotdrop' : count > state.limit === state.above;
+      // None left, not even the packet's own: the kernel takes that for a lack of memory.
+      return count === undefined || count === 0 ? 'hotdrop' : count > state.limit === state.above;
     },
     explain: (state) => `it is ${state.above ? 'not ' : ''}one of more than ${state.limit} connections`,
   },

@@ -1,5 +1,6 @@
 /** `-m owner`: net/netfilter/xt_owner.c, revision 1. */
 import { Hook } from '../../../ir/index.ts';
+import type { SendingSocket } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
 import { splitNumber } from '../../text/number.ts';
 import { requireAny } from '../../text/requirement.ts';
@@ -55,6 +56,23 @@ function formatIds(option: string, range: IdRange | undefined): string {
   if (range === undefined) return '';
   const ids = range.from === range.to ? `${range.from}` : `${range.from}-${range.to}`;
   return `${range.negate ? ' !' : ''} --${option} ${ids}`;
+}
+
+function holds({ from, to, negate }: IdRange, ids: readonly number[]): boolean {
+  return ids.some((id) => id >= from && id <= to) !== negate;
+}
+
+/** owner_mt() for a packet without a socket: every condition has to be negated, and groups cannot be asked for more closely. */
+function holdsWithoutSocket({ uid, gid, socketExists, supplementaryGroups }: OwnerState): boolean {
+  const given = [uid, gid, socketExists].filter((condition) => condition !== undefined);
+  return !supplementaryGroups && given.every(({ negate }) => negate);
+}
+
+function holdsFor(state: OwnerState, { uid, gid, groups }: SendingSocket): boolean {
+  if (state.socketExists?.negate === true) return false;
+  if (state.uid !== undefined && !holds(state.uid, [uid])) return false;
+  const own = state.supplementaryGroups ? [gid, ...(groups ?? [])] : [gid];
+  return state.gid === undefined || holds(state.gid, own);
 }
 
 export const owner: MatchExtension = defineMatch<OwnerState>({
@@ -150,4 +168,13 @@ export const owner: MatchExtension = defineMatch<OwnerState>({
       },
     },
   ],
+  // A program that may read credentials runs where the packet has left its process behind.
+  semantics: {
+    evaluate: (state, { sender }) =>
+      sender === undefined ? holdsWithoutSocket(state) : holdsFor(state, sender),
+    explain: (_state, { sender }) =>
+      sender === undefined
+        ? 'the packet comes from no socket'
+        : `it comes from user ${sender.uid}, group ${sender.gid}`,
+  },
 });

@@ -51,4 +51,22 @@ export const socket: MatchExtension = defineMatch<Set<Flag>>({
       .join(''),
   // struct xt_socket_mtinfo1 to 3: each revision knows one flag more
   abi: [socketForm(3), socketForm(2), socketForm(1), { ...socketForm(0), families: ['ipv4'], size: 0 }],
+  // Programs of these hooks cannot look sockets up.
+  semantics: {
+    evaluate(state, packet) {
+      const found = packet.world.findSocket?.(packet);
+      if (found === undefined) return false;
+      const wildcard = found.wildcard && !state.has('nowildcard');
+      const transparent = found.transparent || !state.has('transparent');
+      if (wildcard || !transparent) return false;
+      if (state.has('restore-skmark')) packet.mark = found.mark;
+      return true;
+    },
+    explain(state, packet) {
+      const found = packet.world.findSocket?.(packet);
+      if (found === undefined) return 'there is no socket for the packet';
+      if (found.wildcard && !state.has('nowildcard')) return 'its socket is bound to no address';
+      return 'its socket is not transparent';
+    },
+  },
 });

@@ -1,11 +1,13 @@
 /** `-m time`: net/netfilter/xt_time.c. Times are those of the wall clock in UTC, or in the kernel's time zone. */
+import type { World } from '../../evaluate/packet.ts';
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
 import { allowOne } from '../../text/requirement.ts';
 import { formatDate, formatDaytime, LAST_DATE_SEC, parseDate, parseDaytime } from '../../text/wall-clock.ts';
 import { readFlags } from '../../uapi/payload.ts';
 
 const WEEKDAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] as const;
-const LAST_DAYTIME_SEC = 24 * 60 * 60 - 1;
+const DAY_SEC = 24 * 60 * 60;
+const LAST_DAYTIME_SEC = DAY_SEC - 1;
 /** Bits 1 to 31. */
 const ALL_MONTHDAYS = 0xffff_fffe;
 /** Bits 1 to 7, Monday first. */
@@ -98,6 +100,28 @@ function zone(name: 'localtz' | 'utc' | 'kerneltz', summary: string): OptionSpec
 
 function bitNumbers(mask: number, last: number): number[] {
   return Array.from({ length: last }, (_, index) => index + 1).filter((day) => (mask & (1 << day)) !== 0);
+}
+
+/** time_mt(). The kernel's time zone is taken to be UTC: nobody has set another since settimeofday(2) lost its use. */
+function isNow(state: TimeState, wallSec: number): boolean {
+  if (wallSec < state.startSec || wallSec > state.stopSec) return false;
+  const { daytimeStartSec: start, daytimeStopSec: stop } = state;
+  const daytime = wallSec % DAY_SEC;
+  const overMidnight = start >= stop;
+  if (overMidnight ? daytime < start && daytime > stop : daytime < start || daytime > stop) return false;
+  const beganYesterday = overMidnight && state.contiguous && daytime <= stop;
+  const daySec = beganYesterday ? wallSec - DAY_SEC : wallSec;
+  if ((state.weekdays & (1 << weekdayOf(daySec))) === 0) return false;
+  return (state.monthdays & (1 << new Date(daySec * 1000).getUTCDate())) !== 0;
+}
+
+/** From 1, Monday; 1970 began on a Thursday. */
+function weekdayOf(wallSec: number): number {
+  return ((Math.floor(wallSec / DAY_SEC) + 3) % 7) + 1;
+}
+
+function wallSecOf(world: World): number {
+  return Math.floor((world.wallMs?.() ?? world.nowMs()) / 1000);
 }
 
 export const time: MatchExtension = defineMatch<TimeState>({
@@ -210,4 +234,12 @@ export const time: MatchExtension = defineMatch<TimeState>({
       },
     },
   ],
+  // Programs have no clock that tells the date.
+  semantics: {
+    evaluate: (state, { world }) => isNow(state, wallSecOf(world)),
+    explain(_state, { world }) {
+      const wallSec = wallSecOf(world);
+      return `it is ${formatDate(wallSec)}, a ${WEEKDAYS[weekdayOf(wallSec) - 1]}`;
+    },
+  },
 });

@@ -1,9 +1,20 @@
 /** `-j HMARK`: net/netfilter/xt_HMARK.c. */
-import { addressLength, type Family, lengthOfMask, maskOfLength } from '../../../net/index.ts';
+import {
+  addressLength,
+  type Family,
+  jhash2,
+  lengthOfMask,
+  maskOfLength,
+  reciprocalScale,
+} from '../../../net/index.ts';
+import { findIpv6Header, IP6_FH_F_AUTH, IP6_FH_F_FRAG, newFoundHeader } from '../../../wire/index.ts';
+import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
+import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { parsePrefixMask } from '../../text/host.ts';
 import { allowOne, requireAll } from '../../text/requirement.ts';
+import { connectionOf } from '../ct-state.ts';
 
 interface HmarkState {
   sourceMask: Uint8Array | undefined;
@@ -86,6 +97,124 @@ function allBits(family: Family): Uint8Array {
   return maskOfLength(family, addressLength(family) * 8);
 }
 
+/** struct hmark_tuple. */
+interface HashedFlow {
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly protocol: number;
+  /** Both ports, or the SPI, as the 32 bits they stand in; absent where there are none. */
+  readonly ports?: number | undefined;
+}
+
+/** Offset of ports or SPI in the transport header (proto_ports_offset). */
+const PORTS_AT: ReadonlyMap<number, number> = new Map([
+  [Protocol.TCP, 0],
+  [Protocol.UDP, 0],
+  [Protocol.UDPLITE, 0],
+  [Protocol.SCTP, 0],
+  [Protocol.DCCP, 0],
+  [Protocol.ESP, 0],
+  [Protocol.AH, 4],
+]);
+const ANY_HEADER = -1;
+const ICMP_HEADER_BYTES = 8;
+/** Destination unreachable, source quench, redirect, time exceeded, parameter problem. */
+const ICMP_ERRORS: readonly number[] = [3, 4, 5, 11, 12];
+
+/** The addresses of a connection as it began, and of the host that answers, wherever it was translated to. */
+function flowOfConnection(packet: EvaluationPacket): HashedFlow | undefined {
+  const connection = connectionOf(packet);
+  if (connection === undefined) return undefined;
+  const { original, reply } = connection;
+  return {
+    source: original.source,
+    destination: reply.source,
+    protocol: original.protocol,
+    ports:
+      original.protocol === Protocol.ICMP
+        ? undefined
+        : ((original.sourcePort << 16) | reply.sourcePort) >>> 0,
+  };
+}
+
+/** The flow of a packet, or of the packet that it quotes as an ICMP error; `undefined` when that is cut short. */
+function flowOfPacket({ family, bytes }: EvaluationPacket): HashedFlow | undefined {
+  return family === 'ipv4' ? flowOfIpv4(bytes) : flowOfIpv6(bytes);
+}
+
+function flowOfIpv4(bytes: Uint8Array): HashedFlow | undefined {
+  let packet = bytes;
+  const icmpAt = (bytes[0]! & 15) * 4;
+  const isError = bytes[9] === Protocol.ICMP && ICMP_ERRORS.includes(bytes[icmpAt]!);
+  if (isError && bytes.length >= icmpAt + ICMP_HEADER_BYTES)
+    packet = bytes.subarray(icmpAt + ICMP_HEADER_BYTES);
+  if (packet.length < 20) return undefined;
+  const protocol = packet[9]!;
+  const isFragment = (((packet[6]! << 8) | packet[7]!) & 0x3fff) !== 0;
+  return {
+    source: packet.subarray(12, 16),
+    destination: packet.subarray(16, 20),
+    protocol,
+    ports: isFragment ? undefined : portsAt(packet, protocol, (packet[0]! & 15) * 4),
+  };
+}
+
+function flowOfIpv6(bytes: Uint8Array): HashedFlow | undefined {
+  const found = newFoundHeader();
+  let protocol = findIpv6Header(bytes, 0, bytes.length, ANY_HEADER, IP6_FH_F_AUTH, found);
+  // A chain that is cut short is hashed as nothing at all.
+  if (protocol < 0) return { source: new Uint8Array(16), destination: new Uint8Array(16), protocol: 0 };
+  let start = 0;
+  const type = bytes[found.offset] ?? 0;
+  const whole = (found.flags & IP6_FH_F_FRAG) === 0;
+  const isError = protocol === Protocol.ICMPV6 && type > 0 && type < 128;
+  if (whole && isError && bytes.length >= found.offset + ICMP_HEADER_BYTES) {
+    start = found.offset + ICMP_HEADER_BYTES;
+    protocol = findIpv6Header(bytes, start, bytes.length, ANY_HEADER, IP6_FH_F_AUTH, found);
+    if (protocol < 0) return undefined;
+  }
+  return {
+    source: bytes.subarray(start + 8, start + 24),
+    destination: bytes.subarray(start + 24, start + 40),
+    protocol,
+    ports: (found.flags & IP6_FH_F_FRAG) !== 0 ? undefined : portsAt(bytes, protocol, start + found.offset),
+  };
+}
+
+/** Ports or SPI of a transport header, as they stand; `undefined` when it has none. */
+function portsAt(bytes: Uint8Array, protocol: number, offset: number): number | undefined {
+  const inHeader = PORTS_AT.get(protocol);
+  if (inHeader === undefined || offset + inHeader + 4 > bytes.length) return undefined;
+  return new DataView(bytes.buffer, bytes.byteOffset + offset + inHeader, 4).getUint32(0);
+}
+
+/** The bits of an address that count, of IPv6 folded into one word; host order. */
+function maskedWord(address: Uint8Array, mask: Uint8Array | undefined): number {
+  if (mask === undefined) return 0;
+  let word = 0;
+  for (let at = 0; at < address.length; at += 4) {
+    for (let byte = 0; byte < 4; byte++) word ^= (address[at + byte]! & mask[at + byte]!) << (24 - byte * 8);
+  }
+  return word >>> 0;
+}
+
+/** hmark_hash(): the same for both directions. */
+function markOf(state: HmarkState, { source, destination, protocol, ports }: HashedFlow): number {
+  const ordered = (one: number, other: number): readonly [low: number, high: number] =>
+    one < other ? [one, other] : [other, one];
+  const addresses = ordered(
+    maskedWord(source, state.sourceMask),
+    maskedWord(destination, state.destinationMask),
+  );
+  const mask = state.spiMask ?? ((state.sourcePortMask ?? 0) << 16) | (state.destinationPortMask ?? 0);
+  const set = state.spi ?? ((state.sourcePort ?? 0) << 16) | (state.destinationPort ?? 0);
+  const counted = ports === undefined ? undefined : ((ports & mask) | set) >>> 0;
+  const [low, high] = counted === undefined ? [0, 0] : ordered(counted >>> 16, counted & 0xffff);
+  const hash =
+    jhash2([...addresses, (high << 16) | low], state.seed!) ^ (protocol & (state.protocolMask ?? 0));
+  return (reciprocalScale(hash, state.modulus!) + (state.offset ?? 0)) >>> 0;
+}
+
 export const hmark: TargetExtension = defineTarget<HmarkState>({
   name: 'HMARK',
   families: ['ipv4', 'ipv6'],
@@ -164,5 +293,10 @@ export const hmark: TargetExtension = defineTarget<HmarkState>({
       if (value !== undefined) text += ` --${option} ${format(value)}`;
     }
     return state.connection ? `${text} --hmark-tuple ct` : text;
+  },
+  effect(state, packet) {
+    const flow = state.connection ? flowOfConnection(packet) : flowOfPacket(packet);
+    if (flow !== undefined) packet.mark = markOf(state, flow);
+    return 'continue';
   },
 });

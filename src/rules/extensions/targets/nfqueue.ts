@@ -1,4 +1,6 @@
 /** `-j NFQUEUE`: net/netfilter/xt_NFQUEUE.c, revision 3. */
+import { jhash2, reciprocalScale } from '../../../net/index.ts';
+import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
 import { boundedNumber, numberRange64 } from '../../text/bounded.ts';
 import { allowOne, requireWith } from '../../text/requirement.ts';
@@ -58,6 +60,22 @@ function queueForm(revision: 0 | 1 | 2 | 3): AbiForm<NfqueueState> {
   };
 }
 
+/**
+ * nfqueue_hash(): both directions of a connection go to the same queue. The kernel seeds its hash at boot, so that which one
+ * it is cannot be told; here the seed is 0.
+ */
+function balancedQueue({ family, bytes, protocol }: EvaluationPacket, first: number, last: number): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const ordered = (one: number, other: number): [number, number] =>
+    one < other ? [one, other] : [other, one];
+  const word = (at: number): number => view.getUint32(at, true);
+  const words =
+    family === 'ipv4'
+      ? [...ordered(word(12), word(16)), protocol & 0xff]
+      : [...ordered(word(20), word(36)), ordered(word(12), word(28))[0]];
+  return first + reciprocalScale(jhash2(words, 0), last - first + 1);
+}
+
 export const nfqueue: TargetExtension = defineTarget<NfqueueState>({
   name: 'NFQUEUE',
   families: ['ipv4', 'ipv6'],
@@ -106,4 +124,10 @@ export const nfqueue: TargetExtension = defineTarget<NfqueueState>({
   },
   // struct xt_NFQ_info_v3 to v1 and xt_NFQ_info: each revision adds a field
   abi: [queueForm(3), queueForm(2), queueForm(1), queueForm(0)],
+  effect({ number, balance, bypass, cpuFanout }, packet) {
+    if (balance === undefined) return { queue: number ?? 0, bypass };
+    // There is one processor here.
+    const queue = cpuFanout ? balance.first : balancedQueue(packet, balance.first, balance.last);
+    return { queue, bypass };
+  },
 });

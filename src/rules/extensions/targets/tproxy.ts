@@ -81,4 +81,10 @@ export const tproxy: TargetExtension = defineTarget<TproxyState>({
     ` --on-port ${port} --on-ip ${formatAddressBytes(address)} --tproxy-mark ${hex(mark.value)}/${hex(mark.mask)}`,
   // struct xt_tproxy_target_info_v1; revision 0 has room for an IPv4 address only
   abi: [tproxyForm(1, 24, 28), { ...tproxyForm(0, 12, 16), families: ['ipv4'] }],
+  effect({ address, port, mark }, packet, host) {
+    const given = address.some((byte) => byte !== 0) ? address : undefined;
+    if (!host.redirectToSocket(given, port!)) return 'drop';
+    packet.mark = ((packet.mark & ~mark.mask) ^ mark.value) >>> 0;
+    return 'accept';
+  },
 });
