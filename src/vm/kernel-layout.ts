@@ -80,6 +80,7 @@ const STRUCTS: Readonly<Record<string, StructLayout>> = {
     mtu: 4,
     flags: 4,
     type: 2,
+    hard_header_len: 2,
     addr_len: 1,
     name: 16,
     dev_addr: 8,
@@ -131,7 +132,11 @@ const STRUCTS: Readonly<Record<string, StructLayout>> = {
     sk_mark: 4,
     sk_protocol: 2,
     'sk_uid.val': 4,
+    sk_socket: 8,
   }),
+  socket: pack({ file: 8 }),
+  file: pack({ f_cred: 8 }),
+  cred: pack({ 'fsuid.val': 4, 'fsgid.val': 4 }),
 };
 
 export const DEFAULT_LAYOUT: KernelLayout = {

@@ -64,8 +64,15 @@ describeKernel('commands about live policies', () => {
         expect(differs.stdout).toContain('-A INPUT -j ACCEPT');
 
         const [line = ''] = (await done('watch', '--policy', policy, '--count', '1')).split('\n');
-        expect(line).toMatch(
-          /^\[ *[0-9]+\.[0-9]{6}\] shut: IN=a OUT= .*SRC=10\.11\.0\.1 DST=10\.11\.0\.2 LEN=31 TOS=0x00 PREC=0x00 TTL=64 ID=[0-9]+ DF PROTO=UDP SPT=[0-9]+ DPT=5001 LEN=11 $/,
+        const [time = '', rest = ''] = line.split(/(?<=\]) /);
+        expect(time).toMatch(/^\[ *[0-9]+\.[0-9]{6}\]$/);
+        const macs = [...b.device('a').mac, ...a.device('b').mac].map((byte) =>
+          byte.toString(16).padStart(2, '0'),
+        );
+        expect(rest).toMatch(
+          new RegExp(
+            `^shut: IN=a OUT= MAC=${macs.join(':')}:08:00 SRC=10\\.11\\.0\\.1 DST=10\\.11\\.0\\.2 LEN=31 TOS=0x00 PREC=0x00 TTL=64 ID=[0-9]+ DF PROTO=UDP SPT=[0-9]+ DPT=5001 LEN=11 $`,
+          ),
         );
         client.send(b.ipv4, 5001, 'out');
         const event = JSON.parse(await done('watch', '--policy', policy, '--count', '1', '--json')) as {

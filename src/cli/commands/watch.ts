@@ -14,7 +14,7 @@ function clockText(timeNs: bigint): string {
 }
 
 function eventJson(event: LogEvent): Readonly<Record<string, unknown>> {
-  const { policy, cookie, timeNs, point, mark, length, inDevice, outDevice, packet } = event;
+  const { policy, cookie, timeNs, point, mark, length, inDevice, outDevice, link, owner, packet } = event;
   return {
     policy,
     netnsCookie: String(cookie),
@@ -22,6 +22,8 @@ function eventJson(event: LogEvent): Readonly<Record<string, unknown>> {
     ...(point === undefined ? {} : { prefix: point.prefix, level: point.level, rule: point.rule }),
     inDevice,
     outDevice,
+    link: { deviceType: link.deviceType, header: Buffer.from(link.bytes).toString('hex') },
+    ...(owner === undefined ? {} : { owner }),
     mark,
     length,
     packet: Buffer.from(packet).toString('hex'),

@@ -39,7 +39,7 @@ export function emitAction(emission: Emission, action: Action, rule: RuleTag): v
   switch (action.kind) {
     case 'log': {
       const { level, flags, prefix } = action;
-      emitLog(emission, emission.logs.number({ level, flags, prefix, rule }));
+      emitLog(emission, emission.logs.number({ level, flags, prefix, rule }), flags);
       break;
     }
     case 'mark':

@@ -31,9 +31,28 @@ export const LogRecord = {
   /** 16 bytes each, zero where there is none */
   inDevice: 32,
   outDevice: 48,
+  /** u32 bytes at `link`: hard_header_len of the device, when the packet has a link-layer header */
+  linkLength: 64,
+  /** u32 ARPHRD_* of the packet's device */
+  deviceType: 68,
+  /** u32 bytes from the link-layer header to the IP header; 0 where there is none */
+  macLength: 72,
+  /** u16 tag that the device took out of the frame: ethertype in network order, and TCI; both 0 for none */
+  vlanProtocolBe: 76,
+  vlanTci: 78,
+  /** u32 1 when `uid` and `gid` are those of the socket's owner (--log-uid) */
+  owned: 80,
+  uid: 84,
+  gid: 88,
+  /** The first {@link LINK_CAPTURE} bytes of the link-layer header. */
+  link: 96,
   /** From the IP header on. */
-  packet: 64,
+  packet: 128,
 } as const;
+/** Devices have no longer link-layer headers than this. */
+export const LINK_CAPTURE = 32;
+/** XT_LOG_UID */
+const LOG_UID = 8;
 export const LOG_CAPTURE = 192;
 export const LOG_RECORD_SIZE: number = LogRecord.packet + LOG_CAPTURE;
 
@@ -42,8 +61,8 @@ export function logNeeds(hasMark: boolean): readonly Fact[] {
   return hasMark ? ['inDevice', 'outDevice', 'mark'] : ['inDevice', 'outDevice'];
 }
 
-/** `point` is the log point's number, or the frame offset of a word that has it. Uses r0..r5. */
-export function emitLog(emission: Emission, point: number | { readonly word: number }): void {
+/** `point` is the log point's number, or the frame offset of a word that has it; `flags` XT_LOG_*. Uses r0..r5. */
+export function emitLog(emission: Emission, point: number | { readonly word: number }, flags: number): void {
   const { asm, facts, frame, hook } = emission;
   const lost = asm.label('log_lost');
   const done = asm.label('log_done');
@@ -69,7 +88,10 @@ export function emitLog(emission: Emission, point: number | { readonly word: num
       asm.load('u32', R2, R10, facts.offset(fact, word)).store('u32', R4, at + word * 4, R2);
     }
   }
-  for (let at = 0; at < LOG_CAPTURE; at += 8) asm.store('u64', R4, LogRecord.packet + at, 0);
+  for (let at: number = LogRecord.linkLength; at < LOG_RECORD_SIZE; at += 8) asm.store('u64', R4, at, 0);
+  hook.logLink(emission, record);
+  if ((flags & LOG_UID) !== 0) hook.logOwner?.(emission, record);
+  asm.load('u64', R4, R10, record).load('u32', R1, R10, facts.offset('length'));
   asm.jump('<=', R1, LOG_CAPTURE, whole).mov(R1, LOG_CAPTURE);
   asm.place(whole).store('u32', R4, LogRecord.captured, R1).jump('==', R1, 0, cut).mov(R4, R1);
   const place = (register: Register): void => {

@@ -59,6 +59,13 @@ export interface HookEmitter {
    * when it has none. Uses r1..r5.
    */
   readonly connection?: (emission: Emission, none: Label) => void;
+  /**
+   * Writes the packet's link-layer header to the LOG record (../actions/log.ts) whose pointer lies in the frame at `record`.
+   * Uses r0..r5.
+   */
+  logLink(emission: Emission, record: number): void;
+  /** Likewise who owns the packet's socket, where packets have one. */
+  readonly logOwner?: (emission: Emission, record: number) => void;
   /** Facts that this hook can provide besides those in the packet's bytes. */
   readonly provides: ReadonlySet<Fact>;
   /**

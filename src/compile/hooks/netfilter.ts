@@ -26,13 +26,12 @@ import type { RuleTag } from '../program.ts';
 import { emitConnection, emitConntrackFacts } from './conntrack.ts';
 import { emitDeviceName } from './device.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
+import { emitSkbLink, emitSkbOwner, NO_MAC_HEADER } from './linkheader.ts';
 
 const CONTEXT_STATE = 0;
 const CONTEXT_SKB = 8;
 const NF_DROP = 0;
 const NF_ACCEPT = 1;
-/** skb->mac_header of a packet that has none. */
-const NO_MAC_HEADER = 0xffff;
 const ETH_HLEN = 14;
 const ETH_SOURCE = 6;
 const ARPHRD_ETHER = 1;
@@ -127,6 +126,14 @@ export class NetfilterHook implements HookEmitter {
 
   connection({ asm }: Emission, none: Label): void {
     emitConnection(asm, R9, none);
+  }
+
+  logLink(emission: Emission, record: number): void {
+    emitSkbLink(emission, R9, record);
+  }
+
+  logOwner(emission: Emission, record: number): void {
+    emitSkbOwner(emission, record, () => R9);
   }
 
   facts(emission: Emission): void {

@@ -30,6 +30,7 @@ import { emitConntrackFacts } from './conntrack.ts';
 import { emitDeviceName, emitNoDevice } from './device.ts';
 import { ETHERTYPE } from './ethertype.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
+import { emitSkbLink, emitSkbOwner } from './linkheader.ts';
 
 /** Offsets in struct __sk_buff. */
 export const Skb = {
@@ -165,6 +166,18 @@ export class SkbHook implements HookEmitter {
     asm.mov(R1, R6).mov(R5, BPF_HDR_START_NET);
     place(R3);
     asm.call('bpf_skb_load_bytes_relative').jump('!=', R0, 0, short);
+  }
+
+  logLink(emission: Emission, record: number): void {
+    emission.asm.mov(R1, R6).callKfunc('bpf_cast_to_kern_ctx');
+    emitSkbLink(emission, R0, record);
+  }
+
+  logOwner(emission: Emission, record: number): void {
+    emitSkbOwner(emission, record, (asm) => {
+      asm.mov(R1, R6).callKfunc('bpf_cast_to_kern_ctx');
+      return R0;
+    });
   }
 
   facts(emission: Emission): void {

@@ -17,6 +17,7 @@ import {
   R10,
   type Register,
 } from '../../isa/index.ts';
+import { LogRecord } from '../actions/log.ts';
 import type { AttachPoint } from '../attach.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
@@ -124,6 +125,19 @@ export class XdpHook implements HookEmitter {
   #loadFrame(asm: Assembler<RuleTag>, to: number, offset: number, bytes: number, short: Label): void {
     asm.mov(R1, R6).mov(R2, offset).mov(R3, R10).add(R3, to).mov(R4, bytes);
     asm.call('bpf_xdp_load_bytes').jump('!=', R0, 0, short);
+  }
+
+  /** The whole frame is there, a tag included, so no tag was taken out of it. */
+  logLink(emission: Emission, record: number): void {
+    const { asm } = emission;
+    const none = asm.label('link_none');
+    this.#device(asm);
+    asm.load('u64', R3, R10, record).store('u32', R3, LogRecord.macLength, R9);
+    asm.loadField('u16', R2, R1, 'net_device', 'type').store('u32', R3, LogRecord.deviceType, R2);
+    asm.store('u32', R3, LogRecord.linkLength, ETH_HLEN).add(R3, LogRecord.link);
+    asm.mov(R1, R6).mov(R2, 0).mov(R4, ETH_HLEN).call('bpf_xdp_load_bytes').jump('==', R0, 0, none);
+    asm.load('u64', R3, R10, record).store('u32', R3, LogRecord.linkLength, 0);
+    asm.place(none);
   }
 
   facts(emission: Emission): void {

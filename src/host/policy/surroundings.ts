@@ -78,6 +78,7 @@ function unicastWithin(own: readonly AddressType[]): AddressType[] {
 }
 
 const LOOPBACK_NET = 127;
+const LOOPBACK_IFINDEX = 1;
 
 const TOLD_TYPES: ReadonlySet<number> = new Set([RTN.LOCAL, RTN.BROADCAST, RTN.ANYCAST]);
 
@@ -104,7 +105,8 @@ function onLinkNetworks(): AddressType[] {
     if (known === undefined || known.length < length) best.set(key, { length, route });
   }
   return [...best.values()].flatMap(({ length, route: { destination, gateway, type, index = 0 } }) => {
-    if (length >= 127 || gateway !== undefined || type !== 'unicast') return [];
+    // Routes by lo are refusals (fib6_is_reject).
+    if (length >= 127 || gateway !== undefined || type !== 'unicast' || index === LOOPBACK_IFINDEX) return [];
     const value = destination?.address ?? new Uint8Array(16);
     return [{ value, prefixLength: 128, type: RTN.ANYCAST, device: index }];
   });

@@ -41,6 +41,7 @@ const COOKIE = 1n;
 /** Bytes of `struct net_device` names. */
 const NAME_BYTES = 16;
 const ARPHRD_ETHER = 1;
+const ETH_HLEN = 14;
 const AF_INET = 2;
 const AF_INET6 = 10;
 
@@ -205,6 +206,7 @@ export class PolicyMachine {
         ifindex: this.#devices.size + 1,
         name: bytes,
         type: ARPHRD_ETHER,
+        hard_header_len: ETH_HLEN,
         'nd_net.net': this.#net,
       });
       this.#devices.set(name, device);

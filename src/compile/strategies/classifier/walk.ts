@@ -299,7 +299,8 @@ class WalkWriter {
     const { asm } = this.#emission;
     const { operand } = this.#walk;
     asm.load('u32', R1, R4, RuleRecord.a).store('u32', R10, operand, R1);
-    emitLog(this.#emission, { word: operand });
+    // Which point it is, is known only then: every record says whose the packet is.
+    emitLog(this.#emission, { word: operand }, ~0);
     asm.goto(this.#nextRule);
   }
 
