@@ -1,32 +1,19 @@
 /** `-j DSCP`: net/netfilter/xt_DSCP.c dscp_tg. */
 
-import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
+import { defineTarget, OptionError, type TargetExtension } from '../../extension.ts';
 import { formatDscp, parseDscp, parseDscpClass } from '../../text/dscp.ts';
 import { AbiErrno, AbiError } from '../../uapi/errno.ts';
+import { exclusiveOptions } from '../exclusive-option.ts';
 import { withDsField } from '../header-change.ts';
 
 interface DscpState {
   codepoint: number | undefined;
 }
 
-function option(
-  name: string,
-  syntax: string,
-  summary: string,
-  parse: (text: string) => number,
-): OptionSpec<DscpState> {
-  return {
-    name,
-    arguments: 1,
-    syntax,
-    summary,
-    apply(state, [value]) {
-      if (state.codepoint !== undefined)
-        throw new OptionError('only one of --set-dscp and --set-dscp-class is possible', { argument: -1 });
-      state.codepoint = parse(value!);
-    },
-  };
-}
+const option = exclusiveOptions<'codepoint', number>(
+  'codepoint',
+  'only one of --set-dscp and --set-dscp-class is possible',
+);
 
 export const dscp: TargetExtension = defineTarget<DscpState>({
   name: 'DSCP',

@@ -1,32 +1,16 @@
 /** `-j MARK`: net/netfilter/xt_mark.c mark_tg, revision 2: mark = (mark & ~mask) ^ value. */
-import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
+import { defineTarget, OptionError, type TargetExtension } from '../../extension.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { type MaskedMark, parseMaskedMark } from '../../text/mark.ts';
 import { hex } from '../../text/number.ts';
 import { readMaskedMark, writeMaskedMark } from '../../uapi/payload.ts';
+import { exclusiveOptions } from '../exclusive-option.ts';
 
 interface MarkState {
   mark: MaskedMark | undefined;
 }
 
-function option(
-  name: string,
-  syntax: string,
-  summary: string,
-  parse: (text: string) => MaskedMark,
-): OptionSpec<MarkState> {
-  return {
-    name,
-    arguments: 1,
-    syntax,
-    summary,
-    apply(state, [value]) {
-      if (state.mark !== undefined)
-        throw new OptionError('only one of the options of MARK is possible', { argument: -1 });
-      state.mark = parse(value!);
-    },
-  };
-}
+const option = exclusiveOptions<'mark', MaskedMark>('mark', 'only one of the options of MARK is possible');
 
 function bits(text: string): number {
   return boundedNumber(text, 0, UINT32_MAX);

@@ -1,32 +1,16 @@
 /** `-j TOS`: net/netfilter/xt_DSCP.c tos_tg, revision 1. */
 
-import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
+import { defineTarget, OptionError, type TargetExtension } from '../../extension.ts';
 import { boundedNumber } from '../../text/bounded.ts';
 import { formatTos, type MaskedTos, parseTos } from '../../text/tos.ts';
+import { exclusiveOptions } from '../exclusive-option.ts';
 import { withDsField } from '../header-change.ts';
 
 interface TosState {
   tos: MaskedTos | undefined;
 }
 
-function option(
-  name: string,
-  syntax: string,
-  summary: string,
-  parse: (text: string) => MaskedTos,
-): OptionSpec<TosState> {
-  return {
-    name,
-    arguments: 1,
-    syntax,
-    summary,
-    apply(state, [value]) {
-      if (state.tos !== undefined)
-        throw new OptionError('only one of the options of TOS is possible', { argument: -1 });
-      state.tos = parse(value!);
-    },
-  };
-}
+const option = exclusiveOptions<'tos', MaskedTos>('tos', 'only one of the options of TOS is possible');
 
 function bits(text: string): number {
   return boundedNumber(text, 0, 0xff);
