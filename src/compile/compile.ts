@@ -40,6 +40,7 @@ import {
   type ChainReport,
   type ClassifierTables,
   emitClassifierSection,
+  plannedSetUse,
 } from './strategies/classifier/index.ts';
 import { planCalls } from './strategies/inline/calls.ts';
 import type { ChainRun } from './strategies/inline/chain.ts';
@@ -273,7 +274,10 @@ function writeProgram(
   for (const section of plan.sections) {
     asm.place(sections.get(section.family)!);
     if (strategy === 'inline') emitSection(asm, hook, section, parts, handed);
-    else emitClassifierSection(asm, hook, section.family, section.forward !== undefined, parts, handed);
+    else {
+      const routed = section.forward !== undefined;
+      emitClassifierSection(asm, hook, section.family, routed, plannedSetUse(plan), parts, handed);
+    }
   }
   asm.at(undefined);
   asm.place(other);

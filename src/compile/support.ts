@@ -18,7 +18,7 @@ import { isConnectionField } from './predicates/connection.ts';
 import { extensionHeaderNeeds } from './predicates/extensionheader.ts';
 import { predicateNeeds } from './predicates/index.ts';
 import { scalarNeeds } from './predicates/scalar.ts';
-import { setKeyNeeds } from './sets/key.ts';
+import { setKeyNeeds } from './sets/subject.ts';
 
 /** The spellings of `--hook`. */
 export const HOOK_NAMES = [

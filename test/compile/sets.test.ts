@@ -22,20 +22,38 @@ interface World {
   readonly family: Family;
   readonly sets: string;
   readonly rules: readonly string[];
+  readonly form: Form;
 }
+
+/** Rules that no packet fits: with them a chain is one of vectors. */
+const OTHER_RULES: Readonly<Record<Family, readonly string[]>> = {
+  ipv4: Array.from({ length: 9 }, (_, at) => `-s 192.0.2.${at + 1} -j DROP`),
+  ipv6: Array.from({ length: 9 }, (_, at) => `-s 2001:db8:ffff::${at + 1} -j DROP`),
+};
+
+/** Rules as code, as a linear chain of the tables, and as one of vectors. */
+type Form = 'code' | 'linear' | 'vectors';
 
 /** Runs the packets through both, and compares verdicts and sets. */
 function compare(
-  { family, sets: text, rules }: World,
+  { family, sets: text, rules: asked, form }: World,
   packets: readonly (PacketShape & { waitMs: number })[],
 ): void {
+  const strategy = form === 'code' ? 'inline' : 'classifier';
+  const rules = form === 'vectors' ? [...OTHER_RULES[family], ...asked] : asked;
   const parsed = parseSets(text, { file: 'sets' });
   expect(parsed.diagnostics).toEqual([]);
   const file = `*filter\n:INPUT ACCEPT [0:0]\n${rules.map((rule) => `-A INPUT ${rule}\n`).join('')}COMMIT\n`;
   const { ruleset, diagnostics } = parseRuleset(file, { file: 'rules', family });
   expect(diagnostics).toEqual([]);
   const places = new Map(parsed.sets.map(({ definition }, slot) => [definition.name, { definition, slot }]));
-  const policy = compilePolicy([ruleset], { hooks: ['netfilter'], hz: MACHINE_HZ, sets: places });
+  const policy = compilePolicy([ruleset], {
+    hooks: ['netfilter'],
+    hz: MACHINE_HZ,
+    sets: places,
+    strategy,
+  });
+  expect(new Set(policy.choices.map((choice) => choice.strategy))).toEqual(new Set([strategy]));
   let ms = 5000;
   const machine = new PolicyMachine(policy, {
     clock: { monotonicNs: () => BigInt(ms) * 1_000_000n },
@@ -167,6 +185,7 @@ describe.each(['ipv4', 'ipv6'] as const)('sets in %s programs', (family) => {
       // Only the source of a frame can be looked up.
       .map((words) => (type.includes('mac') ? words.map(() => 'src') : words));
     const world = fc.record({
+      form: fc.constantFrom<Form[]>('code', 'linear', 'vectors'),
       extras: fc.constantFrom(
         '',
         ' timeout 2',
@@ -212,6 +231,7 @@ describe.each(['ipv4', 'ipv6'] as const)('sets in %s programs', (family) => {
         compare(
           {
             family,
+            form: made.form,
             sets,
             rules: [
               `-m set ${made.match}--match-set s ${made.one.join()}${options} -j DROP`,

@@ -5,7 +5,7 @@ import type { Fact } from '../emit/fact.ts';
 import type { HookEmitter } from '../hooks/hook.ts';
 import type { RuleTag } from '../program.ts';
 import { emitSetAction } from '../sets/change.ts';
-import { setKeyNeeds } from '../sets/key.ts';
+import { setKeyNeeds } from '../sets/subject.ts';
 import { emitHandedReject } from './handed.ts';
 import { emitLog, logNeeds } from './log.ts';
 import { emitMark } from './mark.ts';

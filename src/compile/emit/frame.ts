@@ -49,6 +49,13 @@ export class Frame {
     return offset;
   }
 
+  /** From now on `name` is the word or block `other`, which is there and large enough: both are never in use at once. */
+  share(name: string, other: string): void {
+    const word = this.#words.get(other);
+    if (word === undefined) this.#blocks.set(name, this.block(other, 0));
+    else this.#words.set(name, word);
+  }
+
   #take(bytes: number, name: string): number {
     this.#used += bytes;
     if (this.#used > FRAME_SIZE) {

@@ -2,19 +2,11 @@
  * `-j SET` as code: entries added and deleted beside whoever else does (layout.ts). No CPU ever waits for another: a slot is
  * claimed by one exchange of its state word, and two that add the same key at once agree afterwards on the entry that stays.
  */
-import type { Action, SetKey } from '../../ir/index.ts';
+import type { Action } from '../../ir/index.ts';
 import { type Label, R0, R1, R2, R3, R4, R5, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
-import {
-  addressWords,
-  emitAdvance,
-  emitFind,
-  emitHome,
-  emitNarrow,
-  emitSetKey,
-  emitSetRecord,
-  setFrame,
-} from './key.ts';
+import { emitAdvance, emitFind, emitHome, emitNarrow } from './find.ts';
+import { addressWords, setFrame } from './frame.ts';
 import {
   BUCKET_SLOTS,
   Bucket,
@@ -26,39 +18,61 @@ import {
   State,
 } from './layout.ts';
 import { emitUnlessExpired } from './match.ts';
+import { knownSubject, type SetSubject } from './subject.ts';
 
 /** Buckets that one packet looks through for timed-out entries when a set is full. */
 const SWEPT_BUCKETS = 128;
 const SEQUENCE = 1 << State.sequenceShift;
 
+/** What of an entry that packets add is not their own. */
+export interface SetAddition {
+  /** To `to` when an entry that is there stays as it is. Uses r0. */
+  unlessExist(to: Label): void;
+  /** r3 = nanoseconds that the entry stays; r2 = the set's record. Uses no other register. */
+  timeout(): void;
+}
+
 /** Falls through to what follows, whatever became of it. Uses r0..r5. */
 export function emitSetAction(emission: Emission, { add, remove }: Extract<Action, { kind: 'set' }>): void {
   const { asm } = emission;
   if (add !== undefined) {
-    const done = asm.label('set_added');
-    emitAdd(emission, add.key, add.exist, add.timeoutSec, done);
-    asm.place(done);
+    const { exist, timeoutSec } = add;
+    emitAdd(emission, knownSubject(emission, add.key), {
+      unlessExist: (to) => {
+        if (!exist) asm.goto(to);
+      },
+      timeout: () => {
+        if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
+        else asm.loadConstant(R3, BigInt(timeoutSec) * 1_000_000_000n);
+      },
+    });
   }
-  if (remove !== undefined) {
-    const done = asm.label('set_removed');
-    const found = asm.label('set_remove');
-    emitOwnKey(emission, remove.key, done);
-    emitFind(emission, remove.key, found, done);
-    asm.place(found);
-    emitTakeOut(emission, remove.key, 'bucket', done);
-    asm.place(done);
-  }
+  if (remove !== undefined) emitRemove(emission, knownSubject(emission, remove.key));
+}
+
+/** Takes the packet's key out. Falls through. Uses r0..r5. */
+export function emitRemove(emission: Emission, subject: SetSubject): void {
+  const { asm } = emission;
+  const done = asm.label('set_removed');
+  const found = asm.label('set_remove');
+  emitOwnKey(emission, subject, done);
+  emitFind(emission, subject, found, done);
+  asm.place(found);
+  emitTakeOut(emission, subject, 'bucket', done);
+  asm.place(done);
 }
 
 /** The packet's key as it is added: networks under the longest length that entries have (INIT_CIDR in the kernel). */
-function emitOwnKey(emission: Emission, key: SetKey, missing: Label): void {
+function emitOwnKey(emission: Emission, subject: SetSubject, missing: Label): void {
   const { asm } = emission;
   const at = setFrame(emission);
-  emitSetKey(emission, key, missing);
-  for (let network = 0; network < key.networks; network++) {
+  subject.key(missing);
+  for (let network = 0; network < subject.networks; network++) {
     const again = asm.label('set_longest');
     const chosen = asm.label('set_length_chosen');
-    emitSetRecord(emission, key, R1);
+    const none = asm.label('set_no_network');
+    subject.unlessNetwork(network, R1, none);
+    subject.record(R1);
     asm.load('u32', R2, R1, SetRecord.lengths + network * 4).mov(R1, R2);
     asm.place(again).mayGoto(missing);
     asm.castToKernel(R1, R1).load('u32', R1, R1, LengthNode.next);
@@ -67,103 +81,103 @@ function emitOwnKey(emission: Emission, key: SetKey, missing: Label): void {
     asm.jump('!=', R1, 0, some).mov(R1, R2).sub(R1, LENGTH_NODE_SIZE).goto(chosen);
     asm.place(some).castToKernel(R3, R1).load('u32', R0, R3, LengthNode.count).jump('==', R0, 0, again);
     asm.place(chosen).store('u32', R10, at.lengths[network]!, R1);
+    emitNarrow(emission, subject, network as 0 | 1);
+    asm.place(none);
+    subject.settle();
   }
-  for (let network = 0; network < key.networks; network++) emitNarrow(emission, key, network as 0 | 1);
 }
 
-function emitAdd(
-  emission: Emission,
-  key: SetKey,
-  exist: boolean,
-  timeoutSec: number | undefined,
-  done: Label,
-): void {
+/** Adds the packet's key. Falls through. Uses r0..r5. */
+export function emitAdd(emission: Emission, subject: SetSubject, addition: SetAddition): void {
   const { asm } = emission;
   const at = setFrame(emission);
   const found = asm.label('set_known');
   const absent = asm.label('set_new');
   const timedOut = asm.label('set_timed_out');
-  emitOwnKey(emission, key, done);
-  emitBounds(emission, key, done);
-  emitFind(emission, key, found, absent);
+  const done = asm.label('set_added');
+  emitOwnKey(emission, subject, done);
+  emitBounds(emission, subject, done);
+  emitFind(emission, subject, found, absent);
   asm.place(found);
-  emitUnlessExpired(emission, key, timedOut);
-  if (exist) {
-    emitExtras(emission, key, timeoutSec);
-    // The packet's entry is none that is marked nomatch.
-    asm.load('u32', R0, R10, at.state).mov(R2, R0).and(R2, ~State.low);
-    asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
-  }
+  emitUnlessExpired(emission, subject, timedOut);
+  addition.unlessExist(done);
+  emitExtras(emission, subject, addition);
+  // The packet's entry is none that is marked nomatch.
+  asm.load('u32', R0, R10, at.state).mov(R2, R0).and(R2, ~State.low);
+  asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
   asm.goto(done);
   asm.place(timedOut);
-  emitTakeOut(emission, key, 'bucket', done);
+  emitTakeOut(emission, subject, 'bucket', done);
   asm.place(absent);
-  emitReserve(emission, key, done);
-  emitClaim(emission, key, timeoutSec, done);
+  subject.settle();
+  emitReserve(emission, subject, done);
+  emitClaim(emission, subject, addition, done);
+  asm.place(done);
 }
 
 /** What may not be in the set: the address of all zeros, values outside of a bitmap. Uses r1, r2, r3. */
-function emitBounds(emission: Emission, key: SetKey, outside: Label): void {
+function emitBounds(emission: Emission, subject: SetSubject, outside: Label): void {
   const { asm, family } = emission;
+  if (!subject.bounded) return;
   const at = setFrame(emission);
-  const { from } = key.words[0]!;
-  const addresses = from.startsWith('ip.') && key.networks === 0 && key.words.length === addressWords(family);
-  if (!addresses && !from.startsWith('tcp-port')) return;
-  emitSetRecord(emission, key, R3);
   const within = asm.label('set_bounds');
   const anyAddress = asm.label('set_any_address');
-  asm.load('u32', R2, R3, SetRecord.flags);
-  if (addresses) {
-    asm.mov(R1, R2).and(R1, SetFlag.notZero).jump('==', R1, 0, anyAddress);
-    for (let word = 0; word < key.words.length; word++) {
-      asm.load('u32', R1, R10, at.key + word * 4).jump('!=', R1, 0, within);
-    }
-    asm.goto(outside).place(anyAddress);
+  const port = asm.label('set_bounds_port');
+  subject.record(R3);
+  asm.load('u32', R2, R3, SetRecord.flags).mov(R1, R2).and(R1, SetFlag.notZero).jump('==', R1, 0, anyAddress);
+  for (let word = 0; word < addressWords(family); word++) {
+    asm.load('u32', R1, R10, at.key + word * 4).jump('!=', R1, 0, within);
   }
-  asm.and(R2, SetFlag.addressRange | SetFlag.portRange).jump('==', R2, 0, within);
-  asm.load('u32', R1, R10, at.key);
-  if (addresses) asm.toBe(R1, 32);
-  asm.load('u32', R2, R3, SetRecord.rangeFirst).jump('<', R1, R2, outside);
+  asm.goto(outside).place(anyAddress);
+  asm
+    .mov(R1, R2)
+    .and(R1, SetFlag.addressRange | SetFlag.portRange)
+    .jump('==', R1, 0, within);
+  asm.load('u32', R1, R10, at.key).and(R2, SetFlag.portRange).jump('!=', R2, 0, port).toBe(R1, 32);
+  asm.place(port).load('u32', R2, R3, SetRecord.rangeFirst).jump('<', R1, R2, outside);
   asm.load('u32', R2, R3, SetRecord.rangeLast).jump('>', R1, R2, outside);
   asm.place(within);
 }
 
 /** One more entry, if the set may have it; entries that have timed out make room. To `full` when there is none. */
-function emitReserve(emission: Emission, key: SetKey, full: Label): void {
+function emitReserve(emission: Emission, subject: SetSubject, full: Label): void {
   const { asm } = emission;
   const reserved = asm.label('set_reserved');
   for (const attempt of [0, 1]) {
     const none = asm.label('set_full');
-    emitSetRecord(emission, key, R3);
+    subject.record(R3);
     asm.mov(R1, 1).atomic('add', 'u32', R3, SetRecord.count, R1, 'fetch');
     asm.load('u32', R2, R3, SetRecord.maxelem).jump32('>=', R1, R2, none).goto(reserved);
     asm.place(none).mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1);
-    if (attempt === 0) emitSweep(emission, key);
+    if (attempt === 0) emitSweep(emission, subject);
     else asm.goto(full);
   }
   asm.place(reserved);
+  subject.settle();
 }
 
 /** Takes timed-out entries out of the next buckets. Uses r0..r5. */
-function emitSweep(emission: Emission, key: SetKey): void {
+function emitSweep(emission: Emission, subject: SetSubject): void {
   const { asm } = emission;
   const at = setFrame(emission);
   const next = asm.label('set_sweep_bucket');
   const slot = asm.label('set_sweep_slot');
   const swept = asm.label('set_swept');
-  emitSetRecord(emission, key, R3);
+  subject.record(R3);
   asm.load('u32', R1, R3, SetRecord.expiryAt).jump('==', R1, 0, swept);
   asm.store('u32', R10, at.own, SWEPT_BUCKETS);
   asm.place(next).mayGoto(swept);
+  subject.settle();
   asm.load('u32', R1, R10, at.own).jump('==', R1, 0, swept).sub(R1, 1).store('u32', R10, at.own, R1);
-  emitSetRecord(emission, key, R3);
+  subject.record(R3);
   asm.mov(R1, 1).atomic('add', 'u32', R3, SetRecord.hand, R1, 'fetch');
   asm.load('u64', R2, R3, SetRecord.table).mov(R0, R2).rsh(R0, 32).and(R1, R0).mov32(R2, R2);
   asm.load('u32', R0, R3, SetRecord.bucketSize).mul(R1, R0).add(R1, R2).store('u32', R10, at.bucket, R1);
   asm.store('u32', R10, at.slot, 0);
   asm.place(slot).mayGoto(swept);
+  subject.settle();
   const claimable = asm.label('set_sweep_free');
-  emitNextSlot(emission, key, next, claimable, slot);
+  emitNextSlot(emission, subject, next, claimable, slot);
   asm.place(claimable).goto(slot);
   asm.place(swept);
 }
@@ -172,7 +186,7 @@ function emitSweep(emission: Emission, key: SetKey): void {
  * Looks at the next slot of the noted bucket, its state, place and entry noted: to `end` behind the last one, to `free` with
  * a free one, to `again` with one in use. An entry that has timed out is taken out first. Uses r0..r5.
  */
-function emitNextSlot(emission: Emission, key: SetKey, end: Label, free: Label, again: Label): void {
+function emitNextSlot(emission: Emission, subject: SetSubject, end: Label, free: Label, again: Label): void {
   const { asm } = emission;
   const at = setFrame(emission);
   const timedOut = asm.label('set_slot_timed_out');
@@ -180,7 +194,7 @@ function emitNextSlot(emission: Emission, key: SetKey, end: Label, free: Label, 
   asm.store('u32', R10, at.slot, R1);
   asm.load('u32', R3, R10, at.bucket).mov(R1, R0).lsh(R1, 2).add(R1, R3).store('u32', R10, at.place, R1);
   asm.castToKernel(R1, R1).load('u32', R2, R1, 0).store('u32', R10, at.state, R2);
-  emitSetRecord(emission, key, R1);
+  subject.record(R1);
   asm.load('u32', R1, R1, SetRecord.entrySize).mul(R0, R1).add(R0, R3).add(R0, Bucket.entries);
   asm.store('u32', R10, at.entry, R0);
   asm
@@ -188,10 +202,10 @@ function emitNextSlot(emission: Emission, key: SetKey, end: Label, free: Label, 
     .jump('==', R2, 0, free)
     .and(R2, State.full)
     .jump('==', R2, 0, again);
-  emitUnlessExpired(emission, key, timedOut);
+  emitUnlessExpired(emission, subject, timedOut);
   asm.goto(again);
   asm.place(timedOut);
-  emitTakeOut(emission, key, 'bucket', again);
+  emitTakeOut(emission, subject, 'bucket', again);
   asm.goto(free);
 }
 
@@ -199,24 +213,30 @@ function emitNextSlot(emission: Emission, key: SetKey, end: Label, free: Label, 
  * Takes the noted entry out, and its state becomes what is noted; to `lost` when somebody else has changed it. `home`: the
  * key is the packet's; `bucket`: the entry lies in the noted bucket. Uses r0..r5.
  */
-function emitTakeOut(emission: Emission, key: SetKey, where: 'home' | 'bucket', lost: Label): void {
+function emitTakeOut(emission: Emission, subject: SetSubject, where: 'home' | 'bucket', lost: Label): void {
   const { asm } = emission;
   const at = setFrame(emission);
   const near = asm.label('set_at_home');
-  const lengths = key.networks * addressWords(emission.family);
-  if (key.networks > 0) {
+  if (subject.networks > 0) asm.mov(R4, 0);
+  for (let network = 0; network < subject.networks; network++) {
+    // The lengths lie behind the last network.
+    const read = asm.label('set_lengths_read');
+    subject.unlessNetwork(network, R1, read);
     asm
       .load('u32', R1, R10, at.entry)
       .castToKernel(R1, R1)
-      .load('u32', R4, R1, lengths * 4);
+      .load('u32', R4, R1, (network + 1) * addressWords(emission.family) * 4);
+    asm.place(read);
   }
   asm.load('u32', R0, R10, at.state).mov(R5, R0).mov(R2, R0).and(R2, ~0xffff).add(R2, SEQUENCE).mov32(R2, R2);
   asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
   asm.jump32('!=', R0, R5, lost).store('u32', R10, at.state, R2);
-  emitSetRecord(emission, key, R3);
+  subject.record(R3);
   asm.mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1);
-  for (let network = 0; network < key.networks; network++) {
+  const uncounted = asm.label('set_lengths_counted');
+  for (let network = 0; network < subject.networks; network++) {
     // The node of a length lies so many behind the head.
+    subject.unlessNetwork(network, R2, uncounted);
     asm.mov(R2, R4);
     if (network > 0) asm.rsh(R2, 8);
     asm.and(R2, 0xff).lsh(R2, Math.log2(LENGTH_NODE_SIZE));
@@ -228,7 +248,7 @@ function emitTakeOut(emission: Emission, key: SetKey, where: 'home' | 'bucket', 
     asm.mov(R1, -1).atomic('add', 'u32', R0, LengthNode.count, R1);
   }
   // One less that lies beyond its home bucket.
-  asm.rsh(R5, State.distanceShift).and(R5, MAX_DISTANCE).jump('==', R5, 0, near);
+  asm.place(uncounted).rsh(R5, State.distanceShift).and(R5, MAX_DISTANCE).jump('==', R5, 0, near);
   if (where === 'home') asm.load('u32', R0, R10, at.home);
   else {
     const around = asm.label('set_not_around');
@@ -245,7 +265,7 @@ function hostBits({ family }: Emission): number {
 }
 
 /** Puts the key into the first free slot; the entry has been counted. Goes to `done`. */
-function emitClaim(emission: Emission, key: SetKey, timeoutSec: number | undefined, done: Label): void {
+function emitClaim(emission: Emission, subject: SetSubject, addition: SetAddition, done: Label): void {
   const { asm } = emission;
   const at = setFrame(emission);
   const bucket = asm.label('set_claim_bucket');
@@ -253,16 +273,19 @@ function emitClaim(emission: Emission, key: SetKey, timeoutSec: number | undefin
   const next = asm.label('set_claim_next');
   const free = asm.label('set_claim');
   const none = asm.label('set_no_room');
-  emitHome(emission, key);
-  asm.place(bucket).mayGoto(none).store('u32', R10, at.slot, 0);
+  emitHome(emission, subject);
+  asm.place(bucket).mayGoto(none);
+  subject.settle();
+  asm.store('u32', R10, at.slot, 0);
   asm.place(slot).mayGoto(none);
-  emitNextSlot(emission, key, next, free, slot);
+  subject.settle();
+  emitNextSlot(emission, subject, next, free, slot);
   asm.place(next);
   asm.load('u32', R1, R10, at.wanted).rsh(R1, State.distanceShift).and(R1, MAX_DISTANCE);
   asm.jump('==', R1, MAX_DISTANCE, none);
-  emitAdvance(emission, key, bucket);
+  emitAdvance(emission, subject, bucket);
   asm.place(none);
-  emitSetRecord(emission, key, R3);
+  subject.record(R3);
   asm.mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1).goto(done);
 
   asm.place(free);
@@ -275,32 +298,42 @@ function emitClaim(emission: Emission, key: SetKey, timeoutSec: number | undefin
   asm.mov32(R2, R2).load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
   asm.jump32('!=', R0, R5, slot).store('u32', R10, at.state, R2);
   asm.load('u32', R1, R10, at.entry).castToKernel(R1, R1);
-  for (let word = 0; word < key.words.length; word++) {
+  const written = asm.label('set_key_written');
+  for (let word = 0; word < subject.words; word++) {
+    subject.unlessWord(word, R3, written);
     asm.load('u32', R2, R10, at.key + word * 4).store('u32', R1, word * 4, R2);
   }
-  emitExtras(emission, key, timeoutSec);
-  for (let network = 0; network < key.networks; network++) {
+  asm.place(written);
+  emitExtras(emission, subject, addition);
+  const counted = asm.label('set_claim_counted');
+  for (let network = 0; network < subject.networks; network++) {
+    subject.unlessNetwork(network, R0, counted);
     asm.load('u32', R0, R10, at.lengths[network]!).castToKernel(R0, R0);
     asm.mov(R1, 1).atomic('add', 'u32', R0, LengthNode.count, R1);
   }
   const home = asm.label('set_claimed_home');
-  asm.load('u32', R5, R10, at.wanted).mov(R1, R5).rsh(R1, State.distanceShift).and(R1, MAX_DISTANCE);
+  asm
+    .place(counted)
+    .load('u32', R5, R10, at.wanted)
+    .mov(R1, R5)
+    .rsh(R1, State.distanceShift)
+    .and(R1, MAX_DISTANCE);
   asm.jump('==', R1, 0, home).load('u32', R0, R10, at.home).castToKernel(R0, R0);
   asm.mov(R1, 1).atomic('add', 'u32', R0, Bucket.overflow, R1).place(home);
   asm.load('u32', R2, R10, at.state).and(R2, ~0xffff).mov32(R2, R2).or(R2, R5);
   asm.load('u32', R1, R10, at.place).store('u32', R10, at.own, R1).castToKernel(R1, R1);
   // An exchange, so that the search for the same key behind it sees what others did before.
   asm.exchange('u32', R1, 0, R2);
-  emitAgree(emission, key, done);
+  emitAgree(emission, subject, done);
 }
 
 /** Another entry of the same key, made at the same time: the one that lies first stays. */
-function emitAgree(emission: Emission, key: SetKey, done: Label): void {
+function emitAgree(emission: Emission, subject: SetSubject, done: Label): void {
   const { asm } = emission;
   const at = setFrame(emission);
   const other = asm.label('set_twice');
   const mine = asm.label('set_mine_later');
-  emitFind(emission, key, other, done, true);
+  emitFind(emission, subject, other, done, true);
   asm.place(other);
   const distance = (to: typeof R1): void => {
     asm.rsh(to, State.distanceShift).and(to, MAX_DISTANCE);
@@ -313,20 +346,20 @@ function emitAgree(emission: Emission, key: SetKey, done: Label): void {
   asm.load('u32', R5, R10, at.place);
   asm.jump('<', R3, R2, mine).jump('!=', R3, R2, first).jump('<', R5, R4, mine);
   asm.place(first);
-  emitTakeOut(emission, key, 'home', done);
+  emitTakeOut(emission, subject, 'home', done);
   asm.goto(done);
   // r0 = the state of mine, r4 its place; its key is the same, so the other's entry says what there is to say.
   asm.place(mine).store('u32', R10, at.place, R4).store('u32', R10, at.state, R0);
-  emitTakeOut(emission, key, 'home', done);
+  emitTakeOut(emission, subject, 'home', done);
   asm.goto(done);
 }
 
 /** What an entry that a packet makes has besides its key: the packet counted, and a timeout. Uses r0..r3. */
-function emitExtras(emission: Emission, key: SetKey, timeoutSec: number | undefined): void {
+function emitExtras(emission: Emission, subject: SetSubject, addition: SetAddition): void {
   const { asm, facts } = emission;
   const at = setFrame(emission);
   const part = (offset: number, absent: Label): void => {
-    emitSetRecord(emission, key, R2);
+    subject.record(R2);
     asm.load('u32', R1, R10, at.entry).castToKernel(R1, R1);
     asm.load('u32', R3, R2, offset).jump('==', R3, 0, absent).add(R1, R3);
   };
@@ -347,8 +380,7 @@ function emitExtras(emission: Emission, key: SetKey, timeoutSec: number | undefi
   part(SetRecord.expiryAt, stays);
   asm.call('bpf_ktime_get_ns');
   part(SetRecord.expiryAt, stays);
-  if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
-  else asm.loadConstant(R3, BigInt(timeoutSec) * 1_000_000_000n);
+  addition.timeout();
   asm.add(R0, R3).jump('!=', R3, 0, known).mov(R0, 0);
   asm.place(known).store('u64', R1, 0, R0);
   asm.place(stays);

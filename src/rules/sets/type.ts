@@ -130,11 +130,15 @@ export function hasFamily({ type }: SetDefinition): boolean {
   return type.dimensions.some((dimension) => dimension === 'ip' || dimension === 'net');
 }
 
-/** Masks of the words of a key: netmask, markmask, and the port alone where the protocol does not count. */
+/**
+ * Masks of the words of a packet's key: netmask, markmask, the port alone where the protocol does not count, and nothing
+ * of the prefix lengths, which come with the look-up.
+ */
 export function keyMasks(definition: SetDefinition): number[] {
   const { type, family, netmask, markmask } = definition;
   const layout = keyLayout(type, family);
   const masks = new Array<number>(layout.words).fill(0xffff_ffff);
+  if (layout.lengthsAt >= 0) masks[layout.lengthsAt] = 0;
   for (const [index, dimension] of type.dimensions.entries()) {
     const at = layout.at[index]!;
     if ((dimension === 'ip' || dimension === 'net') && netmask !== undefined) {

@@ -9,17 +9,27 @@ import { emitBucket } from '../../predicates/limit.ts';
 import { emitOptionWalk } from '../../predicates/tcpoption.ts';
 import { FACT_WORDS } from './facts.ts';
 import { Node, Operation, Way } from './layout.ts';
+import { emitAskSet } from './sets.ts';
+import type { SetUse } from './setuse.ts';
 import { ADDRESS_TYPES, EXTENSION_HEADERS, HEADER_FIELDS } from './variants.ts';
 import { emitBlur, type WalkFrame } from './walkframe.ts';
 
 /** `fails` and `holds` are where the end of the conditions leads; placed behind it falls nothing. Uses r0..r5. */
-export function emitAsk(emission: Emission, walk: WalkFrame, ask: Label, holds: Label, fails: Label): void {
-  new AskWriter(emission, walk, ask).write(holds, fails);
+export function emitAsk(
+  emission: Emission,
+  walk: WalkFrame,
+  sets: SetUse,
+  ask: Label,
+  holds: Label,
+  fails: Label,
+): void {
+  new AskWriter(emission, walk, sets, ask).write(holds, fails);
 }
 
 class AskWriter {
   readonly #emission: Emission;
   readonly #walk: WalkFrame;
+  readonly #sets: SetUse;
   readonly #ask: Label;
   readonly #yes: Label;
   readonly #no: Label;
@@ -27,10 +37,11 @@ class AskWriter {
   readonly #yesAgain: Label;
   readonly #noAgain: Label;
 
-  constructor(emission: Emission, walk: WalkFrame, ask: Label) {
+  constructor(emission: Emission, walk: WalkFrame, sets: SetUse, ask: Label) {
     const { asm } = emission;
     this.#emission = emission;
     this.#walk = walk;
+    this.#sets = sets;
     this.#ask = ask;
     this.#yes = asm.label('condition_holds');
     this.#no = asm.label('condition_fails');
@@ -54,6 +65,12 @@ class AskWriter {
       [Operation.random, () => this.#random()],
       [Operation.nth, () => this.#nth()],
     ];
+    if (this.#sets !== 'none') {
+      operations.push([
+        Operation.set,
+        () => emitAskSet(this.#emission, this.#walk, this.#yesAgain, this.#noAgain),
+      ]);
+    }
     asm.place(this.#ask).mayGoto(labels.malformed);
     asm.jump('==', R1, Way.fails, fails).jump('==', R1, Way.holds, holds);
     asm.jump('==', R1, Way.hotdrop, labels.hotdrop);

@@ -21,6 +21,7 @@ import {
 } from './layout.ts';
 import { NodeWriter } from './nodes.ts';
 import { planServices, type ServicePlan, writeService } from './service.ts';
+import { setChange } from './setspec.ts';
 import { partition } from './sweep.ts';
 import { writeTrie } from './trie.ts';
 import { VectorStore } from './vectors.ts';
@@ -227,7 +228,6 @@ export class ChainWriter {
 
   #action(action: Action, tag: RuleTag, own: number, at: number): void {
     const image = this.#image;
-    if (action.kind === 'set') throw new RangeError('sets are changed by code');
     image.u32(at + RuleRecord.action, RuleAction[action.kind]);
     switch (action.kind) {
       case 'jump':
@@ -249,6 +249,13 @@ export class ChainWriter {
         image.u32(at + RuleRecord.b, action.mask);
         this.#parts.handed.mark(action);
         break;
+      case 'set': {
+        const words = setChange(action);
+        const change = image.reserve(words.length * 4);
+        for (const [index, word] of words.entries()) image.u32(change + index * 4, word);
+        image.pointer(at + RuleRecord.a, change);
+        break;
+      }
       default:
     }
   }

@@ -17,6 +17,8 @@ const NARROW_FACTS: readonly Fact[] = [
   'transportLength',
   'sourcePort',
   'destinationPort',
+  'sourceSetPort',
+  'destinationSetPort',
   'icmpType',
   'icmpCode',
   'tcpFlags',

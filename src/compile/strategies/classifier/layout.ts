@@ -153,7 +153,10 @@ export const RuleRecord = {
   rest: 8,
   /** u32 all its conditions, for linear chains and odd packets */
   all: 12,
-  /** u32 by action. jump, goto: number of the chain; jump: also of the own chain. reject: 1 + enum; log: point; mark: value, mask */
+  /**
+   * u32 by action. jump, goto: number of the chain; jump: also of the own chain. reject: 1 + enum; log: point; mark: value, mask;
+   * set: pointer to a {@link SetChange}
+   */
   a: 16,
   b: 20,
 } as const;
@@ -170,6 +173,7 @@ export const RuleAction = {
   reject: 6,
   log: 7,
   mark: 8,
+  set: 9,
 } as const;
 
 /** Jumps that can be under way in a packet's walk. */
@@ -208,4 +212,42 @@ export const Operation = {
   random: 10,
   /** every a-th packet by the state word at byte offset b */
   nth: 11,
+  /** the packet is in a set: {@link SetNode} */
+  set: 12,
 } as const;
+
+/** A set, and what of a packet is its key in it: u32 bytes of its record behind the first set's, u32 {@link SetSource} for each word. */
+export const SetSpec = { record: 0, sources: 4 } as const;
+
+/** Place of the fact in the low byte, above it 0, or 1 + the part's place in {@link SET_PARTS} in a part's first word. */
+export const SetSource = { place: 0xff, partShift: 8 } as const;
+/** What a packet can lack. */
+export const SET_PARTS = ['device', 'mac', 'port', 'tcp-port'] as const;
+
+/** What follows the ways of a node that asks for a set. */
+export const SetNode = {
+  /** u32: bits, and above them 1 + the place in {@link SET_COMPARISONS} of what is asked of packets and bytes, 0: nothing */
+  flags: 12,
+  returnNoMatch: 1,
+  keepCounters: 2,
+  packetsShift: 2,
+  bytesShift: 5,
+  /** u32 low and high half */
+  packets: 16,
+  bytes: 24,
+  spec: 32,
+} as const;
+export const SET_COMPARISONS: readonly ('eq' | 'ne' | 'lt' | 'gt')[] = ['eq', 'ne', 'lt', 'gt'];
+
+/** What a rule changes: u32 bits, u32[2] timeout, the {@link SetSpec} that is added, the one that is taken out. */
+export const SetChange = {
+  flags: 0,
+  adds: 1,
+  removes: 2,
+  exist: 4,
+  hasTimeout: 8,
+  timeoutNs: 4,
+  add: 12,
+  remove: 56,
+} as const;
+export const SET_CHANGE_SIZE = 100;

@@ -1,12 +1,13 @@
 /** Writes conditions as nodes with two ways out (layout.ts), the last one first; equal ones are written once. */
-import type { Predicate, ScalarPredicate } from '../../../ir/index.ts';
+import type { Predicate, ScalarPredicate, SetCounterCondition } from '../../../ir/index.ts';
 import { SCALAR_WIDTH } from '../../../ir/index.ts';
 import type { Family } from '../../../net/index.ts';
 import { DEVICE_NAME_SIZE, STATE_SIZE } from '../../arena/layout.ts';
 import type { StateWords } from '../../emit/state.ts';
 import { limitCredits } from '../../predicates/limit.ts';
 import { FIELD_FACTS, factPlace } from './facts.ts';
-import { Node, Operation, Way } from './layout.ts';
+import { Node, Operation, SET_COMPARISONS, SetNode, Way } from './layout.ts';
+import { halves, setSpec } from './setspec.ts';
 import { addressTypeVariant, EXTENSION_HEADERS, HEADER_FIELDS } from './variants.ts';
 import type { ImageWriter } from './writer.ts';
 
@@ -115,7 +116,17 @@ export class NodeWriter {
         const word = this.#state.allot(keyOf(predicate), BigInt(mode.every - 1 - mode.packet)) * STATE_SIZE;
         return this.#node(Operation.nth, a, b, [mode.every, word]);
       }
-      case 'set':
+      case 'set': {
+        const [a, b] = predicate.negate ? [no, yes] : [yes, no];
+        const { returnNoMatch, keepCounters, packets, bytes, key } = predicate;
+        const flags =
+          (returnNoMatch ? SetNode.returnNoMatch : 0) |
+          (keepCounters ? SetNode.keepCounters : 0) |
+          (comparison(packets) << SetNode.packetsShift) |
+          (comparison(bytes) << SetNode.bytesShift);
+        const values = [packets, bytes].flatMap((condition) => halves(condition?.value ?? 0n));
+        return this.#node(Operation.set, a, b, [flags, ...values, ...setSpec(key)]);
+      }
       case 'sctp-chunks':
         throw new RangeError(`${predicate.kind} has no node`);
     }
@@ -179,6 +190,10 @@ function hashNode(operation: number, yes: number, no: number, parts: readonly nu
     hash = Math.imul(hash ^ parts[index]!, 0x01000193) ^ (hash >>> 13);
   }
   return hash;
+}
+
+function comparison(condition: SetCounterCondition | undefined): number {
+  return condition === undefined ? 0 : SET_COMPARISONS.indexOf(condition.compare) + 1;
 }
 
 /** Operations that need not be carried out when both their ways lead to the same place. */

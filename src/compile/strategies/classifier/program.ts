@@ -21,6 +21,7 @@ import { emitTransportFacts } from '../../prologue/transport.ts';
 import type { GenerationParts } from '../../section.ts';
 import { ALL_FACTS } from './facts.ts';
 import { Entry, Need, PacketKind, TablesHeader } from './layout.ts';
+import type { SetUse } from './setuse.ts';
 import { emitWalk } from './walk.ts';
 import { type WalkFrame, walkFrame, walkOffsets } from './walkframe.ts';
 
@@ -32,19 +33,21 @@ const GATED: Readonly<Partial<Record<keyof typeof Need, readonly Fact[]>>> = {
   mark: ['mark', 'packetType'],
 };
 const PORTS: readonly Fact[] = ['sourcePort', 'destinationPort', 'icmpType', 'icmpCode'];
+const SET_PORTS: readonly Fact[] = ['sourceSetPort', 'destinationSetPort'];
 const TCP_FLAGS = 13;
 
-/** `routed`: the hook runs before the routing decision, whose outcome chooses the chains. */
+/** `routed`: the hook runs before the routing decision, whose outcome chooses the chains. `sets`: what rules do with sets. */
 export function emitClassifierSection(
   asm: Assembler<RuleTag>,
   hook: HookEmitter,
   family: Family,
   routed: boolean,
+  sets: SetUse,
   parts: GenerationParts,
   handed: HandedActions,
 ): void {
-  const frame = walkFrame();
-  const known = new Set(knownFacts(hook, family));
+  const frame = walkFrame(sets !== 'none');
+  const known = new Set(knownFacts(hook, family, sets));
   const facts = new Facts(family, known, frame);
   const labels = {
     accept: asm.label('accept'),
@@ -58,7 +61,7 @@ export function emitClassifierSection(
   if (hook.point.flavour === 'netfilter') handed.use();
 
   emitFindEntry(emission, walk);
-  const gated = new Set<Fact>([...Object.values(GATED).flat(), ...PORTS, 'tcpFlags']);
+  const gated = new Set<Fact>([...Object.values(GATED).flat(), ...PORTS, ...SET_PORTS, 'tcpFlags']);
   const plain = new Facts(family, new Set([...known].filter((fact) => !gated.has(fact))), frame);
   const ungated: Emission = { ...emission, facts: plain };
   hook.open(ungated);
@@ -79,23 +82,26 @@ export function emitClassifierSection(
   }
   emitGate(emission, walk, Need.ports, () => {
     const own = new Set<Fact>([...PORTS, 'transportOffset', 'fragmentOffset']);
+    if (sets !== 'none') for (const fact of closeFacts(SET_PORTS, family)) own.add(fact);
     emitTransportFacts({ ...emission, facts: new Facts(family, own, frame) });
   });
   emitGate(emission, walk, Need.tcpFlags, () => emitTcpFlags(emission));
   emitHandedStart(emission);
   emitFragmentStrategy(emission, parts.fragments);
   emitPacketKind(emission, walk);
-  emitLists(emission, walk, routed);
+  emitLists(emission, walk, sets, routed);
   emitVerdicts(emission, parts.fragments);
 }
 
 /** Facts that this hook can find: all of the packet's bytes, and what it knows besides. */
-function knownFacts(hook: HookEmitter, family: Family): Fact[] {
+function knownFacts(hook: HookEmitter, family: Family, sets: SetUse): Fact[] {
   const hooks = new Set(Object.values(GATED).flat());
-  const possible = ALL_FACTS.filter((fact) => !hooks.has(fact) || hook.provides.has(fact)).filter(
-    (fact) =>
-      family === 'ipv6' ||
-      !(fact === 'fragmentHeader' || fact === 'authHeader' || fact === 'protocolMissing'),
+  const absent = new Set<Fact>([
+    ...(family === 'ipv4' ? (['fragmentHeader', 'authHeader', 'protocolMissing'] as const) : []),
+    ...(sets === 'none' ? SET_PORTS : []),
+  ]);
+  const possible = ALL_FACTS.filter(
+    (fact) => !absent.has(fact) && (!hooks.has(fact) || hook.provides.has(fact)),
   );
   return [...closeFacts(possible, family)];
 }
@@ -157,7 +163,7 @@ function emitPacketKind(emission: Emission, walk: WalkFrame): void {
 }
 
 /** Before the routing decision and after it; where there is none, the entry's only list. */
-function emitLists(emission: Emission, walk: WalkFrame, routed: boolean): void {
+function emitLists(emission: Emission, walk: WalkFrame, sets: SetUse, routed: boolean): void {
   const { asm, labels } = emission;
   const start = asm.label('walk');
   const list = (which: 'before' | 'local' | 'forward'): void => {
@@ -166,14 +172,14 @@ function emitLists(emission: Emission, walk: WalkFrame, routed: boolean): void {
   };
   if (!routed) {
     list('local');
-    emitWalk(emission, walk, start, labels.accept);
+    emitWalk(emission, walk, sets, start, labels.accept);
     return;
   }
   const through: Label = asm.label('through');
   const forward = asm.label('forward');
   list('before');
   asm.store('u32', R10, walk.stage, 0);
-  emitWalk(emission, walk, start, through);
+  emitWalk(emission, walk, sets, start, through);
   asm.place(through).load('u32', R1, R10, walk.stage).jump('!=', R1, 0, labels.accept);
   asm.store('u32', R10, walk.stage, 1);
   emitRoute(emission, forward);

@@ -1,5 +1,5 @@
 /** The tables of a policy: one image that the one program of each hook flavour reads. */
-import type { Action, Predicate } from '../../../ir/index.ts';
+import type { Action, Predicate, SetKey } from '../../../ir/index.ts';
 import type { Family } from '../../../net/index.ts';
 import type { TableImage } from '../../arena/image.ts';
 import { type AttachPoint, entryIndex } from '../../attach.ts';
@@ -23,6 +23,7 @@ import {
   TABLES_VERSION,
   TablesHeader,
 } from './layout.ts';
+import { type SetUse, setUse } from './setuse.ts';
 import { EXTENSION_HEADERS } from './variants.ts';
 import { ImageWriter } from './writer.ts';
 
@@ -44,9 +45,6 @@ export function whyNoTables(plan: ProgramPlan): string | undefined {
           return `chain ${chain.name} has ${chain.rules.length} rules, tables allow ${MAX_CHAIN_RULES}`;
         }
         for (const rule of chain.rules) {
-          if (rule.action.kind === 'set') {
-            return `chain ${chain.name}, rule ${rule.source.rule}: IP sets are changed by code`;
-          }
           if (answers && rule.action.kind === 'reject') {
             return `chain ${chain.name}, rule ${rule.source.rule}: tables make no answers here`;
           }
@@ -79,8 +77,6 @@ function whyNoNode(predicate: Predicate): string | undefined {
     case 'address':
     case 'address-range':
       return isConnectionField(predicate.field) ? `no table form for ${predicate.field}` : undefined;
-    case 'set':
-      return 'IP sets are looked up by code';
     case 'sctp-chunks':
       return 'no program walks SCTP chunks yet';
     default:
@@ -156,7 +152,19 @@ function writeEntry(
 
 function actionNeed(action: Action): number {
   if (action.kind === 'log') return Need.devices | Need.mark;
+  if (action.kind === 'set') return keyNeed(action.add?.key) | keyNeed(action.remove?.key);
   return action.kind === 'mark' ? Need.mark : 0;
+}
+
+function keyNeed(key: SetKey | undefined): number {
+  let needs = 0;
+  for (const { from } of key?.words ?? []) {
+    if (from === 'in' || from === 'out') needs |= Need.devices;
+    else if (from === 'mark') needs |= Need.mark;
+    else if (from.startsWith('mac.')) needs |= Need.mac;
+    else if (from.includes('port.')) needs |= Need.ports;
+  }
+  return needs;
 }
 
 function predicateNeed(predicate: Predicate): number {
@@ -172,6 +180,8 @@ function predicateNeed(predicate: Predicate): number {
       return predicate.limitTo === 'none' ? 0 : Need.devices;
     case 'mac-source':
       return Need.mac;
+    case 'set':
+      return keyNeed(predicate.key);
     case 'scalar':
       if (predicate.field.startsWith('ct.')) return Need.connection;
       if (predicate.field.startsWith('meta.')) return Need.mark;
@@ -180,6 +190,14 @@ function predicateNeed(predicate: Predicate): number {
     default:
       return 0;
   }
+}
+
+/** What the rules of a plan do with sets. */
+export function plannedSetUse({ sections }: ProgramPlan): SetUse {
+  const chains = sections.flatMap((section) =>
+    runsOf(section).flatMap((run) => planCalls(run.table.chains, run.chain).order),
+  );
+  return setUse(chains.flatMap(({ rules }) => rules));
 }
 
 function runsOf({ before, local, forward = [] }: SectionPlan): readonly ChainRun[] {

@@ -26,19 +26,28 @@ import {
   TablesHeader,
 } from './layout.ts';
 import { emitFindVectors } from './lookup.ts';
+import { emitSetChange } from './sets.ts';
+import type { SetUse } from './setuse.ts';
 import { emitBlur, type WalkFrame } from './walkframe.ts';
 
 /**
  * `start` walks the list whose first place is in the frame; when every chain of it has accepted the packet, control goes
  * to `through`. Other verdicts go to the section's labels. Uses r0..r5.
  */
-export function emitWalk(emission: Emission, walk: WalkFrame, start: Label, through: Label): void {
-  new WalkWriter(emission, walk, start, through).write();
+export function emitWalk(
+  emission: Emission,
+  walk: WalkFrame,
+  sets: SetUse,
+  start: Label,
+  through: Label,
+): void {
+  new WalkWriter(emission, walk, sets, start, through).write();
 }
 
 class WalkWriter {
   readonly #emission: Emission;
   readonly #walk: WalkFrame;
+  readonly #sets: SetUse;
   readonly #start: Label;
   readonly #through: Label;
   readonly #begin: Label;
@@ -51,10 +60,11 @@ class WalkWriter {
   readonly #partEnd: Label;
   readonly #end: Label;
 
-  constructor(emission: Emission, walk: WalkFrame, start: Label, through: Label) {
+  constructor(emission: Emission, walk: WalkFrame, sets: SetUse, start: Label, through: Label) {
     const { asm } = emission;
     this.#emission = emission;
     this.#walk = walk;
+    this.#sets = sets;
     this.#start = start;
     this.#through = through;
     this.#begin = asm.label('begin_chain');
@@ -82,7 +92,7 @@ class WalkWriter {
       .load('u32', R0, R1, Chain.kind)
       .jump('!=', R0, ChainKind.linear, this.#nextBit)
       .goto(this.#linearRule);
-    emitAsk(this.#emission, this.#walk, this.#ask, matched, this.#nextRule);
+    emitAsk(this.#emission, this.#walk, this.#sets, this.#ask, matched, this.#nextRule);
     asm.place(matched);
     this.#act();
     this.#return();
@@ -259,13 +269,14 @@ class WalkWriter {
     asm.load('u32', R3, R4, RuleRecord.counter).mov(R5, R8).add(R5, R3);
     emitCountAt(this.#emission, R5, 0);
     asm.load('u32', R0, R4, RuleRecord.action);
-    const actions: readonly [number, () => void][] = [
+    const actions: [number, () => void][] = [
       [RuleAction.jump, () => this.#jump()],
       [RuleAction.goto, () => this.#goto()],
       [RuleAction.log, () => this.#log()],
       [RuleAction.mark, () => this.#mark()],
       [RuleAction.reject, () => this.#reject()],
     ];
+    if (this.#sets === 'changed') actions.push([RuleAction.set, () => this.#set()]);
     asm.jump('==', R0, RuleAction.accept, this.#start).jump('==', R0, RuleAction.drop, labels.drop);
     asm.jump('==', R0, RuleAction.continue, this.#nextRule).jump('==', R0, RuleAction.return, this.#end);
     const entries = actions.map(([action, emit]) => ({ action, emit, label: asm.label('action') }));
@@ -325,6 +336,11 @@ class WalkWriter {
     }
     asm.load('u32', R1, R4, RuleRecord.a);
     emitHandedRejectWord(this.#emission, R1);
+  }
+
+  #set(): void {
+    emitSetChange(this.#emission, this.#walk, () => emitBlur(this.#emission));
+    this.#emission.asm.goto(this.#nextRule);
   }
 
   /** The end of a part: on to the next. RETURN and the end of the last one: back behind the jump, or the policy. */

@@ -32,21 +32,50 @@ const WALK_WORDS = [
 ] as const;
 
 /** Slots and words of what the walk calls upon. */
-const SLOTS = ['handed', 'identity', 'logRecord', 'optionsLength', 'extensionRounds'] as const;
+const SLOTS = ['handed', 'identity', 'logRecord'] as const;
 const WORDS = ['granted', 'optionsPlace', 'ctInfo'] as const;
 const SCRATCH = 40;
+/** Never in use at the same time. */
+const SHARED: readonly (readonly [name: string, other: string])[] = [
+  ['optionsLength', 'logRecord'],
+  ['extensionRounds', 'logRecord'],
+  ['set.key', 'scratch'],
+  ['set.home', 'granted'],
+  ['set.own', 'optionsPlace'],
+  ['set.slot', 'ctInfo'],
+];
+const SET_WORDS = [
+  'set.wanted',
+  'set.bucket',
+  'set.state',
+  'set.place',
+  'set.entry',
+  'set.length0',
+  'set.length1',
+] as const;
 
-/** A frame whose lowest words are the facts, by place, and the walk's numbers. */
-export function walkFrame(): Frame {
+/** A frame whose lowest words are the facts, by place, and the walk's numbers; `sets`: with room for what looks sets up. */
+export function walkFrame(sets: boolean): Frame {
   const frame = new Frame();
   frame.block('dynptr', DYNPTR);
   frame.block('scratch', SCRATCH);
   frame.block('fib', MAX_DEPTH * 4);
   for (const name of SLOTS) frame.slot(name);
-  for (const name of WORDS) frame.word(name);
   for (const name of BITS) frame.slot(name);
-  frame.array([...FACT_WORDS, ...WALK_WORDS]);
+  frame.array([...FACT_WORDS, ...besideWalkWords([...WORDS, ...(sets ? SET_WORDS : [])])]);
+  for (const [name, other] of SHARED) frame.share(name, other);
   return frame;
+}
+
+/**
+ * The walk's words, and each of the others in the upper half of a slot: the verifier does not follow what is stored there,
+ * so loops that count in them are verified once (see Frame).
+ */
+function besideWalkWords(upper: readonly string[]): string[] {
+  const first = FACT_WORDS.length % 2;
+  const words: string[] = WALK_WORDS.slice(0, first);
+  for (const [index, name] of upper.entries()) words.push(WALK_WORDS[first + index]!, name);
+  return [...words, ...WALK_WORDS.slice(first + upper.length)];
 }
 
 const DYNPTR = 16;
@@ -90,6 +119,9 @@ export interface WalkFrame {
   readonly operand: number;
   /** The records whose vectors are in the frame, plus 1 when one of them is empty; 0: none are. */
   readonly found: number;
+  /** The description of the set that is looked up or changed, and its record: in words that nobody needs then. */
+  readonly setSpec: number;
+  readonly setRecord: number;
   readonly vectors: readonly number[];
   readonly blocks: readonly number[];
   /** u64 bits that are still to be looked at: of blocks, words, rules. */
@@ -121,6 +153,8 @@ export function walkOffsets({ frame }: Emission): WalkFrame {
     classes: word('classes'),
     operand: word('operand'),
     found: word('found'),
+    setSpec: word('operand'),
+    setRecord: word('classes'),
     vectors: each('vector'),
     blocks: each('block'),
     blockBits: frame.slot('walk.blockBits'),
