@@ -20,6 +20,18 @@ export * from './program.ts';
 export type { SectionPlan } from './section.ts';
 export * from './sets/index.ts';
 export * from './strategies/choose.ts';
-export type { ChainReport } from './strategies/classifier/index.ts';
+export {
+  type ArenaBytes,
+  type CallsCache,
+  type ChainEdit,
+  type ChainReport,
+  type EditRequest,
+  editTables,
+  keyOf,
+  type NotEdited,
+  type Piece,
+  type TableEdit,
+  takeCounters,
+} from './strategies/classifier/index.ts';
 export type { ChainRun } from './strategies/inline/chain.ts';
 export * from './support.ts';

@@ -37,16 +37,26 @@ export interface GenerationImage {
   build(root: number): Uint8Array;
 }
 
+/** What a generation has beyond its own rules' needs, for edits. */
+export interface EditRoom {
+  readonly bytes: number;
+  readonly counters: number;
+  readonly state: number;
+}
+
 /** @throws RangeError a root that is no multiple of ROOT_ALIGNMENT */
 export function generationImage(
   counters: number,
   state: readonly bigint[],
   parts: GenerationParts,
   tables?: TableImage,
+  room: EditRoom = { bytes: 0, counters: 0, state: 0 },
 ): GenerationImage {
   const { cpus } = parts;
   const surroundings = surroundingsImage(parts);
-  const stride = alignUp(counters * COUNTER_SIZE, COUNTER_ALIGNMENT);
+  const counterCount = counters + room.counters;
+  const stateCount = state.length + room.state;
+  const stride = alignUp(counterCount * COUNTER_SIZE, COUNTER_ALIGNMENT);
   let end = GENERATION_HEADER_SIZE;
   const take = (bytes: number): number => {
     const at = end;
@@ -54,13 +64,14 @@ export function generationImage(
     return at;
   };
   const at = {
-    state: take(state.length * STATE_SIZE),
+    state: take(stateCount * STATE_SIZE),
     surroundings: take(surroundings.size),
     tables: take(tables?.size ?? 0),
-    baselines: take(counters * COUNTER_SIZE),
+    baselines: take(counterCount * COUNTER_SIZE),
     counters: take(stride * cpus),
   };
-  const size = alignUp(end, ROOT_ALIGNMENT);
+  const roomStart = alignUp(end, ROOT_ALIGNMENT);
+  const size = roomStart + alignUp(room.bytes, ROOT_ALIGNMENT);
 
   const build = (root: number): Uint8Array => {
     if (root % ROOT_ALIGNMENT !== 0)
@@ -75,12 +86,17 @@ export function generationImage(
     u32(Generation.cpus, cpus);
     u32(Generation.counters, root + at.counters);
     u32(Generation.counterStride, stride);
-    u32(Generation.counterCount, counters);
+    u32(Generation.counterCount, counterCount);
     u32(Generation.baselines, root + at.baselines);
     u32(Generation.state, root + at.state);
-    u32(Generation.stateCount, state.length);
+    u32(Generation.stateCount, stateCount);
     u32(Generation.surroundings, root + at.surroundings);
     bytes.set(surroundings.build(root + at.surroundings), at.surroundings);
+    u32(Generation.extent, root);
+    u32(Generation.roomNext, root + roomStart);
+    u32(Generation.roomEnd, root + size);
+    u32(Generation.counterNext, counters);
+    u32(Generation.stateNext, state.length);
     if (tables !== undefined) {
       u32(Generation.tables, root + at.tables);
       u32(Generation.tablesSize, tables.size);

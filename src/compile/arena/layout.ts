@@ -13,7 +13,7 @@ export const GENERATION_MAGIC = 0x47554c53;
 /** "SLUN", first word of a namespace's surroundings. */
 export const SURROUNDINGS_MAGIC = 0x4e554c53;
 /** Changes whenever a program built for the old layout could misread the new one. */
-export const ARENA_VERSION = 3;
+export const ARENA_VERSION = 4;
 
 /** Header at offset 0. */
 export const ArenaHeader = {
@@ -94,7 +94,7 @@ export const Generation = {
   version: 4,
   /** u64 counts up with every generation of the arena */
   number: 8,
-  /** u32 bytes of the whole extent */
+  /** u32 bytes of the whole extent in which it lies, see `extent` */
   size: 16,
   /** u32 copies of the counters */
   cpus: 20,
@@ -117,6 +117,17 @@ export const Generation = {
   tablesSize: 76,
   /** u32 always 0, which the verifier cannot know */
   zero: 80,
+  /**
+   * u32 root of the generation that was loaded whole, at the first byte of the extent: the own root, unless this generation
+   * is an edit of that one. What follows is kept there alone, and is for those who edit: what of the extent's room, counters
+   * and state words has not been in use yet.
+   */
+  extent: 84,
+  /** u32 pointer to the first free byte, and behind the last */
+  roomNext: 88,
+  roomEnd: 92,
+  counterNext: 96,
+  stateNext: 100,
   /** u32[ENTRY_SLOTS]: program-array index of the program of each attach point; 0: nothing to run, the packet passes */
   entries: 128,
 } as const;

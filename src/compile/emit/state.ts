@@ -5,6 +5,12 @@ import { Generation, STATE_SIZE } from '../arena/layout.ts';
 export class StateWords {
   readonly #initial: bigint[] = [];
   readonly #byKey = new Map<string, number>();
+  readonly #first: number;
+
+  /** `first` is the number of the first word. */
+  constructor(first = 0) {
+    this.#first = first;
+  }
 
   get initial(): readonly bigint[] {
     return this.#initial;
@@ -17,7 +23,7 @@ export class StateWords {
   allot(key: string, initial: bigint): number {
     const known = this.#byKey.get(key);
     if (known !== undefined) return known;
-    const index = this.#initial.push(initial) - 1;
+    const index = this.#first + this.#initial.push(initial) - 1;
     this.#byKey.set(key, index);
     return index;
   }

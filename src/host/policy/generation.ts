@@ -54,8 +54,14 @@ export class LiveGeneration {
     return Number(this.#view.getBigUint64(Generation.number, true));
   }
 
+  /** Bytes of the extent in which it lies. */
   get size(): number {
     return this.#u32(Generation.size);
+  }
+
+  /** Root of the generation that it is an edit of, in whose extent it lies; its own where it was loaded whole. */
+  get extent(): number {
+    return this.#u32(Generation.extent);
   }
 
   /** Where the surroundings that count lie, and their bytes. */
@@ -82,7 +88,7 @@ export class LiveGeneration {
 
   /** All memory that the generation names: its own, and surroundings that came after it. */
   get extents(): { readonly root: number; readonly size: number }[] {
-    const { root, size } = this;
+    const { extent: root, size } = this;
     const later = [this.#u32(Generation.surroundings), this.#u32(Generation.formerSurroundings)]
       .filter((pointer) => pointer !== 0 && (pointer < root || pointer >= root + size))
       .map((pointer) => ({ root: pointer, size: this.#surroundingsAt(pointer).bytes.length }));

@@ -1,9 +1,11 @@
 /** A compiled policy in the user-space machine: netfilter programs behind their dispatchers, clock and chance injected. */
 import {
   ACTIONS_MAP,
+  type ArenaBytes,
   buildDispatcher,
   COUNTER_SIZE,
   type CompiledPolicy,
+  type EditRoom,
   entryIndex,
   FIRST_PROGRAM_INDEX,
   GENERATIONS_OFFSET,
@@ -65,6 +67,8 @@ export interface PolicyMachineOptions {
   /** A u32 each call. */
   readonly random?: () => number;
   readonly surroundings?: Partial<GenerationParts>;
+  /** For edits of the tables. */
+  readonly room?: EditRoom;
   /** IP sets, each in the slot of its place in the list. */
   readonly sets?: readonly SetContents[];
 }
@@ -83,7 +87,8 @@ export class PolicyMachine {
   readonly #connection: KernelObject;
   readonly #devices = new Map<string, KernelObject>();
   readonly #actions: HashMap | undefined;
-  readonly #root: number;
+  #root: number;
+  readonly #arena: ArenaMap;
 
   constructor(policy: CompiledPolicy, options: PolicyMachineOptions = {}) {
     this.policy = policy;
@@ -102,6 +107,7 @@ export class PolicyMachine {
       policy.state,
       { cpus: 1, number: 1n, addresses: [], devices: new Map(), ...options.surroundings, entries },
       policy.classifier,
+      options.room,
     );
     const arena = machine.createMap({
       name: 'arena',
@@ -126,6 +132,7 @@ export class PolicyMachine {
     this.#context = new NetfilterContext(machine, this.#packet);
     this.#net = machine.kernel.create('net', { net_cookie: COOKIE });
     this.#connection = machine.kernel.create('nf_conn');
+    this.#arena = arena;
     this.#root = arena.base + GENERATIONS_OFFSET;
     const memory = arena.bytes;
     initializeArena(memory, 1);
@@ -143,6 +150,24 @@ export class PolicyMachine {
     // Timeouts begin with the first packet.
     for (const { table, elements } of sets) this.#beginnings.push(() => table.load(elements));
     this.sets = new Map(sets.map(({ table }) => [table.definition.name, table]));
+  }
+
+  /** Pointer to the generation that runs. */
+  get root(): number {
+    return this.#root;
+  }
+
+  /** The arena's bytes as they lie now, and the pointer to the first. */
+  get arena(): ArenaBytes {
+    return this.#arena;
+  }
+
+  /** Lets the generation at `root` run from now on. */
+  commit(root: number): void {
+    this.#root = root;
+    const { bytes } = this.#arena;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    view.setUint32(recordHome(COOKIE) + PolicyRecord.root, root, true);
   }
 
   /** Runs the dispatcher of a netfilter place; `undefined` when the policy has nothing there. */

@@ -61,7 +61,12 @@ export interface ChainParts {
 
 /** Numbers of the chains of all families, from 1, in the order in which they are asked for. */
 export class ChainNumbers {
-  readonly #byKey = new Map<string, number>();
+  readonly #byKey: Map<string, number>;
+
+  /** `known`: numbers that there are, by family, table and chain with blanks between. */
+  constructor(known: ReadonlyMap<string, number> = new Map()) {
+    this.#byKey = new Map(known);
+  }
 
   /** One more than the last. */
   get count(): number {
@@ -74,6 +79,13 @@ export class ChainNumbers {
     this.#byKey.set(key, known);
     return known;
   }
+}
+
+/** A chain in the tables. */
+export interface ChainPlace {
+  readonly table: string;
+  readonly chain: string;
+  readonly number: number;
 }
 
 /** The chains of one family. */
@@ -104,6 +116,21 @@ export class ChainWriter {
     return this.#numbers.of(this.#family, run.table.table, run.chain);
   }
 
+  /** Writes the record of a rule of which all conditions are asked at its turn; `counter` is its number in the generation. */
+  writeRecord(place: ChainPlace, rule: IrRule, counter: number, at: number): void {
+    this.#record(place, rule, counter, divideRule(rule, this.#family, new Set()), at, true);
+    this.#image.copyWay(at + RuleRecord.rest, at + RuleRecord.all);
+  }
+
+  /** Completes the part at `offset` by what finds those of its rules that fit; false: their fields find none. */
+  writeVectors(offset: number, rules: readonly IrRule[]): boolean {
+    const divided = this.#divide(rules);
+    if (divided.every(isUnanswered)) return false;
+    this.#vectors(offset, divided);
+    for (const one of divided) this.#noteHeaderBytes(one);
+    return true;
+  }
+
   #chain(run: ChainRun, chain: IrChain): void {
     const number = this.#numbers.of(this.#family, run.table.table, chain.name);
     if (this.offsets.has(number)) return;
@@ -115,8 +142,10 @@ export class ChainWriter {
     const divided = this.#divide(rules);
     const linear = rules.length <= MAX_LINEAR_RULES || divided.every(isUnanswered);
     const records = image.reserve(rules.length * RULE_RECORD_SIZE, RULE_RECORD_SIZE);
+    const place = { table: run.table.table, chain: chain.name, number };
     for (const [index, rule] of rules.entries()) {
-      this.#record(run, chain, rule, divided[index]!, number, records + index * RULE_RECORD_SIZE, linear);
+      const counter = SYSTEM_COUNTERS + run.firstCounter + rule.counter;
+      this.#record(place, rule, counter, divided[index]!, records + index * RULE_RECORD_SIZE, linear);
     }
     const report = linear ? {} : this.#vectors(offset, divided);
     image.u32(offset + Chain.kind, linear ? ChainKind.linear : ChainKind.vectors);
@@ -184,31 +213,25 @@ export class ChainWriter {
   }
 
   #record(
-    run: ChainRun,
-    chain: IrChain,
+    { table, chain, number }: ChainPlace,
     rule: IrRule,
+    counter: number,
     divided: DividedRule,
-    own: number,
     at: number,
     linear: boolean,
   ): void {
     const image = this.#image;
-    const tag: RuleTag = {
-      family: this.#family,
-      table: run.table.table,
-      chain: chain.name,
-      rule: rule.source.rule,
-    };
+    const tag: RuleTag = { family: this.#family, table, chain, rule: rule.source.rule };
     let keys: Map<Predicate, string> | undefined;
     const keyOf = (predicate: Predicate): string => {
       keys ??= stateKeys(rule.predicates, `${tag.family} ${tag.table} ${tag.chain} ${tag.rule}`);
       return keys.get(predicate)!;
     };
-    image.u32(at + RuleRecord.counter, (SYSTEM_COUNTERS + run.firstCounter + rule.counter) * COUNTER_SIZE);
+    image.u32(at + RuleRecord.counter, counter * COUNTER_SIZE);
     this.#way(at + RuleRecord.all, this.#nodes.conjunction(rule.predicates, keyOf));
     if (!linear) this.#way(at + RuleRecord.rest, this.#nodes.conjunction(divided.rest, keyOf));
     this.#noteHeaderBytes(divided);
-    this.#action(rule.action, tag, own, at);
+    this.#action(rule.action, tag, number, at);
   }
 
   #way(at: number, node: number): void {

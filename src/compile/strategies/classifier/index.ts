@@ -1,4 +1,17 @@
 /** The strategy `classifier`: rules are data, one program for all of them. */
 export { type ChainReport, MAX_LINEAR_RULES } from './chains.ts';
+export {
+  type CallsCache,
+  type ChainEdit,
+  type EditRequest,
+  editTables,
+  keyOf,
+  MAX_PARTS_COST,
+  type NotEdited,
+  type TableEdit,
+  takeCounters,
+} from './edit.ts';
+export type { Piece } from './joining.ts';
+export type { ArenaBytes } from './live.ts';
 export { emitClassifierSection } from './program.ts';
 export { buildTables, type ClassifierTables, plannedSetUse, whyNoTables } from './tables.ts';

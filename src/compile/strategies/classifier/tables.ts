@@ -57,7 +57,7 @@ export function whyNoTables(plan: ProgramPlan): string | undefined {
   return undefined;
 }
 
-function whyNoNode(predicate: Predicate): string | undefined {
+export function whyNoNode(predicate: Predicate): string | undefined {
   switch (predicate.kind) {
     case 'all':
     case 'any':
@@ -150,7 +150,7 @@ function writeEntry(
   return entry;
 }
 
-function actionNeed(action: Action): number {
+export function actionNeed(action: Action): number {
   if (action.kind === 'log') return Need.devices | Need.mark;
   if (action.kind === 'set') return keyNeed(action.add?.key) | keyNeed(action.remove?.key);
   return action.kind === 'mark' ? Need.mark : 0;
@@ -167,7 +167,7 @@ function keyNeed(key: SetKey | undefined): number {
   return needs;
 }
 
-function predicateNeed(predicate: Predicate): number {
+export function predicateNeed(predicate: Predicate): number {
   switch (predicate.kind) {
     case 'all':
     case 'any':

@@ -1,7 +1,7 @@
 /** A growing image with pointers in it: offsets count from its own start until it is known where it will lie. */
 import type { TableImage } from '../../arena/image.ts';
 import { alignUp } from '../../arena/layout.ts';
-import { CELL_TAGS, CellTag } from './layout.ts';
+import { CELL_TAGS, CellTag, Way } from './layout.ts';
 
 const INITIAL_WORDS = 1 << 14;
 
@@ -44,6 +44,19 @@ export class ImageWriter {
     const shift = (offset & 2) * 8;
     const word = this.#words[offset >>> 2]!;
     this.#words[offset >>> 2] = (word & ~(0xffff << shift)) | (value << shift);
+  }
+
+  /** Bytes as they are, a multiple of 4 of them; pointers among them stay. */
+  copy(offset: number, bytes: Uint8Array): void {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let at = 0; at < bytes.length; at += 4) this.u32(offset + at, view.getUint32(at, true));
+  }
+
+  /** The word at `from` once more at `to`: a node in this image, or one of the ways that are none (layout.ts). */
+  copyWay(to: number, from: number): void {
+    const way = this.get(from);
+    if (way <= Way.hotdrop) this.u32(to, way);
+    else this.pointer(to, way);
   }
 
   get(offset: number): number {
