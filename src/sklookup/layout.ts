@@ -24,6 +24,8 @@ export const SocketArena = {
   netnsCookie: 16,
   /** char[64] what the namespace was called when it was loaded */
   netnsName: 24,
+  /** u32 1: a change is under way, or was ended in its middle; programs do not read it */
+  unsettled: 88,
 } as const;
 
 /** Destinations: a label's sockets of one protocol and family, 128 bytes each. */

@@ -28,7 +28,7 @@ import {
 import { createArena, forgetArena, openArena } from '../arenas.ts';
 import type { NamedNetns } from '../netns.ts';
 import { SocketHostError } from './error.ts';
-import { PIN } from './place.ts';
+import { PIN, stagingDirectory } from './place.ts';
 
 /** Bytes of the arena's address space; memory is used as far as bindings need it. */
 const ARENA_BYTES = 2 ** 31;
@@ -54,8 +54,9 @@ export class SocketObjects {
 
   /** Makes everything, attaches the program and pins it all; after a failure nothing of it is left. */
   static create(netns: NamedNetns, directory: string): SocketObjects {
-    const staging = `${directory}_new`;
-    rmSync(staging, { recursive: true, force: true });
+    const staging = stagingDirectory(directory);
+    // Without a link they are what a command has left that was ended in its middle.
+    for (const path of [staging, directory]) rmSync(path, { recursive: true, force: true });
     const made: { close(): void }[] = [];
     const keep = <T extends { close(): void }>(thing: T): T => {
       made.push(thing);
@@ -141,7 +142,8 @@ export class SocketObjects {
       link?.close();
       arena?.close();
     }
-    rmSync(directory, { recursive: true, force: true });
+    for (const path of [directory, stagingDirectory(directory)])
+      rmSync(path, { recursive: true, force: true });
     return link !== undefined;
   }
 

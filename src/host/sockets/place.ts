@@ -1,6 +1,6 @@
 /** Where the state of a network namespace lies: a directory of pins, and a lock. */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { ensureBpffs, findBpffs, lock, openPinnedLink } from '../../kernel/index.ts';
+import { ensureBpffs, findBpffs, lock, openPinnedLink, tryLock } from '../../kernel/index.ts';
 import { SocketHostError } from './error.ts';
 
 const LOCK_DIRECTORY = '/run/sluice';
@@ -20,15 +20,27 @@ function root(bpffs: string): string {
   return `${bpffs}/sluice/sockets`;
 }
 
+/** Ends the names of {@link stagingDirectory}. */
+const STAGING = '_new';
+
 /** The directory of a namespace's pins; it need not exist. */
 export function pinDirectory(cookie: bigint): string {
   return `${root(findBpffs() ?? ensureBpffs())}/${cookie}`;
 }
 
+/** Where pins are made, before they get their place by one rename. */
+export function stagingDirectory(directory: string): string {
+  return `${directory}${STAGING}`;
+}
+
+function lockPath(cookie: bigint | string): string {
+  mkdirSync(LOCK_DIRECTORY, { recursive: true, mode: 0o755 });
+  return `${LOCK_DIRECTORY}/sockets-${cookie}.lock`;
+}
+
 /** Takes the namespace's lock for as long as the function runs. @throws {SocketHostError} `HOST_SOCKETS_BUSY` */
 export async function withSocketLock<T>(cookie: bigint, use: () => T | Promise<T>): Promise<T> {
-  mkdirSync(LOCK_DIRECTORY, { recursive: true, mode: 0o755 });
-  const held = await lock(`${LOCK_DIRECTORY}/sockets-${cookie}.lock`, LOCK_TIMEOUT_MS);
+  const held = await lock(lockPath(cookie), LOCK_TIMEOUT_MS);
   if (held === undefined) {
     throw new SocketHostError(
       'HOST_SOCKETS_BUSY',
@@ -43,7 +55,10 @@ export async function withSocketLock<T>(cookie: bigint, use: () => T | Promise<T
   }
 }
 
-/** Removes the pins of namespaces that have gone (their links name none), and what a crash left half made. */
+/**
+ * Removes the pins of namespaces that have gone (their links name none), and what commands that were ended in their middle
+ * have left; whatever a command is just making or removing is locked, and stays.
+ */
 export function collectGarbage(): void {
   const bpffs = findBpffs();
   if (bpffs === undefined) return;
@@ -55,13 +70,22 @@ export function collectGarbage(): void {
   }
   for (const name of names) {
     const path = `${root(bpffs)}/${name}`;
-    const link = openPinnedLink(`${path}/${PIN.link}`);
-    if (link === undefined) continue;
-    try {
-      const about = link.describe();
-      if (about.kind === 'netns' && about.netnsInode === 0) rmSync(path, { recursive: true, force: true });
-    } finally {
-      link.close();
-    }
+    const staged = name.endsWith(STAGING);
+    if (!staged && isAttached(`${path}/${PIN.link}`)) continue;
+    const held = tryLock(lockPath(staged ? name.slice(0, -STAGING.length) : name));
+    if (held === undefined) continue;
+    rmSync(path, { recursive: true, force: true });
+    held.close();
+  }
+}
+
+/** Whether a link is pinned there whose namespace exists. */
+function isAttached(path: string): boolean {
+  const link = openPinnedLink(path);
+  try {
+    const about = link?.describe();
+    return about?.kind === 'netns' && about.netnsInode !== 0;
+  } finally {
+    link?.close();
   }
 }

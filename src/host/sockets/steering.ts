@@ -213,10 +213,12 @@ export class SocketSteering {
    */
   async register(fd: Fd, options: RegisterOptions): Promise<SteerableSocket> {
     const socket = inspectSocket(fd, this.#netns.cookie);
-    return await this.#locked(() => {
-      for (const family of socket.families) this.#registerFor(fd, socket, family, options);
-      return socket;
-    });
+    return await this.#locked(() =>
+      this.#objects.state.change(() => {
+        for (const family of socket.families) this.#registerFor(fd, socket, family, options);
+        return socket;
+      }),
+    );
   }
 
   #registerFor(
@@ -290,10 +292,8 @@ export class SocketSteering {
         const changed = after.filter((member, index) => member !== members[index]).length;
         if (changed === 0) continue;
         count += changed;
-        this.#setMembers(
-          destination,
-          after.filter((member) => member !== undefined),
-        );
+        const left = after.filter((member) => member !== undefined);
+        this.#objects.state.change(() => this.#setMembers(destination, left));
       }
       if (count > 0) return count;
       throw new SocketHostError(
@@ -306,14 +306,17 @@ export class SocketSteering {
 
   /** Members whose socket has died, or that are no longer wanted, leave; their places are free afterwards. */
   #setMembers(destination: DestinationState, members: readonly MemberState[]): void {
-    const { sockets } = this.#objects;
     const { destinations } = this.#objects.state;
     destinations.setMembers(destination.index, members);
     for (const { slot } of destination.members) {
       if (members.some((member) => member.slot === slot)) continue;
-      if (this.#cookieOf(slot) !== undefined) sockets.delete(slot);
+      this.#emptySlot(slot);
       destinations.freeSlot(slot);
     }
+  }
+
+  #emptySlot(slot: number): void {
+    if (this.#cookieOf(slot) !== undefined) this.#objects.sockets.delete(slot);
   }
 
   /** Cookie of the socket in a slot; `undefined` when there is none. */
@@ -354,7 +357,20 @@ export class SocketSteering {
   }
 
   async #locked<T>(use: () => T): Promise<T> {
-    return await withSocketLock(this.#netns.cookie, use);
+    return await withSocketLock(this.#netns.cookie, () => {
+      // Of a process that ended in the middle of a change.
+      this.#settle();
+      try {
+        return use();
+      } finally {
+        this.#settle();
+      }
+    });
+  }
+
+  #settle(): void {
+    const { state } = this.#objects;
+    if (state.unsettled) state.repair((slot) => this.#emptySlot(slot));
   }
 
   close(): void {

@@ -183,6 +183,17 @@ export class Destinations {
     );
   }
 
+  /** Places in the socket map that are reserved and that no destination names: a register that was ended in its middle. */
+  strayedSlots(): number[] {
+    const named = new Set(this.list().flatMap(({ members }) => members.map(({ slot }) => slot)));
+    const strayed: number[] = [];
+    for (let slot = 0; slot < layout.MAX_SLOTS; slot++) {
+      const owner = this.#memory.u32(layout.SLOTS_OFFSET + slot * layout.SLOT_SIZE + 4);
+      if (owner !== 0 && !named.has(slot)) strayed.push(slot);
+    }
+    return strayed;
+  }
+
   /** Gives a place back; flows that were kept on it are new ones from now on. */
   freeSlot(slot: number): void {
     const at = layout.SLOTS_OFFSET + slot * layout.SLOT_SIZE;

@@ -37,6 +37,8 @@ export class SocketState {
   readonly destinations: Destinations;
   readonly #memory: ArenaMemory;
   readonly #grace: () => void;
+  /** Changes that are under way, one within the other. */
+  #changes = 0;
 
   /** @param grace returns when every program that was running has ended; memory that they may read is reused after it */
   constructor(memory: ArenaMemory, grace: () => void) {
@@ -91,8 +93,57 @@ export class SocketState {
 
   /** How many bindings are in force. */
   get bindingCount(): number {
+    if (this.unsettled) return this.bindings().bindings.length;
     const set = this.#set;
     return set === undefined ? 0 : this.#memory.u32(set + BindingSet.bindings);
+  }
+
+  /**
+   * Makes changes. Programs meet each one whole; what is written about them beside (numbers of bindings, labels' options, places
+   * that are free) is right at the end only: until then, and for good if the process ends meanwhile, the state is unsettled.
+   */
+  change<T>(use: () => T): T {
+    this.#memory.publishU32(SocketArena.unsettled, 1);
+    this.#changes++;
+    try {
+      const result = use();
+      if (this.#changes === 1) this.#memory.publishU32(SocketArena.unsettled, 0);
+      return result;
+    } finally {
+      this.#changes--;
+    }
+  }
+
+  /** A change is under way, or one failed or was ended in its middle, which {@link repair} puts right. */
+  get unsettled(): boolean {
+    return this.#memory.u32(SocketArena.unsettled) !== 0;
+  }
+
+  /**
+   * Writes anew, from the bindings in force, what is written about them beside.
+   * @param empty takes the socket, if any, out of a place of the socket map that no label names
+   */
+  repair(empty: (slot: number) => void): void {
+    this.change(() => {
+      const { bindings, labels } = this.bindings();
+      const set = this.#set;
+      if (set !== undefined) this.#memory.setU32(set + BindingSet.bindings, bindings.length);
+      const key = (label: string, protocol: Protocol, family: Family): string =>
+        `${label} ${protocol} ${family}`;
+      const uses = new Map<string, number>();
+      for (const { label, protocol, prefix } of bindings) {
+        const name = key(label, protocol, prefix.address.family);
+        uses.set(name, (uses.get(name) ?? 0) + 1);
+      }
+      for (const { index, label, protocol, family } of this.destinations.list()) {
+        this.destinations.setOptions(index, labelOptions(labels, label));
+        this.destinations.setBindings(index, uses.get(key(label, protocol, family)) ?? 0);
+      }
+      for (const slot of this.destinations.strayedSlots()) {
+        empty(slot);
+        this.destinations.freeSlot(slot);
+      }
+    });
   }
 
   /** The options of labels that the set in force gives. */
@@ -120,7 +171,7 @@ export class SocketState {
     }
   }
 
-  /** A label's destination, made if there is none. @throws {SocketStateError} `SOCKETS_FULL` */
+  /** A label's destination, made if there is none; within a {@link change}. @throws {SocketStateError} `SOCKETS_FULL` */
   destination(label: string, protocol: Protocol, family: Family): DestinationState {
     let index = this.destinations.indexOf(label, protocol, family);
     if (index === undefined) {
@@ -160,6 +211,10 @@ export class SocketState {
    * @throws {SocketStateError} `SOCKETS_FULL`; nothing has changed then
    */
   install(file: BindingFile, ifindex: (device: string) => number): void {
+    this.change(() => this.#install(file, ifindex));
+  }
+
+  #install(file: BindingFile, ifindex: (device: string) => number): void {
     // Programs may still be reading the set before this one, and places that it alone named.
     this.#grace();
     const { origin, room } = this.#largestHole();
@@ -195,18 +250,18 @@ export class SocketState {
     // Only bindings of one prefix can tie. Parsing says their lines.
     if (findConflicts(together).length > 0)
       parseBindings(formatBindingFile({ bindings: together, labels: new Map() }), 'bindings');
-    // A new label may get a place that programs still know as another's.
-    this.#grace();
-    const names = new DestinationNames(this.destinations, this.labels(), ifindex);
-    const added = names.during(1, () => numbered(names, binding));
-    if (!this.#replaceGroup(set, binding, [...others, added])) {
-      this.#rebuild(set, binding, together, ifindex);
+    return this.change(() => {
+      // A new label may get a place that programs still know as another's.
+      this.#grace();
+      const names = new DestinationNames(this.destinations, this.labels(), ifindex);
+      const added = names.during(1, () => numbered(names, binding));
+      if (this.#replaceGroup(set, binding, [...others, added])) {
+        this.#count(added.destination, 1);
+        if (same !== undefined) this.#count(same.destination, -1);
+        this.#changed(set, same === undefined ? 1 : 0);
+      } else this.#rebuild(set, binding, together, ifindex);
       return same?.binding;
-    }
-    this.#count(added.destination, 1);
-    if (same !== undefined) this.#count(same.destination, -1);
-    this.#changed(set, same === undefined ? 1 : 0);
-    return same?.binding;
+    });
   }
 
   /** Takes a binding out of the set in force by one store; `false` when its label has no such one. */
@@ -216,13 +271,15 @@ export class SocketState {
     const { all, same } = this.#group(set, binding);
     if (same?.binding.label !== binding.label) return false;
     const others = all.filter((other) => other !== same);
-    if (!this.#replaceGroup(set, binding, others)) {
-      const left = others.map((other) => other.binding);
-      this.#rebuild(set, binding, left, ifindex);
-      return true;
-    }
-    this.#count(same.destination, -1);
-    this.#changed(set, -1);
+    this.change(() => {
+      if (this.#replaceGroup(set, binding, others)) {
+        this.#count(same.destination, -1);
+        this.#changed(set, -1);
+      } else {
+        const left = others.map((other) => other.binding);
+        this.#rebuild(set, binding, left, ifindex);
+      }
+    });
     return true;
   }
 
@@ -250,7 +307,7 @@ export class SocketState {
     const others = this.#reader(set)
       .bindings()
       .filter((other) => other.protocol !== protocol || !samePrefix(other.prefix, prefix));
-    this.install({ bindings: [...others, ...group], labels: this.labels() }, ifindex);
+    this.#install({ bindings: [...others, ...group], labels: this.labels() }, ifindex);
   }
 
   #count(destination: number, more: number): void {
@@ -259,7 +316,8 @@ export class SocketState {
 
   #changed(set: number, more: number): void {
     const number = this.generation + 1;
-    this.#memory.setU32(set + BindingSet.bindings, this.bindingCount + more);
+    const bindings = this.#memory.u32(set + BindingSet.bindings) + more;
+    this.#memory.setU32(set + BindingSet.bindings, bindings);
     this.#memory.setU64(set + BindingSet.number, BigInt(number));
   }
 
