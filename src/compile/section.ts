@@ -4,6 +4,7 @@ import { R10 } from '../isa/index.ts';
 import type { Family } from '../net/index.ts';
 import { emitHandedStart } from './actions/handed.ts';
 import { actionNeeds, announceAction } from './actions/index.ts';
+import { reserveForReplies } from './actions/reply/reply.ts';
 import { FORWARDED } from './actions/reply/unreachable.ts';
 import { emitVerdicts } from './actions/verdict.ts';
 import type { Emission, HandedActions } from './emit/emission.ts';
@@ -50,12 +51,20 @@ export function emitSection(
   const runs = [...plan.before, ...plan.local, ...(plan.forward ?? [])];
   const frame = new Frame();
   const facts = new Facts(plan.family, sectionFacts(runs, hook, plan, parts.fragments), frame);
+  const answers = hook.answering !== undefined && runs.some(rejects);
   const labels = {
     accept: asm.label('accept'),
     drop: asm.label('drop'),
     hotdrop: asm.label('hotdrop'),
     malformed: asm.label('malformed'),
-    ...(hook.answering !== undefined && runs.some(rejects) ? { reply: asm.label('reply') } : {}),
+    ...(answers
+      ? {
+          reply: {
+            label: asm.label('reply'),
+            frameSize: reserveForReplies({ facts, family: plan.family, frame }),
+          },
+        }
+      : {}),
   };
   const { state, logs, hz } = parts;
   const emission: Emission = {

@@ -90,8 +90,6 @@ export function predicateObstacles(
       return [];
     case 'set':
       return [...setKeyObstacles(predicate.key), ...missingFacts(predicate, point, family)];
-    case 'sctp-chunks':
-      return [{ what: 'SCTP chunks', reason: 'no program walks SCTP chunks yet' }];
     case 'scalar':
       if (scalarNeeds(predicate, family) === undefined) {
         return [{ what: predicate.field, reason: 'no program reads this field yet' }];

@@ -53,20 +53,24 @@ test.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
     packetType: 0,
     waitMs: 0,
   }));
-  const property = fc.property(lines, fc.array(packet, { minLength: 12, maxLength: 12 }), (rules, packets) => {
-    const chains = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'];
-    const text = [
-      '*mangle',
-      ...chains.map((chain) => `:${chain} ACCEPT [0:0]`),
-      ':inner - [0:0]',
-      ':outer - [0:0]',
-      ...rules,
-      'COMMIT',
-      '',
-    ].join('\n');
-    const judged = judgeCase({ family, group: 'mangle', hook: 0, text, packets })!;
-    expect(firstDifference(judged), text).toBeUndefined();
-    expect(firstDifference(judged, 'classifier'), text).toBeUndefined();
-  });
+  const property = fc.property(
+    lines,
+    fc.array(packet, { minLength: 12, maxLength: 12 }),
+    (rules, packets) => {
+      const chains = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'];
+      const text = [
+        '*mangle',
+        ...chains.map((chain) => `:${chain} ACCEPT [0:0]`),
+        ':inner - [0:0]',
+        ':outer - [0:0]',
+        ...rules,
+        'COMMIT',
+        '',
+      ].join('\n');
+      const judged = judgeCase({ family, group: 'mangle', hook: 0, text, packets })!;
+      expect(firstDifference(judged), text).toBeUndefined();
+      expect(firstDifference(judged, 'classifier'), text).toBeUndefined();
+    },
+  );
   fc.assert(property, { numRuns: RULESETS });
 });

@@ -26,7 +26,7 @@ const HEAD = '*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT 
 describe('partial compilation', () => {
   test('is off unless asked for, and lists every rule otherwise', () => {
     const rules = ruleset(
-      `${HEAD}-A INPUT -p sctp -m sctp --chunk-types only SHUTDOWN -j ACCEPT\n-A INPUT -m addrtype --src-type PROHIBIT -j DROP\n-A INPUT -p sctp -m sctp --chunk-types any DATA -j other\n-A INPUT -m addrtype --dst-type THROW -j ACCEPT\nCOMMIT\n`,
+      `${HEAD}-A INPUT -m addrtype --src-type UNREACHABLE -j RETURN\n-A INPUT -m addrtype --src-type PROHIBIT -j DROP\n-A INPUT -m addrtype --src-type BLACKHOLE -j other\n-A INPUT -m addrtype --dst-type THROW -j ACCEPT\nCOMMIT\n`,
     );
     const refused = (): unknown => compilePolicy([rules], { hooks: ['netfilter'] });
     expect(refused).toThrow(CompileError);

@@ -34,7 +34,7 @@ const ROOM = 64 << 20;
 const HOOK: Hook = 1;
 const TIMED = /-m (limit|statistic --mode random)/;
 const REFUSED =
-  /--chunk-types|--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
+  /--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
 
 const place = (family: Family): number =>
   entryIndex({ flavour: 'netfilter', group: 'filter', family, hook: HOOK });

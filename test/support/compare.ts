@@ -3,6 +3,7 @@ import { type CompiledPolicy, SYSTEM_COUNTERS } from '../../src/compile/index.ts
 import type { Hook } from '../../src/ir/index.ts';
 import {
   createHost,
+  type EvaluatedRule,
   type EvaluationHost,
   evaluateHook,
   type LogEntry,
@@ -43,14 +44,20 @@ export function judge(
   },
   observer: PathObserver = {},
 ): Judged | undefined {
-  const { verdict, decision, mark, logs } = evaluateHook(host, input, observer);
+  let last: EvaluatedRule | undefined;
+  const matched: PathObserver['matched'] = (_table, _chain, rule) => {
+    last = rule;
+  };
+  const { verdict, decision, mark, logs } = evaluateHook(host, input, { ...observer, matched });
   // What the stack drops before any rule is not the program's affair here.
   if (decision.kind === 'stack') return undefined;
-  if (verdict === 'DROP' && decision.kind === 'rule') {
+  if (verdict === 'DROP' && (decision.kind === 'rule' || decision.kind === 'hotdrop')) {
     const table = ruleset.tables.find(({ name }) => name === decision.table)!;
     const chain = table.chains.find(({ name }) => name === decision.chain)!;
-    const { target } = chain.rules[decision.rule - 1]!;
-    if (target?.kind === 'extension' && target.name === 'REJECT')
+    const rule = chain.rules[decision.rule - 1]!;
+    // A packet whose chunks cannot be read may still be counted and answered.
+    const answered = decision.kind === 'rule' || last?.rule === rule;
+    if (answered && rule.target?.kind === 'extension' && rule.target.name === 'REJECT')
       return { verdict: 'REJECT', mark, logs, hotdrop: false };
   }
   return { verdict, mark, logs, hotdrop: decision.kind === 'hotdrop' };

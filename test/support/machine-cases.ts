@@ -26,7 +26,7 @@ import { MACHINE_HZ, MachinePolicy } from './machine-policy.ts';
 
 /** What no program does, refused at compile time and tested there. */
 const REFUSED =
-  /--ct(orig|repl|proto|expire)|--chunk-types|--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
+  /--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
 const GROUPS: readonly TableGroup[] = ['raw', 'mangle', 'filter'];
 const HOOKS: readonly Hook[] = [0, 1, 2, 3, 4];
 /** State, devices, fragments, chains of the user's own. */

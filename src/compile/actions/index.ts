@@ -47,7 +47,7 @@ export function emitAction(emission: Emission, action: Action, rule: RuleTag): v
       break;
     case 'reject':
       if (emission.labels.reply === undefined) emitHandedReject(emission, action.with);
-      else emitReply(emission, emission.labels.reply, action.with);
+      else emitReply(emission, emission.labels.reply.label, action.with);
       break;
     case 'set':
       emitSetAction(emission, action);

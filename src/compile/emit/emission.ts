@@ -48,7 +48,13 @@ export interface VerdictLabels {
   /** Counts a packet that cannot be parsed, then drops. */
   readonly malformed: Label;
   /** Answers the sender, then drops; where rules ask for it and the hook can. */
-  readonly reply?: Label;
+  readonly reply?: ReplyPlace;
+}
+
+export interface ReplyPlace {
+  readonly label: Label;
+  /** Bytes of the frame that answers need as the rules left them. */
+  readonly frameSize: number;
 }
 
 /** What the netfilter action chain must be able to do for the programs of a policy, besides what is `known`. */

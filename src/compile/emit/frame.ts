@@ -14,6 +14,7 @@ export class Frame {
   #used = 0;
   readonly #words = new Map<string, number>();
   readonly #blocks = new Map<string, number>();
+  readonly #released = new Set<string>();
 
   /** Bytes in use. */
   get size(): number {
@@ -24,6 +25,7 @@ export class Frame {
   word(name: string): number {
     const known = this.#words.get(name);
     if (known !== undefined) return known;
+    this.#refuseReleased(name);
     const offset = this.#take(8, name) + 4;
     this.#words.set(name, offset);
     return offset;
@@ -44,6 +46,7 @@ export class Frame {
   block(name: string, bytes: number): number {
     const known = this.#blocks.get(name);
     if (known !== undefined) return known;
+    this.#refuseReleased(name);
     const offset = this.#take(alignToSlot(bytes), name);
     this.#blocks.set(name, offset);
     return offset;
@@ -54,6 +57,25 @@ export class Frame {
     const word = this.#words.get(other);
     if (word === undefined) this.#blocks.set(name, this.block(other, 0));
     else this.#words.set(name, word);
+  }
+
+  /**
+   * For code that does not come back: gives up all that was taken since {@link size} was `size`. What is taken from here on lies
+   * there; the old names cannot be used any more.
+   */
+  release(size: number): void {
+    for (const names of [this.#words, this.#blocks]) {
+      for (const [name, offset] of names) {
+        if (offset >= -size) continue;
+        names.delete(name);
+        this.#released.add(name);
+      }
+    }
+    this.#used = size;
+  }
+
+  #refuseReleased(name: string): void {
+    if (this.#released.has(name)) throw new RangeError(`${name} has been given up`);
   }
 
   #take(bytes: number, name: string): number {

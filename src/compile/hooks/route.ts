@@ -10,7 +10,7 @@ import type { Fact } from '../emit/fact.ts';
 export const ROUTE_NEEDS: readonly Fact[] = ['source', 'destination', 'inIfindex', 'tos'];
 
 const Params = { family: 0, ifindex: 8, tos: 12, source: 16, destination: 32 } as const;
-const PARAMS_SIZE = 64;
+export const PARAMS_SIZE = 64;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const BPF_FIB_LOOKUP_SKIP_NEIGH = 4;

@@ -15,6 +15,7 @@ import { emitExtensionHeader, extensionHeaderNeeds } from './extensionheader.ts'
 import { emitLimit } from './limit.ts';
 import { emitMacSource, MAC_NEEDS } from './mac.ts';
 import { emitScalar, scalarNeeds } from './scalar.ts';
+import { emitSctpChunks, SCTP_CHUNKS_NEEDS } from './sctpchunks.ts';
 import { emitStatistic } from './statistic.ts';
 import { emitTcpOption, TCP_OPTION_NEEDS } from './tcpoption.ts';
 import { emitTransport, TRANSPORT_NEEDS } from './transport.ts';
@@ -47,6 +48,7 @@ export function predicateNeeds(predicate: Predicate, family: Family): readonly F
     case 'set':
       return [...setKeyNeeds(predicate.key), ...(predicate.keepCounters ? [] : (['length'] as const))];
     case 'sctp-chunks':
+      return SCTP_CHUNKS_NEEDS;
     case 'limit':
     case 'statistic':
       return [];
@@ -55,9 +57,16 @@ export function predicateNeeds(predicate: Predicate, family: Family): readonly F
 
 /**
  * Code that falls through when the predicate is true, goes to `fail` when it is false, and to the section's hotdrop label
- * when it drops the packet. `key` names the state of stateful ones: the same key, the same state. Uses r0..r5.
+ * when it drops the packet; to `doomed`, where it is given, when the rest of its rule comes first. `key` names the state of
+ * stateful ones: the same key, the same state. Uses r0..r5.
  */
-export function emitPredicate(emission: Emission, predicate: Predicate, key: string, fail: Label): void {
+export function emitPredicate(
+  emission: Emission,
+  predicate: Predicate,
+  key: string,
+  fail: Label,
+  doomed: Label = emission.labels.hotdrop,
+): void {
   switch (predicate.kind) {
     case 'scalar':
       emitScalar(emission, predicate, fail);
@@ -105,6 +114,7 @@ export function emitPredicate(emission: Emission, predicate: Predicate, key: str
       emitNot(emission, predicate.of, key, fail);
       break;
     case 'sctp-chunks':
-      throw new RangeError('sctp chunks have no code');
+      emitSctpChunks(emission, predicate, fail, predicate.negate ? doomed : emission.labels.hotdrop);
+      break;
   }
 }

@@ -7,14 +7,15 @@
  */
 import { type Label, R1, R10, type Register } from '../../../isa/index.ts';
 import type { Family } from '../../../net/index.ts';
-import type { Emission } from '../../emit/emission.ts';
-import type { Fact } from '../../emit/fact.ts';
+import type { Emission, ReplyPlace } from '../../emit/emission.ts';
+import { closeFacts, type Fact, factWords } from '../../emit/fact.ts';
 import { ANSWER_IP, type Answering } from '../../hooks/answer.ts';
+import { PARAMS_SIZE } from '../../hooks/route.ts';
 import { emitTypeWalk } from '../../predicates/addresstype.ts';
 import { HEADER_SIZE } from './header.ts';
 import { TCP_RESET } from './refusals.ts';
 import { emitReset } from './reset.ts';
-import { emitUnreachable } from './unreachable.ts';
+import { emitUnreachable, FORWARDED } from './unreachable.ts';
 
 export const REPLY_NEEDS: readonly Fact[] = [
   'source',
@@ -28,23 +29,48 @@ export const REPLY_NEEDS: readonly Fact[] = [
   'inIfindex',
 ];
 
+const SCRATCH_BYTES = 40;
 const RTN_BROADCAST = 3;
 const RTN_MULTICAST = 5;
 /** Link header, IP header, the larger transport header. */
 const blockSize = (family: Family): number => ANSWER_IP + HEADER_SIZE[family] + 20;
+
+/**
+ * Before anything else has a place in the frame: gives one to what answers need of it, so that they can use the rest anew.
+ * The size of the frame then, for {@link emitReplies}.
+ */
+export function reserveForReplies({
+  facts,
+  family,
+  frame,
+}: Pick<Emission, 'facts' | 'family' | 'frame'>): number {
+  for (const fact of closeFacts(REPLY_NEEDS, family)) {
+    for (let word = 0; word < factWords(fact, family); word++) facts.offset(fact, word);
+  }
+  frame.word('replyKind');
+  frame.word(FORWARDED);
+  frame.block('scratch', SCRATCH_BYTES);
+  frame.block('fib', PARAMS_SIZE);
+  return frame.size;
+}
 
 /** At the rule: `kind` is the kernel's enum, or a register that has it. */
 export function emitReply(emission: Emission, reply: Label, kind: number | Register): void {
   emission.asm.store('u32', R10, emission.frame.word('replyKind'), kind).goto(reply);
 }
 
-/** Behind the rules, once a section: answers packets that come to `reply`. Uses r0..r5. */
-export function emitReplies(emission: Emission, reply: Label, answering: Answering): void {
+/** Behind the rules, once a section: answers packets that come to the label. Uses r0..r5. */
+export function emitReplies(
+  emission: Emission,
+  { label, frameSize }: ReplyPlace,
+  answering: Answering,
+): void {
   const { asm, facts, family, frame, labels } = emission;
   const no = labels.drop;
+  frame.release(frameSize);
   const kind = frame.word('replyKind');
   const block = frame.block('answer', blockSize(family));
-  asm.place(reply);
+  asm.place(label);
   if (family === 'ipv6') {
     asm.load('u32', R1, R10, facts.offset('protocolMissing')).jump('!=', R1, 0, no);
   }

@@ -78,7 +78,7 @@ export function whyNoNode(predicate: Predicate): string | undefined {
     case 'address-range':
       return isConnectionField(predicate.field) ? `no table form for ${predicate.field}` : undefined;
     case 'sctp-chunks':
-      return 'no program walks SCTP chunks yet';
+      return 'SCTP chunks are walked by code';
     default:
       return undefined;
   }

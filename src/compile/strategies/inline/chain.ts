@@ -35,6 +35,8 @@ class ChainWriter {
   readonly #plan: CallPlan;
   readonly #entries = new Map<string, Label>();
   readonly #sites = new Map<number, Label>();
+  /** Code that nothing falls into, behind the chains. */
+  readonly #asides: (() => void)[] = [];
 
   constructor(emission: Emission, run: ChainRun, accepted: Label) {
     this.#emission = emission;
@@ -58,6 +60,7 @@ class ChainWriter {
       if (chain.policy === undefined) this.#return(chain);
       else this.#policy(chain, chain.policy);
     }
+    for (let aside = this.#asides.shift(); aside !== undefined; aside = this.#asides.shift()) aside();
     asm.at(undefined);
   }
 
@@ -71,11 +74,8 @@ class ChainWriter {
     const tag = this.#tag(chain.name, index + 1);
     const next = asm.label('next_rule');
     asm.at(tag);
-    for (const [place, predicate] of rule.predicates.entries()) {
-      const key = `${tag.family} ${tag.table} ${tag.chain} ${tag.rule} ${place}`;
-      emitPredicate(this.#emission, predicate, key, next);
-    }
-    emitCount(this.#emission, SYSTEM_COUNTERS + this.#run.firstCounter + rule.counter);
+    this.#conditions(rule, tag, 0, next);
+    this.#count(rule);
     const { action } = rule;
     switch (action.kind) {
       case 'accept':
@@ -102,6 +102,39 @@ class ChainWriter {
         emitAction(this.#emission, action, tag);
     }
     asm.place(next);
+  }
+
+  /** The conditions from the one at `first` on. */
+  #conditions(rule: IrRule, tag: RuleTag, first: number, fail: Label): void {
+    const { asm } = this.#emission;
+    for (const [place, predicate] of rule.predicates.entries()) {
+      if (place < first) continue;
+      const key = `${tag.family} ${tag.table} ${tag.chain} ${tag.rule} ${place}`;
+      if (predicate.kind !== 'sctp-chunks' || !predicate.negate) {
+        emitPredicate(this.#emission, predicate, key, fail);
+        continue;
+      }
+      const doomed = asm.label('doomed');
+      emitPredicate(this.#emission, predicate, key, fail, doomed);
+      this.#asides.push(() => this.#doomed(rule, tag, place, doomed));
+    }
+  }
+
+  /**
+   * Chunks that cannot be read count as such that are not there: with `!` the packet is held against the conditions behind
+   * the one at `place`, counted and acted on, and dropped then (ipt_do_table looks at hotdrop behind the target).
+   */
+  #doomed(rule: IrRule, tag: RuleTag, place: number, entry: Label): void {
+    const { asm, labels } = this.#emission;
+    asm.at(tag).place(entry);
+    this.#conditions(rule, tag, place + 1, labels.hotdrop);
+    this.#count(rule);
+    emitAction(this.#emission, rule.action, tag);
+    asm.goto(labels.hotdrop);
+  }
+
+  #count({ counter }: IrRule): void {
+    emitCount(this.#emission, SYSTEM_COUNTERS + this.#run.firstCounter + counter);
   }
 
   #policy(chain: IrChain, policy: NonNullable<IrChain['policy']>): void {
