@@ -89,10 +89,39 @@ describeKernel(
 
     test('a table or extension that is not there ends as where the kernel lacks it', () => {
       const run = superviseScript(
-        'iptables -t nat -L; echo $?; iptables -A INPUT -p tcp -m osf --genre Linux -j DROP; echo $?',
+        'iptables -t nosuch -L; echo $?; iptables -A INPUT -p tcp -m osf --genre Linux -j DROP; echo $?',
       );
       expect(run.stdout).toContain('3\n1\n');
-      expect(run.stderr).toContain("can't initialize iptables table `nat': Table does not exist");
+      expect(run.said.join('')).toContain('-A INPUT -p tcp -m osf --genre Linux -j DROP');
+      expect(run.stderr).toContain("can't initialize iptables table `nosuch': Table does not exist");
+    });
+
+    test('rules of nat are taken, for the netstack translates', () => {
+      const run = superviseScript(
+        'iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE; iptables -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to 10.0.0.2:8080; ip6tables -t nat -A PREROUTING -j NETMAP --to 2001:db8::/64',
+      );
+      expect(run.stderr).toBe('');
+      for (const rule of [
+        '-A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:8080',
+        '-A POSTROUTING -o eth0 -j MASQUERADE',
+        '-A PREROUTING -j NETMAP --to 2001:db8::/64',
+      ])
+        expect(run.stdout).toContain(rule);
+    });
+
+    test('sets are there by name, in their family, and those that are not are told as by the kernel', () => {
+      writeFileSync(
+        at('sets'),
+        'create four hash:ip family inet\nadd four 192.0.2.1\ncreate six hash:net,port family inet6\n',
+      );
+      const script = `iptables -A INPUT -m set --match-set four src -j DROP; iptables -A INPUT -j SET --add-set four dst
+        ip6tables -A INPUT -m set ! --match-set six src,dst -j DROP; iptables -S INPUT; ip6tables -S INPUT
+        iptables -A INPUT -m set --match-set none src; echo $?; iptables -A INPUT -m set --match-set six src; echo $?`;
+      const run = superviseScript(script, ['--sets', at('sets'), '--save', at('with-sets')]);
+      const kernel = inScratchNetns(`ipset restore < ${at('sets')}
+        ${script.replaceAll('iptables -', 'iptables-legacy -').replaceAll('ip6tables -', 'ip6tables-legacy -')}`);
+      expect(run.stdout).toBe(kernel.stdout);
+      expect(run.stderr).toBe(kernel.stderr);
     });
 
     test('two at once do not see each other', async () => {

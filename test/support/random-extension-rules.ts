@@ -1,17 +1,7 @@
 /** Random rules of extensions that are text only, as people might write them, for the table and chain they may stand in. */
 import * as fc from 'fast-check';
 import type { Family } from '../../src/net/index.ts';
-import {
-  address,
-  device,
-  listOf,
-  maskedAddress,
-  number,
-  numberRange,
-  option,
-  portRange,
-  someOf,
-} from './random-rules.ts';
+import { address, device, listOf, number, numberRange, option, portRange, someOf } from './random-rules.ts';
 
 const U32 = 0xffff_ffff;
 
@@ -31,6 +21,10 @@ const date = fc
   .chain((when) => fc.constantFrom(10, 16, 19).map((length) => when.toISOString().slice(0, length)));
 const hexByte = fc.nat(255).map((byte) => byte.toString(16).padStart(2, '0'));
 const prefixBits = (family: Family): fc.Arbitrary<string> => fc.nat(family === 'ipv4' ? 32 : 128).map(String);
+
+/** Of a mask that is not contiguous iptables makes one of all bits, and fills more bytes than an IPv4 mask has. */
+const prefix = (family: Family): fc.Arbitrary<string> =>
+  fc.tuple(address(family), prefixBits(family)).map((parts) => parts.join('/'));
 
 function join(...parts: fc.Arbitrary<string>[]): fc.Arbitrary<string> {
   return fc.tuple(...parts).map((words) => words.filter((word) => word !== '').join(' '));
@@ -203,7 +197,7 @@ const MATCHES: Readonly<Record<string, (family: Family) => fc.Arbitrary<string>>
       maybe(
         join(
           fc.constant('--mode tunnel'),
-          someOf([option('tunnel-src', maskedAddress(family)), option('tunnel-dst', maskedAddress(family))]),
+          someOf([option('tunnel-src', prefix(family)), option('tunnel-dst', prefix(family))]),
         ),
       ),
     ),
@@ -370,6 +364,12 @@ const ELSEWHERE = (family: Family): Readonly<Record<string, fc.Arbitrary<string>
       text: family === 'ipv4' ? `${host}:${port}` : `[${host}]:${port}`,
     })),
   );
+  const translatable = fc
+    .tuple(fc.constantFrom('2001:db8', 'fd00:1', 'fc00:7'), fc.nat(0xffff))
+    .map(([start, next]) => `${start}:${next.toString(16)}::/48`);
+  const translated = fc
+    .tuple(translatable, translatable)
+    .map(([from, to]) => `--src-pfx ${from} --dst-pfx ${to}`);
   const flags = (names: readonly string[]): fc.Arbitrary<string> =>
     fc.shuffledSubarray(names.map((word) => ` --${word}`)).map((chosen) => chosen.join(''));
   return {
@@ -408,6 +408,30 @@ const ELSEWHERE = (family: Family): Readonly<Record<string, fc.Arbitrary<string>
     'mangle PREROUTING': fc
       .tuple(fc.nat(65535), maybe(plain('on-ip', one)), maybe(plain('tproxy-mark', maskedNumber)))
       .map(([port, ip, mark]) => `-p udp -j TPROXY --on-port ${port} ${ip} ${mark}`.trimEnd()),
+    // The estimator has to be there before rules that look at it.
+    'filter FORWARD': fc
+      .tuple(
+        name,
+        fc.constantFrom('--rateest-lt', '! --rateest-lt', '--rateest-gt', '--rateest-eq'),
+        fc.oneof(
+          fc.constantFrom('--rateest-bps 2mbit', '--rateest-pps 50'),
+          number(0xffff).map((rate) => `--rateest-pps ${rate}`),
+        ),
+        fc.constantFrom('', '--rateest-delta'),
+      )
+      .map(([label, compare, rate, delta]) =>
+        [
+          `-j RATEEST --rateest-name ${label} --rateest-interval 250ms --rateest-ewmalog 1s`,
+          `-A FORWARD -m rateest --rateest ${label} ${delta} ${compare} ${rate} -j ACCEPT`.replace('  ', ' '),
+          `-A FORWARD -m rateest --rateest1 ${label} --rateest-bps1 8kbit ${compare} --rateest2 ${label} --rateest-bps2 16kbit`,
+        ].join('\n'),
+      ),
+    ...(family === 'ipv4'
+      ? {}
+      : {
+          'mangle POSTROUTING': translated.map((text) => `-j SNPT ${text}`),
+          'mangle OUTPUT': translated.map((text) => `-j DNPT ${text}`),
+        }),
     'filter OUTPUT': someOf(
       [
         option(

@@ -7,6 +7,7 @@ import {
   type DecodedTable,
   GET_ENTRIES_BYTES,
   INFO_BYTES,
+  type SetNumbers,
   type TableName,
   TableOption,
   type TableShape,
@@ -14,6 +15,13 @@ import {
 import type { Host } from './netns.ts';
 
 const IPPROTO_RAW = 255;
+const SO_IP_SET = 83;
+const GET_BY_NAME = 6;
+const GET_BY_INDEX = 7;
+/** IPSET_PROTOCOL, struct ip_set_req_get_set, IPSET_INVALID_ID. */
+const SET_PROTOCOL = 7;
+const SET_REQUEST_BYTES = 40;
+const NO_SET = 0xffff;
 const LEVEL = { ipv4: 0, ipv6: 41 } as const;
 
 /** A table as the kernel shows it. */
@@ -26,11 +34,15 @@ export interface ShownTable {
 export class KernelTables {
   readonly family: Family;
   readonly #socket: Fd;
+  /** Sets are asked for at the level of IPv4 only. */
+  readonly #setSocket: Fd;
 
   constructor(host: Host, family: Family) {
     this.family = family;
-    const domain = family === 'ipv4' ? AF_INET : AF_INET6;
-    this.#socket = host.keep(host.run(() => openSocket(domain, SOCK_RAW, IPPROTO_RAW, 'a raw socket')));
+    const raw = (domain: number): Fd =>
+      host.keep(host.run(() => openSocket(domain, SOCK_RAW, IPPROTO_RAW, 'a raw socket')));
+    this.#socket = raw(family === 'ipv4' ? AF_INET : AF_INET6);
+    this.#setSocket = family === 'ipv4' ? this.#socket : raw(AF_INET);
   }
 
   /** 0 or minus errno. `length` is what the call claims; the buffer must be as long. */
@@ -41,6 +53,35 @@ export class KernelTables {
 
   set(option: number, buffer: Uint8Array, length: number = buffer.length): number {
     return trySyscall('setsockopt', this.#socket.number, LEVEL[this.family], option, buffer, length);
+  }
+
+  /** The numbers of IP sets, as ipset(8) and iptables ask for them. */
+  sets(): SetNumbers {
+    const ask = (operation: number, fill: (request: DataView) => void): DataView | undefined => {
+      const request = new Uint8Array(SET_REQUEST_BYTES);
+      const view = new DataView(request.buffer);
+      view.setUint32(0, operation, true);
+      view.setUint32(4, SET_PROTOCOL, true);
+      fill(view);
+      const size = Uint32Array.of(request.length);
+      const result = trySyscall('getsockopt', this.#setSocket.number, LEVEL.ipv4, SO_IP_SET, request, size);
+      return result === 0 ? view : undefined;
+    };
+    return {
+      numberOf(name) {
+        const answer = ask(GET_BY_NAME, (view) => {
+          new TextEncoder().encodeInto(name, new Uint8Array(view.buffer, 8));
+        });
+        const number = answer?.getUint16(8, true);
+        return number === NO_SET ? undefined : number;
+      },
+      nameOf(number) {
+        const answer = ask(GET_BY_INDEX, (view) => view.setUint16(8, number, true));
+        const bytes = answer === undefined ? undefined : new Uint8Array(answer.buffer, 8);
+        const name = bytes && new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
+        return name === '' ? undefined : name;
+      },
+    };
   }
 
   read(table: TableName): ShownTable {

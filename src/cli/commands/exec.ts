@@ -17,6 +17,7 @@ import { type Command, type Invocation, UsageError } from '../command.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { DEFAULT_POLICY, NETNS_OPTION, POLICY_OPTION } from '../policies.ts';
 import { RULE_FILES, readRuleFiles, requireSound } from '../rulesets.ts';
+import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const SUFFIXES: readonly (readonly [Family, string])[] = [
   ['ipv4', '.v4'],
@@ -51,7 +52,8 @@ async function inNetstack(invocation: Invocation, environment: CliEnvironment): 
   const given = [...invocation.list('4'), ...invocation.list('6')].length > 0;
   const files = given ? await readRuleFiles(invocation, environment) : [];
   requireSound(files);
-  const store = new TableStore(new MemoryEngine());
+  const sets = await requireSets(invocation, environment);
+  const store = new TableStore(new MemoryEngine(sets));
   for (const { ruleset } of files) await store.load(ruleset);
   const shims = new Shims(findLegacyProgram(environment.variables));
   const others = new Map<bigint, TableStore>();
@@ -154,6 +156,7 @@ export const exec: Command = {
       summary: 'a device for the hooks xdp, tcx-ingress and tcx-egress',
     },
     ...RULE_FILES,
+    SETS_OPTION,
     {
       long: 'save',
       value: 'PREFIX',
@@ -185,10 +188,11 @@ export const exec: Command = {
     if (invocation.text('engine') === 'netstack') return await inNetstack(invocation, environment);
     if (
       invocation.text('save') !== undefined ||
+      invocation.text('sets') !== undefined ||
       [...invocation.list('4'), ...invocation.list('6')].length > 0
     )
       throw new UsageError(
-        '-4, -6 and --save go with --engine netstack',
+        '-4, -6, --sets and --save go with --engine netstack',
         'a live policy is read with "sluice save" and replaced with "sluice apply"',
       );
     const hooks = [...new Set(invocation.list('hook') as readonly HookName[])];

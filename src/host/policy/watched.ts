@@ -5,10 +5,17 @@
 import { statSync } from 'node:fs';
 import { findBpffs, requireKernel } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
-import { type Counters, parseRuleset, type Ruleset, type TableName } from '../../rules/index.ts';
-import type { ChainCounters, GenerationDocument } from './document.ts';
+import {
+  type AskableSets,
+  type Counters,
+  parseRuleset,
+  type Ruleset,
+  type TableName,
+} from '../../rules/index.ts';
+import type { ChainCounters, GenerationDocument, PlacedSet } from './document.ts';
 import type { LiveGeneration } from './generation.ts';
 import { withPolicyLock } from './place.ts';
+import { definitionOf } from './sets.ts';
 import { PolicyStore } from './store.ts';
 
 /** One policy in one namespace. */
@@ -55,6 +62,20 @@ export class WatchedPolicy {
     return (this.#now()?.document.rulesets ?? []).map(
       ({ family, text }) => parseRuleset(text, { file: 'live rules', family }).ruleset,
     );
+  }
+
+  /** The sets of the policy, by the numbers of their records. */
+  readonly sets: AskableSets = {
+    numberOf: (name) => this.#sets().find((set) => set.name === name)?.slot,
+    nameOf: (number) => this.#sets().find(({ slot }) => slot === number)?.name,
+    familyOf: (name) => {
+      const found = this.#sets().find((set) => set.name === name);
+      return found && definitionOf(found).family;
+    },
+  };
+
+  #sets(): readonly PlacedSet[] {
+    return this.#now()?.document.sets ?? [];
   }
 
   /** Counters now of the chains of a table. */

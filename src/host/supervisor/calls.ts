@@ -1,12 +1,10 @@
 /** The system calls that a supervised command hands over: numbers and constants of the ABI on both sides of the filter. */
 import { type CallFilter, Errno, type NotifiedCall } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
-import { TableOption } from '../../rules/index.ts';
+import { SO_IP_SET, TableOption } from '../../rules/index.ts';
 
 /** SOL_IP and SOL_IPV6. */
 export const LEVELS: Readonly<Record<Family, number>> = { ipv4: 0, ipv6: 41 };
-/** ipset(8): the version and the sets of a namespace, asked for by the set match. */
-export const SO_IP_SET = 83;
 
 const AF_NETLINK = 16;
 const NETLINK_NETFILTER = 12;

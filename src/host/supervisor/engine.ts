@@ -3,8 +3,13 @@ import type { Family } from '../../net/index.ts';
 import {
   AbiErrno,
   AbiError,
+  type AskableSets,
   type Counters,
+  placesInOrder,
+  printRule,
   type Ruleset,
+  type SetContents,
+  type SetPlace,
   type Table,
   type TableName,
   unsupportedRules,
@@ -16,6 +21,8 @@ export type LiveCounters = readonly Counters[];
 export interface TableEngine {
   /** Tables that can be asked for here; every other one does not exist. */
   readonly tables: readonly TableName[];
+  /** IP sets that rules may name. */
+  readonly sets: AskableSets;
   /** Runs `use` while nobody else changes the tables. Absent: nobody else can. */
   exclusively?<T>(use: () => Promise<T>): Promise<T>;
   /** All tables that run, when others have changed them since this was asked last or a table was replaced here. */
@@ -32,21 +39,32 @@ export interface TableEngine {
   addCounters?(family: Family, table: Table, added: LiveCounters): Promise<void>;
 }
 
-/** Keeps the policy in this process: packets meet it when a capture is replayed. */
+/** Keeps the policy in this process: packets meet it when a capture is replayed in the netstack, where NAT is, too. */
 export class MemoryEngine implements TableEngine {
-  readonly tables: readonly TableName[] = ['raw', 'mangle', 'filter', 'security'];
+  readonly tables: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter', 'security'];
+  readonly sets: AskableSets;
+  readonly #places: ReadonlyMap<string, SetPlace>;
+
+  /** @param sets those that rules may name; numbered as they stand */
+  constructor(sets: readonly SetContents[] = []) {
+    this.#places = placesInOrder(sets);
+    this.sets = {
+      numberOf: (name) => this.#places.get(name)?.slot,
+      nameOf: (number) => [...this.#places].find(([, { slot }]) => slot === number)?.[0],
+      familyOf: (name) => this.#places.get(name)?.definition.family,
+    };
+  }
 
   /** Refuses, before anything changes, what the reference semantics cannot run. */
   replace({ family }: Ruleset, table: Table): Promise<undefined> {
-    const [first, ...more] = unsupportedRules({ family, tables: [table] });
-    if (first !== undefined) {
-      const others = more.length === 0 ? '' : `, and ${more.length} more`;
-      throw new AbiError(
-        AbiErrno.ENOENT,
-        `${first.what} cannot be run (${first.table} ${first.chain} rule ${first.number}${others})`,
-      );
-    }
-    return Promise.resolve(undefined);
+    const refused = unsupportedRules({ family, tables: [table] }, true, this.#places);
+    if (refused.length === 0) return Promise.resolve(undefined);
+    const reasons = refused.map(({ what, chain: name, number }) => {
+      const rule = table.chains.find((chain) => chain.name === name)?.rules[number - 1];
+      const text = rule === undefined ? '' : `: ${printRule(rule, name, family)}`;
+      return `${what} cannot be run (${table.name} ${name} rule ${number})${text}`;
+    });
+    throw new AbiError(AbiErrno.ENOENT, reasons.join('; '));
   }
 
   counters(): undefined {

@@ -4,6 +4,7 @@ import type { Family } from '../../net/index.ts';
 import {
   AbiErrno,
   AbiError,
+  type AskableSets,
   type Counters,
   countedEntries,
   printRule,
@@ -25,6 +26,7 @@ export interface LiveEngineOptions {
 
 export class LiveEngine implements TableEngine {
   readonly tables: readonly TableName[] = ['raw', 'mangle', 'filter', 'security'];
+  readonly sets: AskableSets;
   readonly #options: LiveEngineOptions;
   readonly #watched: WatchedPolicy;
   /** What runs as far as this engine has told, and the mark of it. */
@@ -34,6 +36,7 @@ export class LiveEngine implements TableEngine {
   constructor(options: LiveEngineOptions) {
     this.#options = options;
     this.#watched = new WatchedPolicy({ policy: options.policy, cookie: options.netnsCookie });
+    this.sets = this.#watched.sets;
   }
 
   async exclusively<T>(use: () => Promise<T>): Promise<T> {

@@ -18,10 +18,12 @@ import {
   INFO_BYTES,
   REPLACE_BYTES,
   REVISION_BYTES,
+  SET_REQUEST_BYTES,
+  SO_IP_SET,
   TableOption,
 } from '../../rules/index.ts';
 import { mayChangeTables, namespaceOf, programName, socketOf } from './caller.ts';
-import { LEVELS, OPEN_NUMBER, SO_IP_SET } from './calls.ts';
+import { LEVELS, OPEN_NUMBER } from './calls.ts';
 import type { TableStore } from './store.ts';
 
 /** Files of the names of tables, by any way that /proc has to the caller's own namespace. */
@@ -144,10 +146,6 @@ export class Session {
 
   #getOption(call: Notification): Answer {
     const option = Number(call.arguments[2]! & 0xffff_ffffn);
-    if (option === SO_IP_SET && (call.arguments[1]! & 0xffff_ffffn) === 0n) {
-      this.#say('sets of ipset are not managed here: a rule with -m set is refused');
-      return { errno: Errno.ENOPROTOOPT };
-    }
     const { store, family } = this.#storeOf(call);
     const address = call.arguments[3]!;
     const length = new DataView(this.#read(call, call.arguments[4]!, 4).buffer).getInt32(0, true);
@@ -162,6 +160,9 @@ export class Session {
         this.#write(call, address + BigInt(GET_ENTRIES_BYTES), entries);
         break;
       }
+      case SO_IP_SET:
+        this.#write(call, address, store.sets(read(SET_REQUEST_BYTES), length));
+        break;
       case TableOption.GET_REVISION_MATCH[family]:
         store.revision('match', family, read(REVISION_BYTES), length);
         break;

@@ -6,6 +6,7 @@ import type { Family } from '../../net/index.ts';
 import {
   AbiErrno,
   AbiError,
+  answerSetRequest,
   type Counters,
   countedEntries,
   type DecodedTable,
@@ -80,6 +81,11 @@ export class TableStore {
     findRevision(kind, family, name, revision);
   }
 
+  /** Answer to SO_IP_SET. @throws {AbiError} */
+  sets(request: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+    return answerSetRequest(this.#engine.sets, request, length);
+  }
+
   /** The length of a REPLACE that has to be read, from its first bytes. @throws {AbiError} */
   replaceHeader(request: Uint8Array, length: number): ReplaceHeader {
     return decodeReplaceHeader(request, length);
@@ -89,7 +95,7 @@ export class TableStore {
   async replace(family: Family, request: Uint8Array, length: number): Promise<Replaced> {
     const header = decodeReplaceHeader(request, length);
     const entries = request.subarray(REPLACE_BYTES, REPLACE_BYTES + header.size);
-    const decoded = decodeTable(entries, header, family);
+    const decoded = decodeTable(entries, header, family, this.#engine.sets);
     return await this.#exclusively(() => this.#commit(family, header, decoded));
   }
 
@@ -158,7 +164,7 @@ export class TableStore {
     const { family } = ruleset;
     for (const table of ruleset.tables) {
       this.#find(family, table.name);
-      const held = encodedTable(table, family);
+      const held = this.#encoded(table, family);
       await this.#engine.replace(this.#with(family, held.table), held.table);
       const added = noCounters(held.offsets.length);
       for (const [index, counted] of countedEntries(ordered(table)).entries())
@@ -176,7 +182,7 @@ export class TableStore {
   }
 
   #hold(family: Family, table: Table): Held {
-    const decoded = encodedTable(table, family);
+    const decoded = this.#encoded(table, family);
     const held = { ...decoded, added: noCounters(decoded.offsets.length) };
     this.#held[family].set(table.name, held);
     return held;
@@ -192,6 +198,12 @@ export class TableStore {
         if (!tables.some((table) => table.name === name)) this.#hold(family, emptyTable(name));
       for (const table of tables) this.#hold(family, table);
     }
+  }
+
+  #encoded(table: Table, family: Family): DecodedTable {
+    const { sets } = this.#engine;
+    const { blob, shape, entryCount } = encodeTable(table, family, sets);
+    return decodeTable(blob, { table: table.name, entryCount, ...shape }, family, sets);
   }
 
   async #exclusively<T>(use: () => Promise<T>): Promise<T> {
@@ -214,11 +226,6 @@ function ordered(table: Table): Table {
     (chain) => table.chains.find(({ name }) => name === chain.name) ?? chain,
   );
   return { ...table, chains: [...builtin, ...table.chains.filter((chain) => !builtin.includes(chain))] };
-}
-
-function encodedTable(table: Table, family: Family): DecodedTable {
-  const { blob, shape, entryCount } = encodeTable(table, family);
-  return decodeTable(blob, { table: table.name, entryCount, ...shape }, family);
 }
 
 function noCounters(count: number): Counters[] {

@@ -2,11 +2,16 @@
 import { defineMatch, type MatchExtension, OptionError } from '../extension.ts';
 import { boundedNumber, UINT32_MAX } from '../text/bounded.ts';
 import { parseUnsigned } from '../text/number.ts';
+import { refuse, unwritten } from '../uapi/errno.ts';
+import { readFlags } from '../uapi/payload.ts';
 
 /** IP6T_OPTS_OPTSNR */
 const MAXIMUM_OPTIONS = 16;
 /** In struct ip6t_opts this length stands for any. */
 const ANY_LENGTH = 0xff;
+
+/** IP6T_OPTS_* */
+const Flag = { LENGTH: 0x1, OPTIONS: 0x2, NOT_STRICT: 0x4 } as const;
 
 interface HeaderOption {
   readonly type: number;
@@ -77,5 +82,39 @@ export function defineOptionHeader(name: 'dst' | 'hbh', header: string): MatchEx
         length === undefined ? '' : `${length.negate ? ' !' : ''} --${name}-len ${length.value}`;
       return words.length === 0 ? lengthText : `${lengthText} --${name}-opts ${words.join(',')}`;
     },
+    // struct ip6t_opts
+    abi: [
+      {
+        name,
+        revision: 0,
+        size: 40,
+        decode(view) {
+          const negate = readFlags(view, 5, 0x1, name) !== 0;
+          const flags = view.getUint8(4);
+          if ((flags & Flag.NOT_STRICT) !== 0) refuse(`${name}: there is no other order of options`);
+          const count = view.getUint8(38);
+          if (count > MAXIMUM_OPTIONS) unwritten(`${name}: there are too many options`);
+          const options = Array.from({ length: count }, (_, index) => {
+            const one = view.getUint16(6 + 2 * index, true);
+            return { type: one >> 8, length: one & 0xff };
+          });
+          return {
+            length: (flags & Flag.LENGTH) === 0 ? undefined : { value: view.getUint32(0, true), negate },
+            options,
+          };
+        },
+        encode({ length, options }, view) {
+          view.setUint32(0, length?.value ?? 0, true);
+          view.setUint8(
+            4,
+            (length === undefined ? 0 : Flag.LENGTH) | (options.length === 0 ? 0 : Flag.OPTIONS),
+          );
+          view.setUint8(5, length?.negate === true ? 0x1 : 0);
+          for (const [index, one] of options.entries())
+            view.setUint16(6 + 2 * index, (one.type << 8) | one.length, true);
+          view.setUint8(38, options.length);
+        },
+      },
+    ],
   });
 }

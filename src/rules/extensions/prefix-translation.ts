@@ -1,9 +1,11 @@
 /** The body of `SNPT` and `DNPT`: net/ipv6/netfilter/ip6t_NPT.c; RFC 6296. */
 import type { Hook } from '../../ir/index.ts';
-import { formatAddressBytes, lengthOfMask } from '../../net/index.ts';
+import { formatAddressBytes, lengthOfMask, maskOfLength } from '../../net/index.ts';
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../extension.ts';
 import { type HostMask, parseHostMask } from '../text/host.ts';
 import { requireAll } from '../text/requirement.ts';
+import { refuse } from '../uapi/errno.ts';
+import { readBytes, writeBytes } from '../uapi/payload.ts';
 
 /** Longer prefixes leave no room for the adjustment of the checksum. */
 const LONGEST_PREFIX = 64;
@@ -57,6 +59,29 @@ export function definePrefixTranslation(
       }
     },
     print: ({ source, destination }) => ` --src-pfx ${format(source!)} --dst-pfx ${format(destination!)}`,
+    // struct ip6t_npt_tginfo
+    abi: [
+      {
+        name,
+        revision: 0,
+        size: 36,
+        userSize: 34,
+        decode(view) {
+          const prefixAt = (at: number, lengthAt: number): HostMask => {
+            const bits = view.getUint8(lengthAt);
+            if (bits > LONGEST_PREFIX) refuse(`${name}: a prefix is longer than ${LONGEST_PREFIX} bits`);
+            return { address: readBytes(view, at, 16), mask: maskOfLength('ipv6', bits) };
+          };
+          return { source: prefixAt(0, 32), destination: prefixAt(16, 33) };
+        },
+        encode({ source, destination }, view) {
+          writeBytes(view, 0, source!.address);
+          writeBytes(view, 16, destination!.address);
+          view.setUint8(32, lengthOfMask(source!.mask)!);
+          view.setUint8(33, lengthOfMask(destination!.mask)!);
+        },
+      },
+    ],
   });
 }
 

@@ -31,7 +31,7 @@ import {
   Verdict,
 } from './layout.ts';
 import { type ExtensionKind, findForms, type KnownForm } from './lookup.ts';
-import { readText } from './payload.ts';
+import { type PayloadContext, readText, type SetNumbers } from './payload.ts';
 import type { TableShape } from './requests.ts';
 
 /** A table that the kernel would take. */
@@ -56,11 +56,16 @@ const BUILTIN_BYTES: Readonly<Record<string, number>> = {
 };
 
 /** Reads and checks a whole table; `entries` is not changed. @throws {AbiError} with the kernel's errno */
-export function decodeTable(entries: Uint8Array, request: TableRequest, family: Family): DecodedTable {
+export function decodeTable(
+  entries: Uint8Array,
+  request: TableRequest,
+  family: Family,
+  sets?: SetNumbers,
+): DecodedTable {
   const layout = ENTRY_LAYOUTS[family];
   const blob = new Uint8Array(entries);
   const checked = checkEntries(blob, request, request.entryCount, layout);
-  const reader = new RuleReader(blob, request.table, layout);
+  const reader = new RuleReader(blob, request.table, layout, sets);
   const rules = checked.entries.map((entry, index) => reader.read(entry, index));
   reader.finish();
   const chains = assemble(blob, checked, rules);
@@ -92,14 +97,21 @@ class RuleReader {
   readonly #view: DataView;
   readonly #table: string;
   readonly #layout: EntryLayout;
+  readonly #context: PayloadContext;
   /** The first thing that rules cannot say; the kernel's refusals of later entries come before it. */
   #unwritten: UnwrittenError | undefined;
 
-  constructor(blob: Uint8Array<ArrayBuffer>, table: string, layout: EntryLayout) {
+  constructor(
+    blob: Uint8Array<ArrayBuffer>,
+    table: string,
+    layout: EntryLayout,
+    sets: SetNumbers | undefined,
+  ) {
     this.#blob = blob;
     this.#view = new DataView(blob.buffer);
     this.#table = table;
     this.#layout = layout;
+    this.#context = { family: layout.family, sets };
   }
 
   /** @throws {UnwrittenError} after everything was read */
@@ -188,7 +200,7 @@ class RuleReader {
       let written = true;
       const state = this.#orLater(() => {
         written = false;
-        const read = known.form.decode(payload, { family });
+        const read = known.form.decode(payload, this.#context);
         written = true;
         return read;
       });

@@ -21,7 +21,7 @@ import {
   Verdict,
 } from './layout.ts';
 import { writtenForm } from './lookup.ts';
-import { type AbiForm, writeText } from './payload.ts';
+import { type AbiForm, type SetNumbers, writeText } from './payload.ts';
 import type { TableShape } from './requests.ts';
 
 export interface EncodedTable {
@@ -51,21 +51,23 @@ const NO_COUNTERS = { packets: 0n, bytes: 0n };
 
 /**
  * Built-in chains in hook order, then the others as they stand in the table. Counters of rules and policies are written.
- * @throws {AbiError} ENOENT for an extension that has no binary form, or a chain that is not there
+ * @throws {AbiError} ENOENT for an extension that has no binary form, a chain or a set that is not there
  */
-export function encodeTable(table: Table, family: Family): EncodedTable {
-  return new TableWriter(table, family).write();
+export function encodeTable(table: Table, family: Family, sets?: SetNumbers): EncodedTable {
+  return new TableWriter(table, family, sets).write();
 }
 
 class TableWriter {
   readonly #table: Table;
   readonly #family: Family;
   readonly #layout: EntryLayout;
+  readonly #sets: SetNumbers | undefined;
 
-  constructor(table: Table, family: Family) {
+  constructor(table: Table, family: Family, sets: SetNumbers | undefined) {
     this.#table = table;
     this.#family = family;
     this.#layout = ENTRY_LAYOUTS[family];
+    this.#sets = sets;
   }
 
   write(): EncodedTable {
@@ -208,6 +210,7 @@ class TableWriter {
     blob[at + ExtensionHeader.REVISION] = form.revision;
     form.encode(state, new DataView(blob.buffer, at + ExtensionHeader.BYTES, form.size), {
       family: this.#family,
+      sets: this.#sets,
     });
   }
 

@@ -9,9 +9,12 @@ export const AbiErrno = {
   EDOM: 33,
   ERANGE: 34,
   ELOOP: 40,
+  EPROTO: 71,
+  EBADMSG: 74,
   EPROTOTYPE: 91,
   ENOPROTOOPT: 92,
   EPROTONOSUPPORT: 93,
+  EOPNOTSUPP: 95,
 } as const;
 export type AbiErrno = (typeof AbiErrno)[keyof typeof AbiErrno];
 

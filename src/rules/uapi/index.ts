@@ -5,7 +5,14 @@ export { type EncodedTable, encodeTable } from './encode.ts';
 export { AbiErrno, AbiError, UnwrittenError } from './errno.ts';
 export { COUNTER_BYTES, ENTRY_LAYOUTS, type EntryLayout, NO_HOOK } from './layout.ts';
 export { findRevision } from './lookup.ts';
-export type { AbiForm, PayloadContext } from './payload.ts';
+export type { AbiForm, PayloadContext, SetNumbers } from './payload.ts';
 export * from './requests.ts';
 export { decodeRunningTable } from './running.ts';
+export {
+  type AskableSets,
+  answerSetRequest,
+  NO_SETS,
+  SET_REQUEST_BYTES,
+  SO_IP_SET,
+} from './set-request.ts';
 export { emptyTable } from './template.ts';

@@ -8,9 +8,18 @@ import type { MaskedMark } from '../text/mark.ts';
 import { utf8Bytes } from '../text/utf8.ts';
 import { refuse, unwritten } from './errno.ts';
 
+/** Numbers that stand for the names of IP sets in entries, as SO_IP_SET answers for them (ip_set_sockfn_get). */
+export interface SetNumbers {
+  /** `undefined`: there is no such set. */
+  numberOf(name: string): number | undefined;
+  nameOf(number: number): string | undefined;
+}
+
 /** The rule around the payload. */
 export interface PayloadContext {
   readonly family: Family;
+  /** Absent: there are no sets. */
+  readonly sets?: SetNumbers | undefined;
 }
 
 /** One revision of an extension as the kernel registers it (struct xt_match, struct xt_target). */

@@ -65,7 +65,8 @@ export const connbytes: MatchExtension = defineMatch<ConnbytesState>({
         const [from, to = UINT64_MAX] = numberRange64(value!, UINT64_MAX);
         if (to < from!) throw new OptionError(`the range ${value} is backwards`);
         state.range = { from: from!, to };
-        state.negate = negated;
+        // A negated range is written backwards, which a single number cannot be.
+        state.negate = negated && from !== to;
       },
     },
     choice('connbytes-mode', 'mode', MODES, 'What is counted: packets, bytes, or bytes a packet on average'),
@@ -112,8 +113,7 @@ export const connbytes: MatchExtension = defineMatch<ConnbytesState>({
       const { from, to } = state.range!;
       const amount = transferred(state, packet);
       if (amount === undefined) return false;
-      // In the kernel a negated range is one that runs backwards: a single number cannot, and is not negated there.
-      return (amount >= from && amount <= to) !== (state.negate && from !== to);
+      return (amount >= from && amount <= to) !== state.negate;
     },
     explain(state, packet) {
       const amount = transferred(state, packet);

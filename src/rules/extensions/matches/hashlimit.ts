@@ -15,7 +15,7 @@ import { checkProcName } from '../../text/proc-name.ts';
 import { requireAll, requireOne } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
 import { refuse } from '../../uapi/errno.ts';
-import { readText, writeText } from '../../uapi/payload.ts';
+import { type AbiForm, readText, writeText } from '../../uapi/payload.ts';
 import {
   BYTE_EXPIRE_BURST_SEC,
   BYTE_EXPIRE_SEC,
@@ -189,6 +189,107 @@ function bucketKey(state: HashlimitState, packet: EvaluationPacket): string | un
   return words.join(' ');
 }
 
+/** struct xt_hashlimit_mtinfo1, 2 and 3: where their fields stand, and how many bytes the name, a cost and a burst have. */
+const LAYOUTS = {
+  1: {
+    size: 56,
+    userSize: 48,
+    name: 16,
+    mode: 16,
+    cost: 20,
+    burst: 24,
+    sizes: 28,
+    interval: undefined,
+    masks: 44,
+  },
+  2: {
+    size: 304,
+    userSize: 296,
+    name: 255,
+    mode: 272,
+    cost: 256,
+    burst: 264,
+    sizes: 276,
+    interval: undefined,
+    masks: 292,
+  },
+  3: {
+    size: 312,
+    userSize: 304,
+    name: 255,
+    mode: 272,
+    cost: 256,
+    burst: 264,
+    sizes: 276,
+    interval: 292,
+    masks: 296,
+  },
+} as const;
+/** Costs of packets are in ten-thousandths of a second in the first of them: XT_HASHLIMIT_SCALE, XT_HASHLIMIT_SCALE_v2. */
+const FINER = 100n;
+
+function form(revision: keyof typeof LAYOUTS): AbiForm<HashlimitState> {
+  const at = LAYOUTS[revision];
+  const scale = (unit: Rate['unit']): bigint => (revision === 1 && unit === 'packets' ? FINER : 1n);
+  const read = (view: DataView, offset: number): bigint =>
+    revision === 1 ? BigInt(view.getUint32(offset, true)) : view.getBigUint64(offset, true);
+  const write = (view: DataView, offset: number, value: bigint): void => {
+    if (revision === 1) view.setUint32(offset, Number(BigInt.asUintN(32, value)), true);
+    else view.setBigUint64(offset, value, true);
+  };
+  return {
+    name: 'hashlimit',
+    revision,
+    size: at.size,
+    userSize: at.userSize,
+    decode(view, { family }) {
+      const mode = view.getUint32(at.mode, true);
+      const known = at.interval === undefined ? Mode.RATE_MATCH : 2 * Mode.RATE_MATCH;
+      if (mode >= known) refuse('hashlimit has unknown flags');
+      const rateMatch = (mode & Mode.RATE_MATCH) !== 0;
+      const above = (mode & Mode.INVERT) !== 0;
+      const [sourceBits, destinationBits] = [view.getUint8(at.masks), view.getUint8(at.masks + 1)];
+      const most = addressLength(family) * 8;
+      if (sourceBits > most || destinationBits > most) refuse('a mask of hashlimit is too long');
+      const unit = (mode & Mode.BYTES) === 0 ? 'packets' : 'bytes';
+      return {
+        given: new Set([above ? 'hashlimit-above' : 'hashlimit-upto'] as const),
+        above,
+        rate: { unit, cost: read(view, at.cost) * scale(unit), seconds: 1 },
+        burst: read(view, at.burst),
+        keys: new Set(KEYS.filter((key) => (mode & Mode[key]) !== 0)),
+        sourceBits,
+        destinationBits,
+        name: readText(view, 0, at.name),
+        size: view.getUint32(at.sizes, true),
+        maximum: view.getUint32(at.sizes + 4, true),
+        gcIntervalMs: view.getUint32(at.sizes + 8, true),
+        expireMs: view.getUint32(at.sizes + 12, true),
+        rateMatch,
+        rateIntervalSec: at.interval === undefined ? 0 : view.getUint32(at.interval, true),
+      };
+    },
+    encode(state, view) {
+      const rate = state.rate!;
+      let mode = rate.unit === 'bytes' ? Mode.BYTES : 0;
+      if (state.above) mode |= Mode.INVERT;
+      if (state.rateMatch) mode |= Mode.RATE_MATCH;
+      for (const key of state.keys) mode |= Mode[key];
+      writeText(view, 0, at.name, state.name!);
+      write(view, at.cost, rate.cost / scale(rate.unit));
+      write(view, at.burst, state.burst!);
+      view.setUint32(at.mode, mode, true);
+      view.setUint32(at.sizes, state.size, true);
+      view.setUint32(at.sizes + 4, state.maximum, true);
+      view.setUint32(at.sizes + 8, state.gcIntervalMs, true);
+      view.setUint32(at.sizes + 12, state.expireMs!, true);
+      if (at.interval !== undefined) view.setUint32(at.interval, state.rateIntervalSec, true);
+      view.setUint8(at.masks, state.sourceBits);
+      view.setUint8(at.masks + 1, state.destinationBits);
+    },
+  };
+}
+
 export const hashlimit: MatchExtension = defineMatch<HashlimitState>({
   name: 'hashlimit',
   families: ['ipv4', 'ipv6'],
@@ -346,62 +447,7 @@ export const hashlimit: MatchExtension = defineMatch<HashlimitState>({
     if (state.expireMs !== usualExpireMs) text += ` --hashlimit-htable-expire ${state.expireMs}`;
     return text + printTail(state, addressLength(family) * 8);
   },
-  // struct xt_hashlimit_mtinfo3
-  abi: [
-    {
-      name: 'hashlimit',
-      revision: 3,
-      size: 312,
-      userSize: 304,
-      decode(view, { family }) {
-        const mode = view.getUint32(272, true);
-        if (mode >= 2 * Mode.RATE_MATCH) refuse('hashlimit has unknown flags');
-        const rateMatch = (mode & Mode.RATE_MATCH) !== 0;
-        const above = (mode & Mode.INVERT) !== 0;
-        const [sourceBits, destinationBits] = [view.getUint8(296), view.getUint8(297)];
-        const most = addressLength(family) * 8;
-        if (sourceBits > most || destinationBits > most) refuse('a mask of hashlimit is too long');
-        return {
-          given: new Set([above ? 'hashlimit-above' : 'hashlimit-upto'] as const),
-          above,
-          rate: {
-            unit: (mode & Mode.BYTES) === 0 ? 'packets' : 'bytes',
-            cost: view.getBigUint64(256, true),
-            seconds: 1,
-          },
-          burst: view.getBigUint64(264, true),
-          keys: new Set(KEYS.filter((key) => (mode & Mode[key]) !== 0)),
-          sourceBits,
-          destinationBits,
-          name: readText(view, 0, NAME_BYTES + 1),
-          size: view.getUint32(276, true),
-          maximum: view.getUint32(280, true),
-          gcIntervalMs: view.getUint32(284, true),
-          expireMs: view.getUint32(288, true),
-          rateMatch,
-          rateIntervalSec: view.getUint32(292, true),
-        };
-      },
-      encode(state, view) {
-        const rate = state.rate!;
-        let mode = rate.unit === 'bytes' ? Mode.BYTES : 0;
-        if (state.above) mode |= Mode.INVERT;
-        if (state.rateMatch) mode |= Mode.RATE_MATCH;
-        for (const key of state.keys) mode |= Mode[key];
-        writeText(view, 0, NAME_BYTES + 1, state.name!);
-        view.setBigUint64(256, rate.cost, true);
-        view.setBigUint64(264, state.burst!, true);
-        view.setUint32(272, mode, true);
-        view.setUint32(276, state.size, true);
-        view.setUint32(280, state.maximum, true);
-        view.setUint32(284, state.gcIntervalMs, true);
-        view.setUint32(288, state.expireMs!, true);
-        view.setUint32(292, state.rateIntervalSec, true);
-        view.setUint8(296, state.sourceBits);
-        view.setUint8(297, state.destinationBits);
-      },
-    },
-  ],
+  abi: [form(3), form(2), form(1)],
   // A program has no table of buckets that are made, filled up and forgotten like these.
   semantics: {
     memory: (state, nowMs, shared) =>

@@ -3,6 +3,7 @@ import { defineMatch, type MatchExtension, OptionError } from '../../extension.t
 import { Protocol } from '../../names/protocols.ts';
 import { formatNumberRange } from '../../text/bounded.ts';
 import { parseUnsigned } from '../../text/number.ts';
+import { readFlags } from '../../uapi/payload.ts';
 
 const TYPES: readonly (readonly [name: string, number: number])[] = [
   ['binding-refresh-request', 0],
@@ -79,4 +80,21 @@ export const mh: MatchExtension = defineMatch<MhState>({
     if (types.min === 0 && types.max === 255 && !negate) return '';
     return `${negate ? ' !' : ''} --mh-type ${formatNumberRange(types)}`;
   },
+  // struct ip6t_mh
+  abi: [
+    {
+      name: 'mh',
+      revision: 0,
+      size: 3,
+      decode(view) {
+        const negate = readFlags(view, 2, 0x1, 'mh') !== 0;
+        return { types: { min: view.getUint8(0), max: view.getUint8(1) }, negate };
+      },
+      encode({ types, negate }, view) {
+        view.setUint8(0, types.min);
+        view.setUint8(1, types.max);
+        view.setUint8(2, negate ? 0x1 : 0);
+      },
+    },
+  ],
 });

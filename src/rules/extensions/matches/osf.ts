@@ -4,10 +4,17 @@ import { defineMatch, type MatchExtension, type OptionSpec } from '../../extensi
 import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
-import { cutToBytes } from '../../text/utf8.ts';
+import { byteLength, cutToBytes } from '../../text/utf8.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readText, writeText } from '../../uapi/payload.ts';
 
 /** MAXGENRELEN - 1 */
 const GENRE_BYTES = 31;
+
+/** NF_OSF_*; iptables does not set that of the genre. */
+const Flag = { TTL: 0x2, LOG: 0x4, INVERT: 0x8 } as const;
+/** NF_OSF_LOGLEVEL_ALL_KNOWN, NF_OSF_TTL_NOCHECK: the last of each. */
+const HIGHEST = 2;
 
 interface OsfState {
   genre: string | undefined;
@@ -23,7 +30,7 @@ function level(name: 'ttl' | 'log', summary: string): OptionSpec<OsfState> {
     syntax: '0|1|2',
     summary,
     apply(state, [value]) {
-      state[name] = boundedNumber(value!, 0, 2);
+      state[name] = boundedNumber(value!, 0, HIGHEST);
     },
   };
 }
@@ -56,4 +63,38 @@ export const osf: MatchExtension = defineMatch<OsfState>({
     if (log !== undefined) text += ` --log ${log}`;
     return text;
   },
+  // struct nf_osf_info
+  abi: [
+    {
+      name: 'osf',
+      revision: 0,
+      size: 48,
+      decode(view) {
+        const [flags, log, ttl] = [36, 40, 44].map((at) => view.getUint32(at, true)) as [
+          number,
+          number,
+          number,
+        ];
+        if ((flags & ~0xf) !== 0 || log > HIGHEST || ttl > HIGHEST)
+          refuse('osf is asked for something unknown');
+        return {
+          genre: readText(view, 0, GENRE_BYTES + 1),
+          negate: (flags & Flag.INVERT) !== 0,
+          ttl: (flags & Flag.TTL) === 0 ? undefined : ttl,
+          log: (flags & Flag.LOG) === 0 ? undefined : log,
+        };
+      },
+      encode({ genre, negate, ttl, log }, view) {
+        let flags = 0;
+        if (negate) flags |= Flag.INVERT;
+        if (ttl !== undefined) flags |= Flag.TTL;
+        if (log !== undefined) flags |= Flag.LOG;
+        writeText(view, 0, GENRE_BYTES + 1, genre!);
+        view.setUint32(32, byteLength(genre!), true);
+        view.setUint32(36, flags, true);
+        view.setUint32(40, log ?? 0, true);
+        view.setUint32(44, ttl ?? 0, true);
+      },
+    },
+  ],
 });

@@ -3,11 +3,18 @@ import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '
 import { formatBitRate, parseBitRate } from '../../text/bit-rate.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readText, writeText } from '../../uapi/payload.ts';
 
 /** IFNAMSIZ - 1 */
 const NAME_BYTES = 15;
 
 type Compare = 'lt' | 'gt' | 'eq';
+
+/** XT_RATEEST_MATCH_* */
+const Flag = { INVERT: 0x1, ABSOLUTE: 0x2, RELATIVE: 0x4, DELTA: 0x8, BYTES: 0x10, PACKETS: 0x20 } as const;
+/** XT_RATEEST_MATCH_EQ, LT, GT: from 1. */
+const MODES: readonly Compare[] = ['eq', 'lt', 'gt'];
 
 interface RateestState {
   first: string;
@@ -138,4 +145,51 @@ export const rateest: MatchExtension = defineMatch<RateestState>({
     if (state.packets) text += printUnit(state, 'pps', String, state.packets1, state.packets2);
     return state.second === undefined ? text : `${text} --rateest2 ${state.second}`;
   },
+  // struct xt_rateest_match_info
+  abi: [
+    {
+      name: 'rateest',
+      revision: 0,
+      everyFamily: true,
+      size: 72,
+      userSize: 56,
+      decode(view) {
+        const flags = view.getUint16(32, true);
+        const has = (flag: number): boolean => (flags & flag) !== 0;
+        if (has(Flag.ABSOLUTE) === has(Flag.RELATIVE))
+          refuse('rateest compares with a rate or with an estimator');
+        if (!has(Flag.BYTES | Flag.PACKETS)) refuse('rateest compares nothing');
+        const compare = MODES[view.getUint16(34, true) - 1];
+        if (compare === undefined) refuse('rateest compares in no known way');
+        return {
+          first: readText(view, 0, NAME_BYTES + 1),
+          second: has(Flag.RELATIVE) ? readText(view, 16, NAME_BYTES + 1) : undefined,
+          delta: has(Flag.DELTA),
+          bytes: has(Flag.BYTES),
+          packets: has(Flag.PACKETS),
+          bytes1: view.getUint32(36, true),
+          packets1: view.getUint32(40, true),
+          bytes2: view.getUint32(44, true),
+          packets2: view.getUint32(48, true),
+          compare,
+          negate: has(Flag.INVERT),
+        };
+      },
+      encode(state, view) {
+        let flags: number = state.second === undefined ? Flag.ABSOLUTE : Flag.RELATIVE;
+        if (state.negate) flags |= Flag.INVERT;
+        if (state.delta) flags |= Flag.DELTA;
+        if (state.bytes) flags |= Flag.BYTES;
+        if (state.packets) flags |= Flag.PACKETS;
+        writeText(view, 0, NAME_BYTES + 1, state.first);
+        writeText(view, 16, NAME_BYTES + 1, state.second ?? '');
+        view.setUint16(32, flags, true);
+        view.setUint16(34, MODES.indexOf(state.compare!) + 1, true);
+        view.setUint32(36, state.bytes1, true);
+        view.setUint32(40, state.packets1, true);
+        view.setUint32(44, state.bytes2, true);
+        view.setUint32(48, state.packets2, true);
+      },
+    },
+  ],
 });

@@ -9,11 +9,17 @@ import {
   type OptionSpec,
 } from '../../extension.ts';
 import { boundedNumber, formatNumberRange, numberRange, UINT32_MAX } from '../../text/bounded.ts';
+import { refuse, unwritten } from '../../uapi/errno.ts';
+import { readBytes, readFlags, writeBytes } from '../../uapi/payload.ts';
 import { hasBytes, inRange, readUint32 } from '../header.ts';
 import { findExtensionHeader } from '../ipv6-chain.ts';
 
 /** IP6T_RT_HOPS */
 const MAXIMUM_ADDRESSES = 16;
+
+/** IP6T_RT_*; those of the first three say by the same bits which are inverted. */
+const Flag = { TYPE: 0x01, SEGMENTS: 0x02, LENGTH: 0x04, RESERVED: 0x08, ADDRESSES: 0x10, NOT_STRICT: 0x20 };
+const ADDRESSES_AT = 20;
 
 interface Condition {
   readonly value: number;
@@ -23,6 +29,7 @@ interface Condition {
 interface RtState {
   type: Condition | undefined;
   segmentsLeft: { readonly min: number; readonly max: number };
+  segmentsLeftGiven: boolean;
   segmentsLeftNegated: boolean;
   length: Condition | undefined;
   reserved: boolean;
@@ -113,6 +120,7 @@ export const rt: MatchExtension = defineMatch<RtState>({
       summary: 'Segments left, or a range of them',
       apply(state, [value], negated) {
         state.segmentsLeft = numberRange(value!, UINT32_MAX);
+        state.segmentsLeftGiven = true;
         state.segmentsLeftNegated = negated;
       },
     },
@@ -150,6 +158,7 @@ export const rt: MatchExtension = defineMatch<RtState>({
   initial: () => ({
     type: undefined,
     segmentsLeft: { min: 0, max: UINT32_MAX },
+    segmentsLeftGiven: false,
     segmentsLeftNegated: false,
     length: undefined,
     reserved: false,
@@ -166,6 +175,64 @@ export const rt: MatchExtension = defineMatch<RtState>({
     if (addresses !== undefined) text += ` --rt-0-addrs ${addresses.map(formatAddressBytes).join(',')}`;
     return state.notStrict ? `${text} --rt-0-not-strict` : text;
   },
+  // struct ip6t_rt
+  abi: [
+    {
+      name: 'rt',
+      revision: 0,
+      size: 280,
+      decode(view) {
+        const flags = view.getUint8(16);
+        const invert = readFlags(view, 17, Flag.TYPE | Flag.SEGMENTS | Flag.LENGTH, 'rt');
+        const condition = (flag: number, at: number): Condition | undefined =>
+          (flags & flag) === 0
+            ? undefined
+            : { value: view.getUint32(at, true), negate: (invert & flag) !== 0 };
+        const type = condition(Flag.TYPE, 0);
+        const ofType0 = flags & (Flag.RESERVED | Flag.ADDRESSES | Flag.NOT_STRICT);
+        if (ofType0 !== 0 && (type?.value !== 0 || type.negate)) refuse('rt: only type 0 has addresses');
+        const count = view.getUint8(276);
+        if (count > MAXIMUM_ADDRESSES) unwritten('rt: there are too many addresses');
+        return {
+          type,
+          segmentsLeft: { min: view.getUint32(4, true), max: view.getUint32(8, true) },
+          segmentsLeftGiven: (flags & Flag.SEGMENTS) !== 0,
+          segmentsLeftNegated: (invert & Flag.SEGMENTS) !== 0,
+          length: condition(Flag.LENGTH, 12),
+          reserved: (flags & Flag.RESERVED) !== 0,
+          addresses:
+            (flags & Flag.ADDRESSES) === 0
+              ? undefined
+              : Array.from({ length: count }, (_, index) =>
+                  readBytes(view, ADDRESSES_AT + index * ADDRESS_BYTES, ADDRESS_BYTES),
+                ),
+          notStrict: (flags & Flag.NOT_STRICT) !== 0,
+        };
+      },
+      encode({ type, segmentsLeft, segmentsLeftGiven, segmentsLeftNegated, length, ...state }, view) {
+        let [flags, invert] = [0, 0];
+        const set = (flag: number, given: boolean, negate = false): void => {
+          if (given) flags |= flag;
+          if (negate) invert |= flag;
+        };
+        set(Flag.TYPE, type !== undefined, type?.negate);
+        set(Flag.SEGMENTS, segmentsLeftGiven, segmentsLeftNegated);
+        set(Flag.LENGTH, length !== undefined, length?.negate);
+        set(Flag.RESERVED, state.reserved);
+        set(Flag.ADDRESSES, state.addresses !== undefined);
+        set(Flag.NOT_STRICT, state.notStrict);
+        view.setUint32(0, type?.value ?? 0, true);
+        view.setUint32(4, segmentsLeft.min, true);
+        view.setUint32(8, segmentsLeft.max, true);
+        view.setUint32(12, length?.value ?? 0, true);
+        view.setUint8(16, flags);
+        view.setUint8(17, invert);
+        for (const [index, address] of (state.addresses ?? []).entries())
+          writeBytes(view, ADDRESSES_AT + index * ADDRESS_BYTES, address);
+        view.setUint8(276, state.addresses?.length ?? 0);
+      },
+    },
+  ],
   semantics: {
     evaluate: (state, packet) => routingHeader(state, packet),
     explain(_state, packet) {

@@ -6,6 +6,9 @@ import { testPacket } from '../../sets/packet.ts';
 import { boundedNumber64 } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { formatSetReference, parseSetReference, type SetReference } from '../../text/set-reference.ts';
+import { AbiErrno, AbiError, unwritten } from '../../uapi/errno.ts';
+import type { AbiForm, PayloadContext } from '../../uapi/payload.ts';
+import { readSet, SET_BYTES, type SetLayout, writeSet } from '../../uapi/set-form.ts';
 
 interface CounterCondition {
   readonly compare: 'eq' | 'ne' | 'lt' | 'gt';
@@ -62,6 +65,90 @@ function printCounter(name: string, condition: CounterCondition | undefined): st
   return compare === 'ne' ? ` ! --${name}-eq ${value}` : ` --${name}-${compare} ${value}`;
 }
 
+/** IPSET_FLAG_* */
+const Flag = {
+  KEEP_COUNTERS: 0x08,
+  KEEP_SUBCOUNTERS: 0x10,
+  RETURN_NOMATCH: 0x80,
+} as const;
+/** IPSET_COUNTER_* from 1. */
+const COMPARISONS: readonly CounterCondition['compare'][] = ['eq', 'ne', 'lt', 'gt'];
+const PACKETS_AT = 8;
+const BYTES_AT = 24;
+const FLAGS_AT = 40;
+
+function emptyState(): SetState {
+  return {
+    set: undefined,
+    negate: false,
+    returnNoMatch: false,
+    keepCounters: false,
+    keepSubcounters: false,
+    packets: undefined,
+    bytes: undefined,
+  };
+}
+
+function decodeSet(view: DataView, layout: SetLayout, context: PayloadContext): SetState {
+  const read = readSet(view, 0, layout, context);
+  if (read === undefined) throw new AbiError(AbiErrno.ENOENT, 'no set is named');
+  return { ...emptyState(), set: read.set, negate: read.negate };
+}
+
+/** Revisions that name a set only; the second of them could return nomatch by its first byte of padding, and iptables never did. */
+function plainForm(revision: number, layout: SetLayout): AbiForm<SetState> {
+  return {
+    name: 'set',
+    revision,
+    ...(layout === 'words' ? { families: ['ipv4'] } : {}),
+    size: SET_BYTES[layout],
+    decode: (view, context) => decodeSet(view, layout, context),
+    encode: ({ set, negate }, view, context) => writeSet(view, 0, layout, { set: set!, negate }, context),
+  };
+}
+
+/** struct xt_set_info_match_v3 and v4, whose conditions have operator and number the other way round. */
+function countingForm(revision: 3 | 4): AbiForm<SetState> {
+  const [operatorAt, valueAt] = revision === 4 ? [8, 0] : [0, 8];
+  const read = (view: DataView, at: number): CounterCondition | undefined => {
+    const operator = view.getUint8(at + operatorAt);
+    if (operator === 0) return undefined;
+    const compare = COMPARISONS[operator - 1] ?? unwritten('set: counters are compared in an unknown way');
+    return { compare, value: view.getBigUint64(at + valueAt, true) };
+  };
+  const write = (view: DataView, at: number, condition: CounterCondition | undefined): void => {
+    if (condition === undefined) return;
+    view.setUint8(at + operatorAt, COMPARISONS.indexOf(condition.compare) + 1);
+    view.setBigUint64(at + valueAt, condition.value, true);
+  };
+  return {
+    name: 'set',
+    revision,
+    size: 48,
+    decode(view, context) {
+      const flags = view.getUint32(FLAGS_AT, true);
+      return {
+        ...decodeSet(view, 'bits', context),
+        returnNoMatch: (flags & Flag.RETURN_NOMATCH) !== 0,
+        keepCounters: (flags & Flag.KEEP_COUNTERS) !== 0,
+        keepSubcounters: (flags & Flag.KEEP_SUBCOUNTERS) !== 0,
+        packets: read(view, PACKETS_AT),
+        bytes: read(view, BYTES_AT),
+      };
+    },
+    encode(state, view, context) {
+      const { set, negate, packets, bytes } = state;
+      writeSet(view, 0, 'bits', { set: set!, negate }, context);
+      write(view, PACKETS_AT, packets);
+      write(view, BYTES_AT, bytes);
+      let flags = state.returnNoMatch ? Flag.RETURN_NOMATCH : 0;
+      if (state.keepCounters) flags |= Flag.KEEP_COUNTERS;
+      if (state.keepSubcounters) flags |= Flag.KEEP_SUBCOUNTERS;
+      view.setUint32(FLAGS_AT, flags, true);
+    },
+  };
+}
+
 export const set: MatchExtension = defineMatch<SetState>({
   name: 'set',
   families: ['ipv4', 'ipv6'],
@@ -100,15 +187,7 @@ export const set: MatchExtension = defineMatch<SetState>({
     counter('bytes', 'lt', 'The byte counter of the entry is less than the number'),
     counter('bytes', 'gt', 'The byte counter of the entry is greater than the number'),
   ],
-  initial: () => ({
-    set: undefined,
-    negate: false,
-    returnNoMatch: false,
-    keepCounters: false,
-    keepSubcounters: false,
-    packets: undefined,
-    bytes: undefined,
-  }),
+  initial: emptyState,
   finish: (state) => requireAll('set', { 'match-set': state.set !== undefined }),
   sets: ({ set }) => [set!],
   print(state) {
@@ -118,6 +197,7 @@ export const set: MatchExtension = defineMatch<SetState>({
     if (state.keepSubcounters) text += ' ! --update-subcounters';
     return text + printCounter('packets', state.packets) + printCounter('bytes', state.bytes);
   },
+  abi: [countingForm(4), countingForm(3), plainForm(2, 'bits'), plainForm(1, 'bits'), plainForm(0, 'words')],
   semantics: {
     evaluate(state, packet) {
       const set = packet.world.sets?.get(state.set!.name);

@@ -3,6 +3,8 @@ import { formatAddressBytes, lengthOfMask } from '../../../net/index.ts';
 import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
 import { boundedNumber } from '../../text/bounded.ts';
 import { type HostMask, parseHostMask } from '../../text/host.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { type AbiForm, readBytes, writeBytes } from '../../uapi/payload.ts';
 
 /** Fields of the header; conditions on the same field have one value between them, as in struct ip6t_srh. */
 type Field = 'nextHeader' | 'headerLength' | 'segmentsLeft' | 'lastEntry' | 'tag';
@@ -35,6 +37,67 @@ const SEGMENTS: readonly (readonly [option: Segment, summary: string])[] = [
   ['srh-nsid', 'The segment after the active one'],
   ['srh-lsid', 'The last segment'],
 ];
+
+/** Of each field: struct ip6t_srh1, which begins as struct ip6t_srh does. */
+const FIELDS: readonly (readonly [field: Field, at: number])[] = [
+  ['nextHeader', 0],
+  ['headerLength', 1],
+  ['segmentsLeft', 2],
+  ['lastEntry', 3],
+];
+const TAG_AT = 4;
+const SEGMENTS_AT = 8;
+const ADDRESS_BYTES = 16;
+/** IP6T_SRH_*, a bit each in this order. */
+const CONDITIONS: readonly string[] = [...NUMBERS, ...SEGMENTS].map(([option]) => option);
+
+/** A revision whose flags and inverted flags stand at `flagsAt`; without segments in the first one. */
+function form(revision: number, size: number, flagsAt: number, segments: typeof SEGMENTS): AbiForm<SrhState> {
+  const masksAt = SEGMENTS_AT + SEGMENTS.length * ADDRESS_BYTES;
+  return {
+    name: 'srh',
+    revision,
+    size,
+    decode(view) {
+      const [flags, invert] = [view.getUint16(flagsAt, true), view.getUint16(flagsAt + 2, true)];
+      const known = 2 ** CONDITIONS.length - 1;
+      if (((flags | invert) & ~known) !== 0) refuse('srh has unknown flags');
+      const values = { nextHeader: 0, headerLength: 0, segmentsLeft: 0, lastEntry: 0, tag: 0 };
+      for (const [field, at] of FIELDS) values[field] = view.getUint8(at);
+      values.tag = view.getUint16(TAG_AT, true);
+      const conditions = new Map<string, boolean>();
+      for (const [bit, option] of CONDITIONS.entries())
+        if ((flags & (1 << bit)) !== 0) conditions.set(option, (invert & (1 << bit)) !== 0);
+      const given = new Map<Segment, HostMask>();
+      for (const [index, [option]] of segments.entries()) {
+        const at = index * ADDRESS_BYTES;
+        if (conditions.has(option))
+          given.set(option, {
+            address: readBytes(view, SEGMENTS_AT + at, ADDRESS_BYTES),
+            mask: readBytes(view, masksAt + at, ADDRESS_BYTES),
+          });
+      }
+      return { values, conditions, segments: given };
+    },
+    encode({ values, conditions, segments: given }, view) {
+      for (const [field, at] of FIELDS) view.setUint8(at, values[field]);
+      view.setUint16(TAG_AT, values.tag, true);
+      let [flags, invert] = [0, 0];
+      for (const [bit, option] of CONDITIONS.entries()) {
+        if (conditions.has(option)) flags |= 1 << bit;
+        if (conditions.get(option) === true) invert |= 1 << bit;
+      }
+      for (const [index, [option]] of segments.entries()) {
+        const segment = given.get(option);
+        if (segment === undefined) continue;
+        writeBytes(view, SEGMENTS_AT + index * ADDRESS_BYTES, segment.address);
+        writeBytes(view, masksAt + index * ADDRESS_BYTES, segment.mask);
+      }
+      view.setUint16(flagsAt, flags, true);
+      view.setUint16(flagsAt + 2, invert, true);
+    },
+  };
+}
 
 export const srh: MatchExtension = defineMatch<SrhState>({
   name: 'srh',
@@ -87,4 +150,5 @@ export const srh: MatchExtension = defineMatch<SrhState>({
     }
     return text;
   },
+  abi: [form(1, 108, 104, SEGMENTS), form(0, 10, 6, [])],
 });

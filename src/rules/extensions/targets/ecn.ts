@@ -2,6 +2,7 @@
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
 import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber } from '../../text/bounded.ts';
+import { refuse } from '../../uapi/errno.ts';
 
 interface EcnState {
   /** New values of the TCP flags and of the codepoint in the IP header. */
@@ -9,6 +10,11 @@ interface EcnState {
   cwr: number | undefined;
   ect: number | undefined;
 }
+
+/** IPT_ECN_OP_* */
+const Operation = { ECT: 0x01, ECE: 0x10, CWR: 0x20, UNKNOWN: 0xce } as const;
+/** Bits of the TCP flags. */
+const TcpFlag = { ECE: 0x1, CWR: 0x2 } as const;
 
 function option(name: string, key: keyof EcnState, max: number, summary: string): OptionSpec<EcnState> {
   return {
@@ -65,4 +71,32 @@ export const ecn: TargetExtension = defineTarget<EcnState>({
     if (cwr !== undefined) text += ` --ecn-tcp-cwr ${cwr}`;
     return ect === undefined ? text : `${text} --ecn-ip-ect ${ect}`;
   },
+  // struct ipt_ECN_info
+  abi: [
+    {
+      name: 'ECN',
+      revision: 0,
+      size: 3,
+      decode(view) {
+        const [operation, ect, tcp] = [view.getUint8(0), view.getUint8(1), view.getUint8(2)];
+        if ((operation & Operation.UNKNOWN) !== 0) refuse('ECN does something unknown');
+        if (ect > 3) refuse(`there is no codepoint ${ect}`);
+        const value = (done: number, bit: number): number | undefined =>
+          (operation & done) === 0 ? undefined : (tcp & bit) === 0 ? 0 : 1;
+        return {
+          ece: value(Operation.ECE, TcpFlag.ECE),
+          cwr: value(Operation.CWR, TcpFlag.CWR),
+          ect: (operation & Operation.ECT) === 0 ? undefined : ect,
+        };
+      },
+      encode({ ece, cwr, ect }, view) {
+        let operation = ece === undefined ? 0 : Operation.ECE;
+        if (cwr !== undefined) operation |= Operation.CWR;
+        if (ect !== undefined) operation |= Operation.ECT;
+        view.setUint8(0, operation);
+        view.setUint8(1, ect ?? 0);
+        view.setUint8(2, (ece === 1 ? TcpFlag.ECE : 0) | (cwr === 1 ? TcpFlag.CWR : 0));
+      },
+    },
+  ],
 });

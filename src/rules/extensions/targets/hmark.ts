@@ -1,12 +1,5 @@
 /** `-j HMARK`: net/netfilter/xt_HMARK.c. */
-import {
-  addressLength,
-  type Family,
-  jhash2,
-  lengthOfMask,
-  maskOfLength,
-  reciprocalScale,
-} from '../../../net/index.ts';
+import { addressLength, jhash2, lengthOfMask, reciprocalScale } from '../../../net/index.ts';
 import { findIpv6Header, IP6_FH_F_AUTH, IP6_FH_F_FRAG, newFoundHeader } from '../../../wire/index.ts';
 import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
@@ -14,6 +7,8 @@ import { Protocol } from '../../names/protocols.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { parsePrefixMask } from '../../text/host.ts';
 import { allowOne, requireAll } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readBytes, writeBytes } from '../../uapi/payload.ts';
 import { connectionOf } from '../ct-state.ts';
 
 interface HmarkState {
@@ -82,19 +77,53 @@ function prefix(
   };
 }
 
+/** Room for a mask of either family, which is filled whole for both. */
+const MASK_BYTES = 16;
+const ALL_BITS: Uint8Array = new Uint8Array(MASK_BYTES).fill(0xff);
+
 /** What each word of `--hmark-tuple` makes count in full; words may be cut short. */
-const TUPLE: readonly (readonly [word: string, counted: (family: Family) => Partial<HmarkState>])[] = [
-  ['ct', () => ({ connection: true })],
-  ['src', (family) => ({ sourceMask: allBits(family) })],
-  ['dst', (family) => ({ destinationMask: allBits(family) })],
-  ['sport', () => ({ sourcePortMask: 0xffff })],
-  ['dport', () => ({ destinationPortMask: 0xffff })],
-  ['proto', () => ({ protocolMask: 0xffff })],
-  ['spi', () => ({ spiMask: UINT32_MAX })],
+const TUPLE: readonly (readonly [word: string, counted: Partial<HmarkState>])[] = [
+  ['ct', { connection: true }],
+  ['src', { sourceMask: ALL_BITS }],
+  ['dst', { destinationMask: ALL_BITS }],
+  ['sport', { sourcePortMask: 0xffff }],
+  ['dport', { destinationPortMask: 0xffff }],
+  ['proto', { protocolMask: 0xffff }],
+  ['spi', { spiMask: UINT32_MAX }],
 ];
 
-function allBits(family: Family): Uint8Array {
-  return maskOfLength(family, addressLength(family) * 8);
+/** A number that is one word or half of one, and the flag that says that it is given (XT_HMARK_*, as a bit). */
+interface NumberPlace {
+  readonly key: NumberKey;
+  readonly flag: number;
+  readonly at: number;
+  readonly bytes: 2 | 4;
+  /** Ports and SPI are in network order. */
+  readonly network: boolean;
+}
+
+const Flag = { SOURCE: 0, DESTINATION: 1, CONNECTION: 12, METHOD_L3: 13 } as const;
+
+const PLACES: readonly NumberPlace[] = [
+  { key: 'spi', flag: 2, at: 36, bytes: 4, network: true },
+  { key: 'spiMask', flag: 3, at: 32, bytes: 4, network: true },
+  { key: 'sourcePort', flag: 4, at: 36, bytes: 2, network: true },
+  { key: 'destinationPort', flag: 5, at: 38, bytes: 2, network: true },
+  { key: 'sourcePortMask', flag: 6, at: 32, bytes: 2, network: true },
+  { key: 'destinationPortMask', flag: 7, at: 34, bytes: 2, network: true },
+  { key: 'protocolMask', flag: 8, at: 44, bytes: 2, network: false },
+  { key: 'seed', flag: 9, at: 48, bytes: 4, network: false },
+  { key: 'modulus', flag: 10, at: 52, bytes: 4, network: false },
+  { key: 'offset', flag: 11, at: 56, bytes: 4, network: false },
+];
+
+function readPlace(view: DataView, { at, bytes, network }: NumberPlace): number {
+  return bytes === 2 ? view.getUint16(at, !network) : view.getUint32(at, !network);
+}
+
+function writePlace(view: DataView, { at, bytes, network }: NumberPlace, value: number): void {
+  if (bytes === 2) view.setUint16(at, value, !network);
+  else view.setUint32(at, value, !network);
 }
 
 /** struct hmark_tuple. */
@@ -225,14 +254,14 @@ export const hmark: TargetExtension = defineTarget<HmarkState>({
       arguments: 1,
       syntax: 'src|dst|sport|dport|spi|proto|ct[,…]',
       summary: 'What the hash is made of; ct for the addresses of the connection',
-      apply(state, [value], _negated, { family }) {
+      apply(state, [value]) {
         for (const word of value!.split(',')) {
           const entry = TUPLE.find(([name]) => word !== '' && name.startsWith(word.toLowerCase()));
           if (entry === undefined)
             throw new OptionError(`"${word}" cannot be hashed`, {
               hint: `write some of ${TUPLE.map(([name]) => name).join(', ')}`,
             });
-          Object.assign(state, entry[1](family));
+          Object.assign(state, entry[1]);
         }
       },
     },
@@ -284,10 +313,12 @@ export const hmark: TargetExtension = defineTarget<HmarkState>({
         argument: -1,
       });
   },
-  print(state) {
+  print(state, { family }) {
+    const bits = (mask: Uint8Array): number | undefined =>
+      lengthOfMask(mask.subarray(0, addressLength(family)));
     let text = '';
-    if (state.sourceMask) text += ` --hmark-src-prefix ${lengthOfMask(state.sourceMask)}`;
-    if (state.destinationMask) text += ` --hmark-dst-prefix ${lengthOfMask(state.destinationMask)}`;
+    if (state.sourceMask) text += ` --hmark-src-prefix ${bits(state.sourceMask)}`;
+    if (state.destinationMask) text += ` --hmark-dst-prefix ${bits(state.destinationMask)}`;
     for (const [option, key, , , format] of NUMBERS) {
       const value = state[key];
       if (value !== undefined) text += ` --${option} ${format(value)}`;
@@ -299,4 +330,50 @@ export const hmark: TargetExtension = defineTarget<HmarkState>({
     if (flow !== undefined) packet.mark = markOf(state, flow);
     return 'continue';
   },
+  // struct xt_hmark_info
+  abi: [
+    {
+      name: 'HMARK',
+      revision: 0,
+      size: 60,
+      decode(view) {
+        const flags = view.getUint32(40, true);
+        const has = (flag: number): boolean => (flags & (1 << flag)) !== 0;
+        const numbers: Partial<Record<NumberKey, number | undefined>> = {};
+        for (const place of PLACES) numbers[place.key] = has(place.flag) ? readPlace(view, place) : undefined;
+        const { spi, spiMask, sourcePort, destinationPort, sourcePortMask, destinationPortMask } = numbers;
+        if ((numbers.modulus ?? 0) === 0) refuse('HMARK: there are no marks');
+        if (has(Flag.METHOD_L3) && view.getUint16(44, true) !== 0)
+          refuse('HMARK: the protocol does not count between hosts');
+        if (spiMask !== undefined && (sourcePortMask ?? destinationPortMask) !== undefined)
+          refuse('HMARK: SPI and ports do not go together');
+        if (spi !== undefined && (sourcePort ?? destinationPort) !== undefined)
+          refuse('HMARK: SPI and ports do not go together');
+        return {
+          ...(numbers as Record<NumberKey, number | undefined>),
+          sourceMask: has(Flag.SOURCE) ? readBytes(view, 0, MASK_BYTES) : undefined,
+          destinationMask: has(Flag.DESTINATION) ? readBytes(view, 16, MASK_BYTES) : undefined,
+          connection: has(Flag.CONNECTION),
+        };
+      },
+      encode(state, view) {
+        let flags = state.connection ? 1 << Flag.CONNECTION : 0;
+        if (state.sourceMask !== undefined) {
+          flags |= 1 << Flag.SOURCE;
+          writeBytes(view, 0, state.sourceMask);
+        }
+        if (state.destinationMask !== undefined) {
+          flags |= 1 << Flag.DESTINATION;
+          writeBytes(view, 16, state.destinationMask);
+        }
+        for (const place of PLACES) {
+          const value = state[place.key];
+          if (value === undefined) continue;
+          flags |= 1 << place.flag;
+          writePlace(view, place, value);
+        }
+        view.setUint32(40, flags, true);
+      },
+    },
+  ],
 });

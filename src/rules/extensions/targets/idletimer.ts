@@ -3,6 +3,8 @@ import { defineTarget, OptionError, type TargetExtension } from '../../extension
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { AbiErrno, AbiError, refuse } from '../../uapi/errno.ts';
+import { readText, writeText } from '../../uapi/payload.ts';
 
 /** MAX_IDLETIMER_LABEL_SIZE - 1 */
 const LABEL_BYTES = 27;
@@ -15,6 +17,19 @@ interface IdletimerState {
   timeoutSec: number | undefined;
   label: string | undefined;
   alarm: boolean;
+}
+
+/** XT_IDLETIMER_ALARM */
+const ALARM = 1;
+
+/** What both structures begin with. */
+function readTimer(view: DataView): Pick<IdletimerState, 'timeoutSec' | 'label'> {
+  return { timeoutSec: view.getUint32(0, true), label: readText(view, 4, LABEL_BYTES + 1) };
+}
+
+function writeTimer({ timeoutSec, label }: IdletimerState, view: DataView): void {
+  view.setUint32(0, timeoutSec!, true);
+  writeText(view, 4, LABEL_BYTES + 1, label!);
 }
 
 export const idletimer: TargetExtension = defineTarget<IdletimerState>({
@@ -61,4 +76,31 @@ export const idletimer: TargetExtension = defineTarget<IdletimerState>({
   },
   print: ({ timeoutSec, label, alarm }) =>
     ` --timeout ${timeoutSec} --label ${label}${alarm ? ' --alarm' : ''}`,
+  // struct idletimer_tg_info_v1 and idletimer_tg_info
+  abi: [
+    {
+      name: 'IDLETIMER',
+      revision: 1,
+      size: 48,
+      userSize: 40,
+      decode(view) {
+        if (view.getUint8(32) !== 0) throw new AbiError(AbiErrno.EOPNOTSUPP, 'a timer sends no messages');
+        const kind = view.getUint8(33);
+        if (kind > ALARM) refuse(`there is no timer of kind ${kind}`);
+        return { ...readTimer(view), alarm: kind === ALARM };
+      },
+      encode(state, view) {
+        writeTimer(state, view);
+        view.setUint8(33, state.alarm ? ALARM : 0);
+      },
+    },
+    {
+      name: 'IDLETIMER',
+      revision: 0,
+      size: 40,
+      userSize: 32,
+      decode: (view) => ({ ...readTimer(view), alarm: false }),
+      encode: writeTimer,
+    },
+  ],
 });

@@ -3,9 +3,14 @@ import { defineTarget, OptionError, type TargetExtension } from '../../extension
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { byteLength } from '../../text/utf8.ts';
+import { refuse, unwritten } from '../../uapi/errno.ts';
+import { readBoolean, readText, writeText } from '../../uapi/payload.ts';
 
 /** sizeof(id) of struct xt_led_info less "netfilter-" and the terminator. */
 const TRIGGER_BYTES = 16;
+/** How iptables begins the names of triggers. */
+const PREFIX = 'netfilter-';
+const ID_BYTES = 27;
 
 interface LedState {
   trigger: string | undefined;
@@ -54,4 +59,30 @@ export const led: TargetExtension = defineTarget<LedState>({
     if (delayMs !== 0) text += ` --led-delay ${delayMs}`;
     return alwaysBlink ? `${text} --led-always-blink` : text;
   },
+  // struct xt_led_info
+  abi: [
+    {
+      name: 'LED',
+      revision: 0,
+      everyFamily: true,
+      size: 40,
+      userSize: 32,
+      decode(view) {
+        const id = readText(view, 0, ID_BYTES);
+        if (id === '') refuse('LED: the name is empty');
+        if (!id.startsWith(PREFIX)) unwritten(`LED: "${id}" is a name of something else`);
+        const delayMs = view.getInt32(28, true);
+        return {
+          trigger: id.slice(PREFIX.length),
+          delayMs: delayMs < 0 ? 'inf' : delayMs,
+          alwaysBlink: readBoolean(view, 27),
+        };
+      },
+      encode({ trigger, delayMs, alwaysBlink }, view) {
+        writeText(view, 0, ID_BYTES, `${PREFIX}${trigger}`);
+        view.setUint8(27, alwaysBlink ? 1 : 0);
+        view.setInt32(28, delayMs === 'inf' ? -1 : delayMs, true);
+      },
+    },
+  ],
 });

@@ -1,10 +1,36 @@
 /** `-j NETMAP`: net/netfilter/xt_NETMAP.c. */
-import { applyMask, formatAddressBytes, lengthOfMask } from '../../../net/index.ts';
+import { applyMask, type Family, formatAddressBytes, lengthOfMask } from '../../../net/index.ts';
 import { defineTarget, type TargetExtension } from '../../extension.ts';
 import { type HostMask, parseHostMask } from '../../text/host.ts';
 import { requireAll } from '../../text/requirement.ts';
+import { refuse } from '../../uapi/errno.ts';
+import type { AbiForm } from '../../uapi/payload.ts';
+import { emptyNatRange, natForm } from '../nat-range.ts';
 
-export const netmap: TargetExtension = defineTarget<{ to: HostMask | undefined }>({
+interface NetmapState {
+  to: HostMask | undefined;
+}
+
+/** The network as a range: from its first address to its last. */
+function form(layout: 'compat' | 'range', family: Family): AbiForm<NetmapState> {
+  const range = natForm('NETMAP', 0, layout, [family]);
+  return {
+    ...range,
+    decode(view, context) {
+      const addresses = range.decode(view, context)?.addresses;
+      if (addresses === undefined) refuse('NETMAP has no network');
+      const { min, max } = addresses;
+      return { to: { address: min, mask: min.map((byte, index) => ~(byte ^ max[index]!) & 0xff) } };
+    },
+    encode({ to }, view, context) {
+      const { address, mask } = to!;
+      const last = address.map((byte, index) => byte | (~mask[index]! & 0xff));
+      range.encode({ ...emptyNatRange(), addresses: { min: address, max: last } }, view, context);
+    },
+  };
+}
+
+export const netmap: TargetExtension = defineTarget<NetmapState>({
   name: 'NETMAP',
   families: ['ipv4', 'ipv6'],
   summary:
@@ -25,6 +51,7 @@ export const netmap: TargetExtension = defineTarget<{ to: HostMask | undefined }
   initial: () => ({ to: undefined }),
   finish: (state) => requireAll('NETMAP', { to: state.to !== undefined }),
   print: ({ to }) => ` --to ${formatAddressBytes(to!.address)}/${lengthOfMask(to!.mask)}`,
+  abi: [form('compat', 'ipv4'), form('range', 'ipv6')],
   effect: ({ to }, _packet, host) =>
     host.translate({ kind: 'network', address: to!.address, mask: to!.mask }),
 });

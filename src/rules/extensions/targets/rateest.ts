@@ -3,10 +3,14 @@ import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from
 import { UINT32_MAX } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
 import { cutToBytes } from '../../text/utf8.ts';
+import { refuse } from '../../uapi/errno.ts';
+import { readText, writeText } from '../../uapi/payload.ts';
 
 /** IFNAMSIZ - 1 */
 const NAME_BYTES = 15;
 const QUARTER_SECOND_US = 250_000;
+/** What the kernel calls the shortest interval. */
+const FIRST_INTERVAL = -2;
 /** Intervals are a quarter of a second times a power of two up to this one. */
 const LAST_INTERVAL = 5;
 const LAST_AVERAGE = 31;
@@ -116,4 +120,31 @@ export const rateest: TargetExtension = defineTarget<RateestState>({
     const intervalUs = QUARTER_SECOND_US * 2 ** interval;
     return ` --rateest-name ${name} --rateest-interval ${formatTime(intervalUs)} --rateest-ewmalog ${formatTime(intervalUs * 2 ** averageLog)}`;
   },
+  // struct xt_rateest_target_info
+  abi: [
+    {
+      name: 'RATEEST',
+      revision: 0,
+      size: 32,
+      userSize: 24,
+      decode(view) {
+        const interval = view.getInt8(16) - FIRST_INTERVAL;
+        const averageLog = view.getUint8(17);
+        if (interval < 0 || interval > LAST_INTERVAL || averageLog === 0 || averageLog > LAST_AVERAGE)
+          refuse('RATEEST cannot measure so');
+        return {
+          name: readText(view, 0, NAME_BYTES + 1),
+          intervalUs: undefined,
+          averageUs: undefined,
+          interval,
+          averageLog,
+        };
+      },
+      encode({ name, interval, averageLog }, view) {
+        writeText(view, 0, NAME_BYTES + 1, name!);
+        view.setInt8(16, interval + FIRST_INTERVAL);
+        view.setUint8(17, averageLog);
+      },
+    },
+  ],
 });

@@ -9,6 +9,8 @@ import type { SetExtras } from '../../sets/type.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
 import { requireAny, requireWith } from '../../text/requirement.ts';
 import { formatSetReference, parseSetReference, type SetReference } from '../../text/set-reference.ts';
+import type { AbiForm } from '../../uapi/payload.ts';
+import { readSet, SET_BYTES, type SetLayout, writeSet } from '../../uapi/set-form.ts';
 
 type Mapped = 'map-mark' | 'map-prio' | 'map-queue';
 
@@ -37,6 +39,59 @@ function reference(name: string, key: 'add' | 'remove' | 'map', summary: string)
     summary,
     apply(state, [set, directions]) {
       state[key] = parseSetReference(set!, directions!);
+    },
+  };
+}
+
+/** IPSET_FLAG_EXIST, IPSET_FLAG_MAP_SKBMARK, SKBPRIO, SKBQUEUE */
+const EXIST = 0x1;
+const MAP_FLAGS: Readonly<Record<Mapped, number>> = {
+  'map-mark': 0x100,
+  'map-prio': 0x200,
+  'map-queue': 0x400,
+};
+/** The timeout that is not given. */
+const NO_TIMEOUT = UINT32_MAX;
+
+/** The sets that a revision names one after the other, and where flags and timeout stand. */
+function form(
+  revision: number,
+  layout: SetLayout,
+  keys: readonly ('add' | 'remove' | 'map')[],
+  flagsAt?: number,
+): AbiForm<SetState> {
+  const bytes = SET_BYTES[layout];
+  return {
+    name: 'SET',
+    revision,
+    ...(layout === 'words' ? { families: ['ipv4'] } : {}),
+    size: flagsAt === undefined ? keys.length * bytes : flagsAt + 8,
+    decode(view, context) {
+      const sets: Partial<Record<(typeof keys)[number], SetReference>> = {};
+      for (const [index, key] of keys.entries()) {
+        const read = readSet(view, index * bytes, layout, context);
+        if (read !== undefined) sets[key] = read.set;
+      }
+      const flags = flagsAt === undefined ? 0 : view.getUint32(flagsAt, true);
+      const timeout = flagsAt === undefined ? NO_TIMEOUT : view.getUint32(flagsAt + 4, true);
+      return {
+        add: sets.add,
+        remove: sets.remove,
+        map: sets.map,
+        exist: (flags & EXIST) !== 0,
+        timeoutSec: timeout === NO_TIMEOUT ? undefined : timeout,
+        mapped: new Set(MAPPED.map(([name]) => name).filter((name) => (flags & MAP_FLAGS[name]) !== 0)),
+      };
+    },
+    encode(state, view, context) {
+      for (const [index, key] of keys.entries()) {
+        const set = state[key];
+        writeSet(view, index * bytes, layout, set && { set, negate: false }, context);
+      }
+      if (flagsAt === undefined) return;
+      const flags = [...state.mapped].reduce((sum, name) => sum | MAP_FLAGS[name], state.exist ? EXIST : 0);
+      view.setUint32(flagsAt, flags, true);
+      view.setUint32(flagsAt + 4, state.timeoutSec ?? NO_TIMEOUT, true);
     },
   };
 }
@@ -116,6 +171,13 @@ export const set: TargetExtension = defineTarget<SetState>({
     }
     return text;
   },
+  // struct xt_set_info_target_v3 down to v0
+  abi: [
+    form(3, 'bits', ['add', 'remove', 'map'], 12),
+    form(2, 'bits', ['add', 'remove'], 8),
+    form(1, 'bits', ['add', 'remove']),
+    form(0, 'words', ['add', 'remove']),
+  ],
   semantics: {
     evaluate({ add, remove, map, exist, timeoutSec, mapped }, packet) {
       const setOf = ({ name }: SetReference): PlainSet => {
