@@ -1,11 +1,11 @@
 /** Live policies under traffic: every hook, both ways, TCP, UDP and ICMP of both families, and replacements under load. */
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { HookName } from '../../src/compile/index.ts';
 import { applyPolicy, removePolicies, requireLive, zeroCounters } from '../../src/host/index.ts';
-import { findCgroup2, listNftTables } from '../../src/kernel/index.ts';
+import { listNftTables } from '../../src/kernel/index.ts';
 import type { Family } from '../../src/net/index.ts';
 import type { Ruleset } from '../../src/rules/index.ts';
+import { ScratchCgroup } from '../support/cgroup.ts';
 import { describeKernel } from '../support/kernel.ts';
 import {
   errorOf,
@@ -34,33 +34,6 @@ const HOOKS: readonly (readonly [HookName, Way])[] = [
   ['cgroup-ingress', 'in'],
   ['cgroup-egress', 'out'],
 ];
-
-/** A cgroup that this process enters while `use` runs: sockets belong to the one in which they were made. */
-class ScratchCgroup {
-  readonly path: string = `${findCgroup2()}/slc-${process.pid}`;
-  readonly #home: string;
-
-  constructor() {
-    const line = readFileSync('/proc/self/cgroup', 'utf8')
-      .split('\n')
-      .find((text) => text.startsWith('0::'));
-    this.#home = `${findCgroup2()}${line?.slice(3) ?? '/'}`;
-    mkdirSync(this.path);
-  }
-
-  run<T>(use: () => T): T {
-    writeFileSync(`${this.path}/cgroup.procs`, String(process.pid));
-    try {
-      return use();
-    } finally {
-      writeFileSync(`${this.#home}/cgroup.procs`, String(process.pid));
-    }
-  }
-
-  close(): void {
-    rmdirSync(this.path);
-  }
-}
 
 /** Accepts UDP to `port` and 5999, TCP to `port` + 1000, and echoes if wanted; drops the rest of that way. */
 function rules(way: Way, port: number, echo: boolean, family: Family): Ruleset {
