@@ -38,7 +38,7 @@ export function policyTitle({ policy, netns }: LivePolicy): string {
 
 /** How a live policy was applied, to apply it again. */
 export function requestOf({ policy, order, netns, document, rulesets }: LivePolicy): ApplyRequest {
-  const { hooks, devices, cgroup, fragments, allowPartial } = document;
+  const { hooks, devices, cgroup, fragments, allowPartial, manner } = document;
   return {
     policy,
     order,
@@ -50,5 +50,7 @@ export function requestOf({ policy, order, netns, document, rulesets }: LivePoli
     ownCounters: true,
     ...(cgroup === undefined ? {} : { cgroup }),
     ...(fragments === undefined ? {} : { fragments }),
+    ...(hooks.includes('xdp') ? { xdpMode: manner.xdpMode } : {}),
+    ...(hooks.some((hook) => hook.startsWith('tcx')) ? { tcxPosition: manner.tcxPosition } : {}),
   };
 }

@@ -23,6 +23,8 @@ import {
 import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const FRAGMENTS = ['reassemble', 'drop', 'first-only', 'track'] as const;
+const XDP_MODES = ['auto', 'native', 'generic'] as const;
+const TCX_POSITIONS = ['first', 'last'] as const;
 const LONGEST_CONFIRM_S = 86_400;
 
 /** What a command line asks for. */
@@ -35,6 +37,8 @@ export function requestFrom(
   const cgroup = invocation.text('cgroup');
   const order = invocation.number('priority', { min: 0, max: MAX_ORDER });
   const fragments = invocation.text('fragments') as ApplyFragments | undefined;
+  const xdpMode = invocation.text('xdp-mode') as ApplyRequest['xdpMode'];
+  const tcxPosition = invocation.text('tcx-position') as ApplyRequest['tcxPosition'];
   const confirmSeconds = invocation.number('confirm', { min: 1, max: LONGEST_CONFIRM_S });
   return {
     policy: invocation.text('policy') ?? DEFAULT_POLICY,
@@ -45,6 +49,8 @@ export function requestFrom(
     ...(cgroup === undefined ? {} : { cgroup }),
     ...(order === undefined ? {} : { order }),
     ...(fragments === undefined ? {} : { fragments }),
+    ...(xdpMode === undefined ? {} : { xdpMode }),
+    ...(tcxPosition === undefined ? {} : { tcxPosition }),
     ...(confirmSeconds === undefined ? {} : { confirmSeconds }),
     ...(sets === undefined ? {} : { sets }),
     ownCounters: invocation.flag('counters'),
@@ -109,6 +115,20 @@ export const apply: Command = {
       choices: FRAGMENTS,
       completes: 'choices',
       summary: 'what becomes of fragments (netfilter: reassemble, xdp and tcx: drop)',
+    },
+    {
+      long: 'xdp-mode',
+      value: 'MODE',
+      choices: XDP_MODES,
+      completes: 'choices',
+      summary: 'where xdp programs run: in the driver, in the stack (auto: in the driver where it can)',
+    },
+    {
+      long: 'tcx-position',
+      value: 'POSITION',
+      choices: TCX_POSITIONS,
+      completes: 'choices',
+      summary: 'where tcx programs stand among those of others that are there (last)',
     },
     { long: 'confirm', value: 'SECONDS', summary: 'go back unless confirmed within this time' },
     { long: 'counters', short: 'c', summary: "start with the files' counters" },

@@ -19,6 +19,8 @@ function statusText(live: LivePolicy): string {
     `  fragments   ${document.hooks.includes('netfilter') ? 'reassemble' : (document.fragments ?? 'drop')}`,
     `  kernel      ${document.programs.length} programs, ${links.length} links${document.aids.conntrack ? ', connection tracking' : ''}; namespace inode ${netns.inode}, cookie ${netns.cookie}`,
   ];
+  const standing = links.flatMap(({ name, stands }) => (stands === undefined ? [] : [`${name} ${stands}`]));
+  if (standing.length > 0) lines.push(`  devices     ${standing.join(', ')}`);
   const counted = Object.entries(system).filter(([, packets]) => packets > 0n);
   if (counted.length > 0)
     lines.push(`  outside rules  ${counted.map(([name, packets]) => `${name} ${packets}`).join(', ')}`);
@@ -33,7 +35,7 @@ function statusText(live: LivePolicy): string {
 
 export function statusJson(live: LivePolicy): Readonly<Record<string, unknown>> {
   const { policy, order, netns, generation, document, links, problems, system, confirmWithinMs } = live;
-  const { hooks, devices, cgroup, fragments, appliedMs, weakened, build } = document;
+  const { hooks, devices, cgroup, fragments, manner, appliedMs, weakened, build } = document;
   return {
     policy,
     order,
@@ -45,8 +47,10 @@ export function statusJson(live: LivePolicy): Readonly<Record<string, unknown>> 
     devices,
     cgroup,
     fragments: hooks.includes('netfilter') ? 'reassemble' : (fragments ?? 'drop'),
+    ...(hooks.includes('xdp') ? { xdpMode: manner.xdpMode } : {}),
+    ...(hooks.some((hook) => hook.startsWith('tcx')) ? { tcxPosition: manner.tcxPosition } : {}),
     programs: document.programs.length,
-    links: links.map(({ name, about }) => ({ name, id: about.id, kind: about.kind })),
+    links: links.map(({ name, about, stands }) => ({ name, id: about.id, kind: about.kind, stands })),
     outsideRules: Object.fromEntries(
       Object.entries(system).map(([name, packets]) => [name, String(packets)]),
     ),

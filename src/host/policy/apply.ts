@@ -27,6 +27,7 @@ import {
   requireKernel,
   waitForGracePeriod,
   withNetns,
+  type XdpMode,
 } from '../../kernel/index.ts';
 import {
   type Counters,
@@ -49,6 +50,7 @@ import {
 import { PolicyError } from './error.ts';
 import { findRoom, OPEN_ROOT } from './generation.ts';
 import { MAX_ORDER, makeLinks } from './links.ts';
+import { mannerOf, type TcxPosition } from './manner.ts';
 import { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
 import type { NetnsRecord } from './record.ts';
 import { endCommit, removeStrayGenerations, removeUnwantedLinks, repair, repairAll } from './repair.ts';
@@ -72,6 +74,10 @@ export interface ApplyRequest {
   /** Place among the policies at one hook, 0 to MAX_ORDER; absent: the lowest that is free, for a policy that is new. */
   readonly order?: number;
   readonly fragments?: ApplyFragments;
+  /** Where XDP programs run; absent: as those that are live, else natively where the driver can. */
+  readonly xdpMode?: XdpMode;
+  /** Where tcx programs stand among others; absent: as those that are live, else last. */
+  readonly tcxPosition?: TcxPosition;
   /** Without a confirmation within this time the policy before runs again. */
   readonly confirmSeconds?: number;
   /** Start with the counters of the rulesets, instead of zero or those of the same rules now live. */
@@ -156,7 +162,7 @@ export function compileRequest(
 ): CompiledPolicy {
   checkPolicyName(request.policy);
   const { hooks, devices = [], cgroup, fragments, order = 0 } = request;
-  checkAttachment({ hooks, devices, cgroup });
+  checkAttachment({ hooks, devices, cgroup, xdpMode: request.xdpMode, tcxPosition: request.tcxPosition });
   if (!Number.isInteger(order) || order < 0 || order > MAX_ORDER) {
     throw new PolicyError(
       'HOST_POLICY_TARGET',
@@ -268,6 +274,11 @@ function install(
   );
   const points = withWayBeginnings(compiled.programs.map(({ point }) => point));
   const aids = aidsOf(request.rulesets, compiled, request.hooks);
+  const manner = mannerOf(
+    store,
+    targets.map(({ cookie }) => cookie),
+    request,
+  );
 
   step('load programs');
   for (const map of compiled.maps) store.requireMap(map);
@@ -332,6 +343,7 @@ function install(
     ...(request.fragments === undefined || request.fragments === 'reassemble'
       ? {}
       : { fragments: request.fragments }),
+    manner,
     hz,
     allowPartial: request.allowPartial === true,
     knownMarks,
@@ -360,6 +372,7 @@ function install(
       const options = {
         defragment: request.fragments === undefined || request.fragments === 'reassemble',
         cgroup: request.cgroup,
+        manner,
       };
       step(`links of ${target.cookie}`);
       makeLinks(store, target, links, points, options, (name) => {

@@ -7,6 +7,7 @@ import { BpfMap, openPinnedMap } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { TableName } from '../../rules/index.ts';
 import { PolicyError } from './error.ts';
+import type { Manner } from './manner.ts';
 
 /** Of the policy as a whole: pinned as `about`. */
 export interface PolicyDocument {
@@ -77,6 +78,7 @@ export interface GenerationDocument {
   readonly devices: readonly string[];
   readonly cgroup?: string;
   readonly fragments?: FragmentStrategy;
+  readonly manner: Manner;
   readonly hz: number;
   readonly allowPartial: boolean;
   /** What the action chain could do to marks when it was compiled. */

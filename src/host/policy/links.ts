@@ -13,6 +13,7 @@ import {
   unpin,
   withNetns,
 } from '../../kernel/index.ts';
+import type { Manner } from './manner.ts';
 import { entriesOf } from './place.ts';
 import { roleOf } from './roles.ts';
 import type { PolicyStore } from './store.ts';
@@ -31,6 +32,7 @@ export interface LinkOptions {
   /** Netfilter links: the kernel puts fragments together first. */
   readonly defragment: boolean;
   readonly cgroup: string | undefined;
+  readonly manner: Manner;
 }
 
 /** Makes the wanted links that are not there, and calls `made` after each. */
@@ -71,9 +73,13 @@ function attach(program: Program, link: WantedLink, order: number, options: Link
         defragment: options.defragment && link.kind === 'dispatcher',
       });
     case 'xdp':
-      return attachXdp(program, { ifindex: link.ifindex!, mode: 'auto' });
+      return attachXdp(program, { ifindex: link.ifindex!, mode: options.manner.xdpMode });
     case 'tcx':
-      return attachTcx(program, { ifindex: link.ifindex!, direction: point.direction });
+      return attachTcx(program, {
+        ifindex: link.ifindex!,
+        direction: point.direction,
+        position: options.manner.tcxPosition,
+      });
     case 'cgroup':
       return attachCgroup(program, { path: options.cgroup!, direction: point.direction });
   }

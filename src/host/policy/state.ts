@@ -2,8 +2,10 @@
 import { SystemCounter } from '../../compile/index.ts';
 import {
   findBpffs,
+  findDevice,
   type LinkDescription,
   openNetnsFile,
+  queryPrograms,
   reachableNetns,
   requireKernel,
   withNetns,
@@ -19,6 +21,13 @@ import type { NetnsRecord } from './record.ts';
 import { pathOf } from './repair.ts';
 import { PolicyStore } from './store.ts';
 
+export interface LiveLink {
+  readonly name: string;
+  readonly about: LinkDescription;
+  /** At devices: how XDP runs (`native`), or the place among the tcx programs (`1 of 2`). */
+  readonly stands?: string;
+}
+
 /** A policy in one namespace. */
 export interface LivePolicy {
   readonly policy: string;
@@ -33,7 +42,7 @@ export interface LivePolicy {
   readonly document: GenerationDocument;
   /** Milliseconds left to confirm; absent when it is confirmed. */
   readonly confirmWithinMs?: number;
-  readonly links: readonly { readonly name: string; readonly about: LinkDescription }[];
+  readonly links: readonly LiveLink[];
   /** What must be put right, in words: every command that changes policies does so. */
   readonly problems: readonly string[];
   /** The rules with their live counters. */
@@ -105,7 +114,7 @@ function readLive(
     const generation = store.generation(root);
     const netns = store.netns(record.cookie);
     const path = pathOf(store, record.cookie, reachable);
-    const links = describeLinks(store, record.cookie);
+    const links = standing(describeLinks(store, record.cookie), path);
     return {
       policy: store.name,
       order: store.about.order,
@@ -158,6 +167,37 @@ function rulesWithCounters(store: PolicyStore, root: number, document: Generatio
     }));
     return { family, tables };
   });
+}
+
+/** Looks up how links stand at their devices, where the namespace can be entered. */
+function standing(links: readonly Omit<LiveLink, 'stands'>[], path: string | undefined): LiveLink[] {
+  const atDevices = links.some(({ about }) => about.kind === 'xdp' || about.kind === 'tcx');
+  if (!atDevices || path === undefined || path === '') return [...links];
+  const netns = openNetnsFile(path);
+  try {
+    return withNetns(netns, () =>
+      links.map((link) => {
+        const stands = standsAt(link.about);
+        return stands === undefined ? link : { ...link, stands };
+      }),
+    );
+  } finally {
+    netns.close();
+  }
+}
+
+/** In the calling thread's namespace. */
+function standsAt(about: LinkDescription): string | undefined {
+  if (about.kind === 'xdp') {
+    const running = findDevice(about.ifindex)?.xdp;
+    if (running === undefined) return undefined;
+    return (['native', 'generic', 'offloaded'] as const).find((mode) => running[mode] === about.programId);
+  }
+  if (about.kind !== 'tcx' || about.ifindex === 0) return undefined;
+  const attachType = about.direction === 'ingress' ? 'BPF_TCX_INGRESS' : 'BPF_TCX_EGRESS';
+  const { programs } = queryPrograms(about.ifindex, attachType);
+  const at = programs.findIndex(({ linkId }) => linkId === about.id);
+  return at < 0 ? undefined : `${at + 1} of ${programs.length}`;
 }
 
 function problemsOf(

@@ -1,9 +1,10 @@
 /** Where a policy is to be enforced: namespaces, and devices and a cgroup in them. */
 import { statSync } from 'node:fs';
 import { type AttachPoint, entryIndex, type HookName } from '../../compile/index.ts';
-import { findDevice, withNetns } from '../../kernel/index.ts';
+import { findDevice, withNetns, type XdpMode } from '../../kernel/index.ts';
 import { type NamedNetns, openNamedNetns } from '../netns.ts';
 import { PolicyError } from './error.ts';
+import type { TcxPosition } from './manner.ts';
 
 /** A namespace with the devices that were named, by index. */
 export interface Target extends NamedNetns {
@@ -14,6 +15,8 @@ export interface Attachment {
   readonly hooks: readonly HookName[];
   readonly devices: readonly string[];
   readonly cgroup: string | undefined;
+  readonly xdpMode?: XdpMode | undefined;
+  readonly tcxPosition?: TcxPosition | undefined;
 }
 
 /** A link that a namespace is to have. */
@@ -26,7 +29,7 @@ export interface WantedLink {
 }
 
 /** Checks that hooks, devices and cgroup fit each other. @throws {PolicyError} `HOST_POLICY_TARGET` */
-export function checkAttachment({ hooks, devices, cgroup }: Attachment): void {
+export function checkAttachment({ hooks, devices, cgroup, xdpMode, tcxPosition }: Attachment): void {
   const refuse = (message: string, hint: string): never => {
     throw new PolicyError('HOST_POLICY_TARGET', message, hint);
   };
@@ -38,6 +41,10 @@ export function checkAttachment({ hooks, devices, cgroup }: Attachment): void {
       '--dev is for the hooks xdp, tcx-ingress and tcx-egress',
       'rules at netfilter name devices with -i and -o',
     );
+  if (xdpMode !== undefined && !hooks.includes('xdp'))
+    refuse('--xdp-mode is for the hook xdp', 'add --hook xdp');
+  if (tcxPosition !== undefined && !hooks.some((hook) => hook.startsWith('tcx')))
+    refuse('--tcx-position is for the hooks tcx-ingress and tcx-egress', 'add --hook tcx-ingress');
   const ofCgroups = hooks.some((hook) => hook.startsWith('cgroup'));
   if (ofCgroups && cgroup === undefined)
     refuse('the cgroup hooks need a cgroup', 'name its directory with --cgroup');

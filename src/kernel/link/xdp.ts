@@ -41,7 +41,7 @@ export function attachXdp(program: Program, at: XdpAttachment): Link {
           'LINK_UNSUPPORTED',
           errno,
           `the driver of device ${at.ifindex} cannot run XDP natively`,
-          'use the generic mode or tcx',
+          'use the generic mode (sluice apply --xdp-mode generic), or tcx',
         );
       case Errno.ERANGE:
       case Errno.E2BIG:
