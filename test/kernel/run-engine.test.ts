@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
   EvaluationEngine,
-  KernelEngine,
+  kernelEngine,
   type ReplayOptions,
   type ReplayPacket,
 } from '../../src/host/index.ts';
@@ -64,7 +64,7 @@ describeKernel('run --engine kernel', () => {
           verifyChecksums: false,
           random32: xorshift(7),
         };
-        const kernel = engineFor(() => new KernelEngine(options));
+        const kernel = engineFor(() => kernelEngine(options));
         if (kernel === undefined) return;
         try {
           const reference = new EvaluationEngine(options);
@@ -72,10 +72,10 @@ describeKernel('run --engine kernel', () => {
             .filter(({ length }) => length <= MAXIMUM_BYTES)
             .map((bytes, index) => packetOf(bytes, family, index));
           expect(await disagreements(reference, kernel, sent)).toEqual([]);
-          expect(kernel.counters()).toEqual(reference.counters());
+          expect(await kernel.counters()).toEqual(reference.counters());
           compared += sent.length;
         } finally {
-          kernel.close();
+          await kernel.close();
         }
       });
       await fc.assert(property, { numRuns: RULESETS, endOnFailure: true });
@@ -92,15 +92,15 @@ describeKernel('run --engine kernel', () => {
       const options = walkOptions(walk, ruleset);
       const reference = engineFor(() => new EvaluationEngine(options));
       if (reference === undefined) continue;
-      const kernel = engineFor(() => new KernelEngine(options));
+      const kernel = engineFor(() => kernelEngine(options));
       if (kernel === undefined) continue;
       try {
         const packets = walkPackets(walk, ruleset).filter(({ frame }) => frame.length <= MAXIMUM_BYTES);
         for (const one of await disagreements(reference, kernel, packets)) found.push({ file, ...one });
-        expect(kernel.counters()).toEqual(reference.counters());
+        expect(await kernel.counters()).toEqual(reference.counters());
         compared += packets.length;
       } finally {
-        kernel.close();
+        await kernel.close();
       }
     }
     console.log(`${compared} recorded packets compared`);

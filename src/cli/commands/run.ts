@@ -3,9 +3,10 @@ import {
   type Decision,
   EvaluationEngine,
   InterpreterEngine,
-  KernelEngine,
+  kernelEngine,
   NetstackEngine,
   parseHostConfig,
+  type ReplayEngine,
   type ReplayOptions,
   type ReplayPacket,
   readLiveHost,
@@ -26,7 +27,7 @@ import { RULE_FILES, type RuleFile, readRuleFiles, refusing, requireSound } from
 import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const ENGINES = ['evaluate', 'interpreter', 'kernel', 'netstack'] as const;
-type Engine = EvaluationEngine | InterpreterEngine | KernelEngine | NetstackEngine;
+type Engine = EvaluationEngine | InterpreterEngine | NetstackEngine | ReplayEngine;
 
 function vantageOf(invocation: Invocation): Vantage {
   const chain = invocation.text('chain');
@@ -114,7 +115,7 @@ async function engineOf(
     const options = { ...common, vantage: vantageOf(invocation), routes: routesOf(invocation) };
     return refusing(files, () => {
       if (engine === 'interpreter') return new InterpreterEngine(options);
-      return engine === 'kernel' ? new KernelEngine(options) : new EvaluationEngine(options);
+      return engine === 'kernel' ? kernelEngine(options) : new EvaluationEngine(options);
     });
   }
   for (const name of ['local', 'route', 'chain'])
@@ -199,7 +200,7 @@ export const run: Command = {
   name: 'run',
   summary: 'let a ruleset decide the packets of a capture',
   description:
-    'Each packet goes the way it would go through a host with these rules: raw, conntrack, mangle, filter, security, in hook order,\nwith the time of the capture. --local says which addresses are this host: packets to them come in, packets from them go out,\nall others are forwarded. Without --local and --chain every packet is for this host.\nWith --engine interpreter or kernel the rules are compiled, and the programs decide at each hook: in the user-space machine, or by test runs in\nthe kernel, which refuses rules about devices, marks, connections and time.\nWith --engine netstack it goes through a whole host: routing, translation, ICMP errors, refragmentation; --config is JSON such as\n{"devices":[{"name":"eth0","mtu":1500,"addresses":["192.0.2.1/24"]}],"routes":[{"to":"default","via":"192.0.2.254","dev":"eth0"}],"sysctls":{"net.ipv4.ip_forward":1}}.\nWith --json: a line {"packet":…} for each packet, then {"counters":…}.',
+    'Each packet goes the way it would go through a host with these rules: raw, conntrack, mangle, filter, security, in hook order,\nwith the time of the capture. --local says which addresses are this host: packets to them come in, packets from them go out,\nall others are forwarded. Without --local and --chain every packet is for this host.\nWith --engine interpreter or kernel the rules are compiled, and the programs decide at each hook: in the user-space machine, or in the kernel. There\ntest runs are asked; where rules want devices, marks or connections, real packets go through a namespace made for them, whose connections\nage by the machine\'s clock. Rules about time or chance, and those of nat tables, are refused there.\nWith --engine netstack it goes through a whole host: routing, translation, ICMP errors, refragmentation; --config is JSON such as\n{"devices":[{"name":"eth0","mtu":1500,"addresses":["192.0.2.1/24"]}],"routes":[{"to":"default","via":"192.0.2.254","dev":"eth0"}],"sysctls":{"net.ipv4.ip_forward":1}}.\nWith --json: a line {"packet":…} for each packet, then {"counters":…}.',
   arguments: [
     {
       name: 'RULES',
@@ -297,9 +298,9 @@ export const run: Command = {
       const json = invocation.flag('json');
       const explaining = invocation.text('explain') !== undefined;
       if (json && !explaining) {
-        await environment.stdout.write(`${JSON.stringify(countersJson(engine.counters(), sums))}\n`);
+        await environment.stdout.write(`${JSON.stringify(countersJson(await engine.counters(), sums))}\n`);
       } else if (invocation.flag('counters')) {
-        await environment.stdout.write(countersText(engine.counters()));
+        await environment.stdout.write(countersText(await engine.counters()));
       }
       if (!json && !explaining) {
         const held = sums.HELD === 0 ? '' : `, ${sums.HELD} held`;
@@ -308,7 +309,7 @@ export const run: Command = {
         );
       }
     } finally {
-      engine.close();
+      await engine.close();
     }
     if (broken !== undefined) {
       const words = invocation.flag('json') ? ['--json'] : [];

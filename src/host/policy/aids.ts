@@ -18,6 +18,7 @@ import {
   type NftExpression,
   type NftFamily,
   NftTransaction,
+  type Program,
   type Rejection,
   reject,
   verdict,
@@ -25,7 +26,13 @@ import {
 import type { Family } from '../../net/index.ts';
 import type { KernelAids } from './document.ts';
 import { priorityOf } from './links.ts';
-import type { PolicyStore } from './store.ts';
+
+/** Whose tables they are, and who has the socket filters that their rules match by. */
+export interface AidOwner {
+  readonly name: string;
+  readonly about: { readonly order: number };
+  filter(filter: ActionFilter): Program;
+}
 
 type NetfilterPoint = AttachPoint & { flavour: 'netfilter' };
 
@@ -68,23 +75,23 @@ export function unionOfAids(all: readonly KernelAids[]): KernelAids {
 }
 
 /** Makes or mends the tables in the calling thread's namespace. */
-export function ensureAids(store: PolicyStore, aids: KernelAids): void {
-  if (aids.conntrack && !conntrackEnabled(conntrackTable(store.name)))
-    enableConntrack(conntrackTable(store.name));
+export function ensureAids(owner: AidOwner, aids: KernelAids): void {
+  if (aids.conntrack && !conntrackEnabled(conntrackTable(owner.name)))
+    enableConntrack(conntrackTable(owner.name));
   for (const family of ['ipv4', 'ipv6'] as const) {
     const points = aids.chains.filter((point) => point.family === family);
     if (points.length === 0) continue;
-    const transaction = new NftTransaction(TABLE_FAMILY[family], actionTable(store.name)).addTable();
+    const transaction = new NftTransaction(TABLE_FAMILY[family], actionTable(owner.name)).addTable();
     for (const point of points) {
       const name = chainName(point);
       // A chain of type route looks the route up again when the mark has changed, as iptables' mangle OUTPUT does.
       const type = point.group === 'mangle' && point.hook === LOCAL_OUT ? 'route' : 'filter';
-      const priority = priorityOf(point, store.about.order) + 1;
+      const priority = priorityOf(point, owner.about.order) + 1;
       transaction
         .addChain({ name, hook: { type, number: point.hook, priority, policy: 'accept' } })
         .flushChain(name);
       for (const { filter, actions } of chainRules(point, aids)) {
-        const matched = matchSocketFilter({ fd: store.filter(filter).fd.number });
+        const matched = matchSocketFilter({ fd: owner.filter(filter).fd.number });
         transaction.addRule(name, [matched, ...actions]);
       }
     }

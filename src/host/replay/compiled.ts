@@ -6,17 +6,12 @@ import {
   MARK_BITS_SHIFT,
   MARK_RESET_BIT,
   type PlacedTable,
-  SYSTEM_COUNTERS,
-  SystemCounter,
   TABLE_GROUPS,
   type TableGroup,
 } from '../../compile/index.ts';
-import { HOOK_CHAINS, type IrRule } from '../../ir/index.ts';
+import { HOOK_CHAINS } from '../../ir/index.ts';
 import {
   baseChain,
-  type EvaluatedChain,
-  type EvaluatedCounters,
-  type EvaluatedRule,
   type EvaluatedTable,
   type EvaluationPacket,
   evaluateTable,
@@ -25,6 +20,7 @@ import {
   type TableOutcome,
   type WalkObserver,
 } from '../../rules/index.ts';
+import { Account, type ReadCounters, ruleOf } from './account.ts';
 import { explainMovement } from './movement.ts';
 
 /** What a program said of a packet. */
@@ -39,8 +35,7 @@ export interface PolicyRunner {
   readonly policy: CompiledPolicy;
   /** Runs what the policy has at a netfilter place (`entryIndex`); `undefined` when that is nothing. */
   run(place: number, packet: EvaluationPacket): ProgramRun | undefined;
-  /** Packets and bytes of every counter of the generation, one after the other, summed over the CPUs. */
-  readCounters(into: BigUint64Array): void;
+  readonly readCounters: ReadCounters;
 }
 
 /**
@@ -49,16 +44,12 @@ export interface PolicyRunner {
  */
 export class CompiledTables {
   readonly #runner: PolicyRunner;
-  /** Counters before and after the program that ran last. */
-  #before: BigUint64Array;
-  #after: BigUint64Array;
+  readonly #account: Account;
   #accepted = true;
 
   constructor(runner: PolicyRunner) {
     this.#runner = runner;
-    this.#before = new BigUint64Array(runner.policy.counters * 2);
-    this.#after = new BigUint64Array(runner.policy.counters * 2);
-    runner.readCounters(this.#after);
+    this.#account = new Account(runner.policy, (into) => runner.readCounters(into));
   }
 
   readonly run: RunTable = (table, packet, observer) => {
@@ -86,56 +77,28 @@ export class CompiledTables {
     const { family, hook } = packet;
     const run = this.#runner.run(entryIndex({ flavour: 'netfilter', group, family, hook }), packet);
     if (run === undefined) return false;
-    [this.#before, this.#after] = [this.#after, this.#before];
-    this.#runner.readCounters(this.#after);
+    this.#account.read();
     this.#accepted = run.accepted;
     if (run.accepted) packet.mark = handedMark(run.handed, packet.mark);
     return true;
-  }
-
-  /** By how many packets a counter of the generation has moved. */
-  #moved(counter: number): number {
-    return Number(this.#after[counter * 2]! - this.#before[counter * 2]!);
   }
 
   /** Carries what the program did in a table over to the table's own counters, and tells the observer. */
   #tell(
     table: EvaluatedTable,
     packet: EvaluationPacket,
-    { ir, firstCounter }: PlacedTable,
+    placed: PlacedTable,
     observer: WalkObserver,
   ): TableOutcome {
     const base = baseChain(table, packet.hook)!;
-    const first = SYSTEM_COUNTERS + firstCounter;
-    const unread = this.#moved(SystemCounter.hotdrops) + this.#moved(SystemCounter.malformed) > 0;
-    const { matched, ending, verdict } = explainMovement(ir, ir.chains.get(base.name)!, {
-      moved: (counter) => this.#moved(first + counter),
-      unread: unread && !this.#accepted,
+    const account = this.#account;
+    const [walk] = explainMovement(placed.ir, [placed.ir.chains.get(base.name)!], {
+      moved: (counter) => account.movedIn(placed, counter),
+      unread: account.unread && !this.#accepted,
       cannotRead: (rule) => matchRule(ruleOf(table, rule)[1], ruleOf(table, rule)[0], packet).hotdrop,
     });
-    for (const rule of matched) {
-      const [chain, own] = ruleOf(table, rule);
-      this.#count(own.counters, first + rule.counter);
-      observer.matched?.(chain, own);
-    }
-    if (ending.kind !== 'policy') {
-      const { chain, rule } = ending.rule.source;
-      return { verdict, decision: { kind: ending.kind, chain, rule } };
-    }
-    this.#count(base.policyCounters, first + ending.chain.policy!.counter);
-    observer.policy?.(base);
-    return { verdict, decision: { kind: 'policy', chain: base.name } };
+    return account.carry(table, placed, base, walk!, observer);
   }
-
-  #count(counters: EvaluatedCounters, counter: number): void {
-    counters.packets = this.#after[counter * 2]!;
-    counters.bytes = this.#after[counter * 2 + 1]!;
-  }
-}
-
-function ruleOf(table: EvaluatedTable, { source }: IrRule): readonly [EvaluatedChain, EvaluatedRule] {
-  const chain = table.chains.get(source.chain)!;
-  return [chain, chain.rules[source.rule - 1]!];
 }
 
 /** The mark that the action chain leaves, by the word that the program handed on. */

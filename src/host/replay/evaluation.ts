@@ -1,7 +1,6 @@
 /** The reference engine: the evaluator, on a clock that follows the capture. */
 import { HOOK_CHAINS, type Hook } from '../../ir/index.ts';
-import { type Family, prefixContainsBytes } from '../../net/index.ts';
-import { PacketType } from '../../netstack/index.ts';
+import type { Family } from '../../net/index.ts';
 import {
   type Chain,
   type EvaluatedTable,
@@ -18,10 +17,11 @@ import {
   type RunTable,
   type TableName,
 } from '../../rules/index.ts';
+import { arrivalOf, COMES_IN, destinationOf, GOES_OUT } from './arrival.ts';
 import type { ReplayPacket } from './capture.ts';
 import { ReplayClock } from './clock.ts';
 import type { CounterReport, Decision, ReplayEngine, ReplayOptions } from './engine.ts';
-import { DEFAULT_DEVICE, outDevice, replayHost } from './host.ts';
+import { outDevice, replayHost } from './host.ts';
 
 interface FamilyHost {
   readonly ruleset: Ruleset;
@@ -80,52 +80,27 @@ export class EvaluationEngine implements ReplayEngine {
 
   #prepare(packet: ReplayPacket) {
     this.#clock.take(packet);
-    if (packet.ip === undefined) return 'not-ip';
-    if (packet.tagged) return 'vlan';
-    const found = this.#hosts.get(packet.ip.family);
-    if (found === undefined) return `no-${packet.ip.family}-rules`;
+    const arrival = arrivalOf(this.#options, packet);
+    if (typeof arrival === 'string') return arrival;
+    const { family, bytes, sent, inDevice, packetType } = arrival;
+    const { host } = this.#hosts.get(family)!;
     const { vantage } = this.#options;
-    const inDevice = this.#options.inDevice ?? packet.device ?? DEFAULT_DEVICE;
-    const { bytes } = packet.ip;
     const input: PacketInput = {
       bytes,
-      inDevice: this.#isSent(packet, packet.ip) ? '' : inDevice,
-      packetType: packet.packetType,
+      inDevice: sent ? '' : inDevice,
+      packetType,
       sender: this.#options.sender,
       ...(packet.ethernet === undefined ? {} : { ethernet: packet.ethernet }),
     };
-    if (vantage.kind === 'host') return { host: found.host, input, hook: undefined };
+    if (vantage.kind === 'host') return { host, input, hook: undefined };
     const { chain } = vantage;
     const hook = {
       hook: HOOK_CHAINS.indexOf(chain) as Hook,
-      outDevice: GOES_OUT.has(chain) ? outDevice(this.#options, destinationOf(packet.ip), inDevice) : '',
+      outDevice: GOES_OUT.has(chain) ? outDevice(this.#options, destinationOf(arrival), inDevice) : '',
     };
-    const comesIn = { ...input, inDevice: COMES_IN.has(chain) ? inDevice : '' };
-    return { host: found.host, input: comesIn, hook };
-  }
-
-  /** Cooked captures say what was sent; elsewhere it is what has one of our addresses as its source. */
-  #isSent(packet: ReplayPacket, ip: IpBytes): boolean {
-    const { vantage } = this.#options;
-    if (packet.packetType === PacketType.OUTGOING) return true;
-    if (vantage.kind !== 'host' || vantage.local.length === 0) return false;
-    const source = sourceOf(ip);
-    return vantage.local.some((prefix) => prefixContainsBytes(prefix, source));
+    return { host, input: { ...input, inDevice: COMES_IN.has(chain) ? inDevice : '' }, hook };
   }
 }
-
-type IpBytes = { readonly family: Family; readonly bytes: Uint8Array };
-
-function sourceOf({ family, bytes }: IpBytes): Uint8Array {
-  return family === 'ipv4' ? bytes.subarray(12, 16) : bytes.subarray(8, 24);
-}
-
-function destinationOf({ family, bytes }: IpBytes): Uint8Array {
-  return family === 'ipv4' ? bytes.subarray(16, 20) : bytes.subarray(24, 40);
-}
-
-const COMES_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'POSTROUTING']);
-const GOES_OUT: ReadonlySet<string> = new Set(['FORWARD', 'OUTPUT', 'POSTROUTING']);
 
 /** The evaluator's outcome in the words that all engines share. */
 export function decisionOf(outcome: PacketOutcome): Decision {

@@ -3,8 +3,8 @@
  *
  * A program leaves nothing behind but counters and a verdict. The order of the rules is that of the chains, so one walk
  * of the table explains the counters: the walk of ipt_do_table() in which exactly the rules match whose counters moved,
- * as often as they moved. A chain that is entered more than once leaves a choice; the first walk that explains
- * everything is taken.
+ * as often as they moved. A packet that met several hooks before the counters were read has walked the table once for each.
+ * A chain that is entered more than once leaves a choice; the first walks that explain everything are taken.
  */
 import type { IrChain, IrRule, IrTable } from '../../ir/index.ts';
 
@@ -35,6 +35,8 @@ export class UnexplainedCountersError extends Error {
 }
 
 interface Position {
+  /** Which of the walks. */
+  readonly walk: number;
   readonly chain: IrChain;
   readonly next: number;
   readonly callers: Position | undefined;
@@ -48,8 +50,15 @@ interface Choice {
 
 const MAXIMUM_STEPS = 10_000_000;
 
-/** @throws {UnexplainedCountersError} */
-export function explainMovement(table: IrTable, base: IrChain, movement: Movement): ExplainedWalk {
+/**
+ * The walks of a table by the base chains that the packet met, in that order.
+ * @throws {UnexplainedCountersError}
+ */
+export function explainMovement(
+  table: IrTable,
+  bases: readonly IrChain[],
+  movement: Movement,
+): readonly ExplainedWalk[] {
   const left = new Map<number, number>();
   let total = 0;
   for (const { policy, rules } of table.chains.values()) {
@@ -59,11 +68,14 @@ export function explainMovement(table: IrTable, base: IrChain, movement: Movemen
       total += packets;
     }
   }
+  const lastWalk = bases.length - 1;
   const matched: IrRule[] = [];
   const choices: Choice[] = [];
+  /** How each walk but the last ended, and how many rules had matched by then. */
+  const ended: { readonly ending: ExplainedWalk['ending']; readonly matched: number }[] = [];
   /** Where a packet that could not be read was lost at the latest, when no rule owns up to it. */
   let unread: IrRule | undefined;
-  let position: Position = { chain: base, next: 0, callers: undefined };
+  let position: Position = { walk: 0, chain: bases[0]!, next: 0, callers: undefined };
 
   const take = (counter: number): boolean => {
     const packets = left.get(counter) ?? 0;
@@ -76,57 +88,91 @@ export function explainMovement(table: IrTable, base: IrChain, movement: Movemen
     left.set(counter, left.get(counter)! + 1);
     total++;
   };
+  /** Back to where this many rules had matched in this walk: the policies that were reached since count again. */
+  const unwind = (walk: number, count: number): void => {
+    for (const { counter } of matched.splice(count)) giveBack(counter);
+    for (const { ending } of ended.splice(walk))
+      if (ending.kind === 'policy') giveBack(ending.chain.policy!.counter);
+  };
   /** The last choice the other way; false when there is none. */
   const reconsider = (): boolean => {
     const choice = choices.pop();
     if (choice === undefined) return false;
-    for (const { counter } of matched.splice(choice.matched)) giveBack(counter);
-    const { chain, next, callers } = choice.position;
-    position = { chain, next: next + 1, callers };
+    const { walk, chain, next, callers } = choice.position;
+    unwind(walk, choice.matched);
+    position = { walk, chain, next: next + 1, callers };
     return true;
   };
-  const fail = (): ExplainedWalk => {
-    if (movement.unread && unread !== undefined)
-      return { matched, ending: { kind: 'hotdrop', rule: unread }, verdict: 'DROP' };
-    throw new UnexplainedCountersError(table, base.name);
+  const finish = (ending: ExplainedWalk['ending'], verdict: ExplainedWalk['verdict']): ExplainedWalk[] => {
+    const from = (walk: number): number => ended[walk - 1]?.matched ?? 0;
+    return [
+      ...ended.map(
+        ({ ending: before, matched: to }, walk): ExplainedWalk => ({
+          matched: matched.slice(from(walk), to),
+          ending: before,
+          verdict: 'ACCEPT',
+        }),
+      ),
+      { matched: matched.slice(from(ended.length)), ending, verdict },
+    ];
+  };
+  const fail = (): ExplainedWalk[] => {
+    if (movement.unread && unread !== undefined) return finish({ kind: 'hotdrop', rule: unread }, 'DROP');
+    throw new UnexplainedCountersError(table, bases.map(({ name }) => name).join(', '));
+  };
+  /** A verdict: the end of everything, the beginning of the next walk, or a wrong choice before it. */
+  const end = (
+    ending: ExplainedWalk['ending'],
+    verdict: ExplainedWalk['verdict'],
+  ): readonly ExplainedWalk[] | undefined => {
+    const { walk } = position;
+    if (total === 0 && (walk === lastWalk || verdict === 'DROP')) return finish(ending, verdict);
+    if (walk < lastWalk && verdict === 'ACCEPT') {
+      ended.push({ ending, matched: matched.length });
+      position = { walk: walk + 1, chain: bases[walk + 1]!, next: 0, callers: undefined };
+      return undefined;
+    }
+    if (ending.kind === 'policy') giveBack(ending.chain.policy!.counter);
+    return reconsider() ? undefined : fail();
   };
 
   for (let step = 0; step < MAXIMUM_STEPS; step++) {
-    const { chain, next, callers }: Position = position;
+    const { walk, chain, next, callers }: Position = position;
+    const base = bases[walk]!;
     const rule: IrRule | undefined = chain.rules[next];
     const action = rule === undefined ? ({ kind: 'return' } as const) : rule.action;
+    const mayBeUnread = movement.unread && walk === lastWalk;
     if (rule !== undefined) {
       if (!take(rule.counter)) {
-        if (movement.unread && total === 0) {
-          if (movement.cannotRead(rule))
-            return { matched, ending: { kind: 'hotdrop', rule }, verdict: 'DROP' };
+        if (mayBeUnread && total === 0) {
+          if (movement.cannotRead(rule)) return finish({ kind: 'hotdrop', rule }, 'DROP');
           unread ??= rule;
         }
-        position = { chain, next: next + 1, callers };
+        position = { walk, chain, next: next + 1, callers };
         continue;
       }
-      if (chain !== base) choices.push({ position, matched: matched.length });
+      if (chain !== base || isMetAgain(bases, walk)) choices.push({ position, matched: matched.length });
       matched.push(rule);
       // A match can drop a packet that the rule still counts.
-      if (movement.unread && total === 0 && movement.cannotRead(rule))
-        return { matched, ending: { kind: 'hotdrop', rule }, verdict: 'DROP' };
+      if (mayBeUnread && total === 0 && movement.cannotRead(rule))
+        return finish({ kind: 'hotdrop', rule }, 'DROP');
     }
     switch (action.kind) {
       case 'accept':
       case 'drop':
       case 'reject': {
         const verdict = action.kind === 'accept' ? 'ACCEPT' : 'DROP';
-        if (total === 0) return { matched, ending: { kind: 'rule', rule: rule! }, verdict };
-        if (!reconsider()) return fail();
+        const walks = end({ kind: 'rule', rule: rule! }, verdict);
+        if (walks !== undefined) return walks;
         break;
       }
       case 'jump': {
-        const back = { chain, next: next + 1, callers };
-        position = { chain: table.chains.get(action.chain)!, next: 0, callers: back };
+        const back = { walk, chain, next: next + 1, callers };
+        position = { walk, chain: table.chains.get(action.chain)!, next: 0, callers: back };
         break;
       }
       case 'goto':
-        position = { chain: table.chains.get(action.chain)!, next: 0, callers };
+        position = { walk, chain: table.chains.get(action.chain)!, next: 0, callers };
         break;
       case 'return': {
         if (callers !== undefined) {
@@ -134,16 +180,23 @@ export function explainMovement(table: IrTable, base: IrChain, movement: Movemen
           break;
         }
         const policy = base.policy!;
-        if (total === 1 && take(policy.counter)) {
+        if (take(policy.counter)) {
           const verdict = policy.verdict === 'accept' ? 'ACCEPT' : 'DROP';
-          return { matched, ending: { kind: 'policy', chain: base }, verdict };
+          const walks = end({ kind: 'policy', chain: base }, verdict);
+          if (walks !== undefined) return walks;
+          break;
         }
         if (!reconsider()) return fail();
         break;
       }
       default:
-        position = { chain, next: next + 1, callers };
+        position = { walk, chain, next: next + 1, callers };
     }
   }
   return fail();
+}
+
+/** A base chain that comes again later: its rules may have matched then. */
+function isMetAgain(bases: readonly IrChain[], walk: number): boolean {
+  return bases.includes(bases[walk]!, walk + 1);
 }

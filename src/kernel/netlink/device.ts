@@ -39,6 +39,7 @@ const IFLA_XDP_DRV_PROG_ID = 5;
 const IFLA_XDP_SKB_PROG_ID = 6;
 const IFLA_XDP_HW_PROG_ID = 7;
 const IFF_UP = 1;
+const IFF_NOARP = 0x80;
 
 const ifinfo = {
   size: 16,
@@ -172,6 +173,8 @@ function createLink(what: string, kind: string, attributes: Uint8Array[], data: 
 
 export interface DeviceChange {
   readonly up?: boolean;
+  /** False: every neighbour is known, so that no question about one is asked. */
+  readonly arp?: boolean;
   readonly mtu?: number;
   readonly name?: string;
   readonly mac?: Uint8Array;
@@ -185,8 +188,8 @@ export interface DeviceChange {
 export function changeDevice(index: number, change: DeviceChange): void {
   const header = encodeStruct(ifinfo, {
     index,
-    flags: change.up === true ? IFF_UP : 0,
-    change: change.up === undefined ? 0 : IFF_UP,
+    flags: (change.up === true ? IFF_UP : 0) | (change.arp === false ? IFF_NOARP : 0),
+    change: (change.up === undefined ? 0 : IFF_UP) | (change.arp === undefined ? 0 : IFF_NOARP),
   });
   const parts = [
     header,

@@ -31,3 +31,4 @@ export {
   localTableHoldsMain,
   type Route,
 } from './route.ts';
+export { addRule, type RoutingRule } from './rule.ts';

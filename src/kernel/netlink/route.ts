@@ -22,7 +22,9 @@ const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
 const RTA_MULTIPATH = 9;
+const RTA_TABLE = 15;
 const RTN_UNICAST = 1;
+const RTN_LOCAL = 2;
 const RTN_BLACKHOLE = 6;
 const RTN_UNREACHABLE = 7;
 const RTN_PROHIBIT = 8;
@@ -30,6 +32,7 @@ const RT_TABLE_MAIN = 254;
 const RT_TABLE_LOCAL = 255;
 const RTPROT_STATIC = 4;
 const RT_SCOPE_LINK = 253;
+const RT_SCOPE_HOST = 254;
 const RTNH_F_DEAD = 1;
 
 const rtmsg = {
@@ -51,11 +54,15 @@ export interface Route {
   readonly destination?: { readonly address: Uint8Array; readonly prefixLength: number };
   readonly gateway?: Uint8Array;
   readonly index?: number;
-  /** `blackhole` drops silently. */
-  readonly type?: 'unicast' | 'blackhole';
+  /** `blackhole` drops silently; what is `local` is for this host. */
+  readonly type?: 'unicast' | 'local' | 'blackhole';
+  /** Absent: the main table. */
+  readonly table?: number;
+  /** Of routes to the same destination the one with the lowest counts; absent: the kernel's choice. */
+  readonly metric?: number;
 }
 
-/** Adds a route to the main table, replacing one to the same destination. */
+/** Adds a route, replacing one to the same destination. */
 export function addRoute(route: Route): void {
   changeRoute(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route, 'adding a route');
 }
@@ -64,27 +71,33 @@ export function deleteRoute(route: Route): void {
   changeRoute(RTM_DELROUTE, 0, route, 'deleting a route');
 }
 
+const TYPES = { unicast: RTN_UNICAST, local: RTN_LOCAL, blackhole: RTN_BLACKHOLE } as const;
+/** Of routes without a gateway (rtnetlink(7)): how far the destination is. */
+const SCOPES = { unicast: RT_SCOPE_LINK, local: RT_SCOPE_HOST, blackhole: 0 } as const;
+
 function changeRoute(type: number, flags: number, route: Route, what: string): void {
-  const direct = route.gateway === undefined && route.family === 'ipv4' && route.type !== 'blackhole';
+  const { type: kind = 'unicast', table = RT_TABLE_MAIN } = route;
+  const direct = route.gateway === undefined && route.family === 'ipv4';
   const header = encodeStruct(rtmsg, {
     family: route.family === 'ipv4' ? AF_INET : AF_INET6,
     destinationLength: route.destination?.prefixLength ?? 0,
-    table: RT_TABLE_MAIN,
     protocol: RTPROT_STATIC,
-    scope: direct ? RT_SCOPE_LINK : 0,
-    type: route.type === 'blackhole' ? RTN_BLACKHOLE : RTN_UNICAST,
+    scope: direct ? SCOPES[kind] : 0,
+    type: TYPES[kind],
   });
   const parts = [
     header,
+    u32Attribute(RTA_TABLE, table),
     ...(route.destination === undefined ? [] : [attribute(RTA_DST, route.destination.address)]),
     ...(route.gateway === undefined ? [] : [attribute(RTA_GATEWAY, route.gateway)]),
     ...(route.index === undefined ? [] : [u32Attribute(RTA_OIF, route.index)]),
+    ...(route.metric === undefined ? [] : [u32Attribute(RTA_PRIORITY, route.metric)]),
   ];
   routeRequest({ type, flags, parts }, what);
 }
 
 /** A route as it is found: of several next hops the first. */
-export interface ListedRoute extends Omit<Route, 'type'> {
+export interface ListedRoute extends Omit<Route, 'type' | 'table' | 'metric'> {
   readonly type: 'unicast' | 'blackhole' | 'unreachable' | 'prohibit';
   readonly metric: number;
 }
