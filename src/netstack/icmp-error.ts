@@ -4,10 +4,13 @@
  * Rate limits and the choice of the source address belong to whoever sends.
  */
 import { addToSum, finishSum, internetChecksum } from '../wire/index.ts';
-import { ETH_P_IP, type NetDevice, type SkBuff } from './skb.ts';
+import { ETH_P_IP, type NetDevice, type PacketOptions, type SkBuff } from './skb.ts';
 
 export const ICMP_DEST_UNREACH = 3;
+export const ICMP_REDIRECT = 5;
 export const ICMP_TIME_EXCEEDED = 11;
+export const ICMP_PARAMETERPROB = 12;
+export const ICMP_REDIR_HOST = 1;
 export const ICMP_NET_UNREACH = 0;
 export const ICMP_HOST_UNREACH = 1;
 export const ICMP_PROT_UNREACH = 2;
@@ -44,6 +47,8 @@ export interface IcmpError {
   readonly dev: NetDevice | undefined;
   /** PacketType of the packet. */
   readonly pktType: number;
+  /** The packet's IPv4 options, where they were read before. */
+  readonly options?: PacketOptions | undefined;
   /** What conntrack said of the packet: the error belongs to its connection. */
   readonly nfct?: unknown;
 }
@@ -58,6 +63,7 @@ export function icmpErrorAbout(skb: SkBuff, type: number, code: number, info = 0
     packet: skb.data,
     dev: skb.dev,
     pktType: skb.pktType,
+    options: skb.options,
     nfct: skb.nfct,
   };
 }
@@ -87,6 +93,8 @@ export interface IcmpSender {
   readonly hopLimit: number;
   /** IPv4 identification, or IPv6 flow label. */
   readonly identOrFlow: number;
+  /** IPv4 options that it takes over, padded. */
+  readonly options?: Uint8Array;
 }
 
 /** At most this much of the offending packet is quoted: the whole answer fits 576 bytes (RFC 1812 §4.3.2.3). */
@@ -100,10 +108,12 @@ export function buildIcmpError(error: IcmpError, sender: IcmpSender): Uint8Array
 }
 
 function buildIpv4(error: IcmpError, sender: IcmpSender): Uint8Array {
-  const quote = error.packet.subarray(0, IPV4_QUOTE_LIMIT);
-  const packet = new Uint8Array(28 + quote.length);
+  const options = sender.options ?? new Uint8Array(0);
+  const start = 20 + options.length;
+  const quote = error.packet.subarray(0, IPV4_QUOTE_LIMIT - options.length);
+  const packet = new Uint8Array(start + 8 + quote.length);
   const view = new DataView(packet.buffer);
-  packet[0] = 0x45;
+  packet[0] = 0x40 | (start / 4);
   // IPTOS_PREC_INTERNETCONTROL over the service type of the packet that is answered.
   packet[1] = (error.packet[1]! & 0x1e) | 0xc0;
   view.setUint16(2, packet.length);
@@ -112,12 +122,13 @@ function buildIpv4(error: IcmpError, sender: IcmpSender): Uint8Array {
   packet[9] = IPPROTO_ICMP;
   packet.set(sender.source, 12);
   packet.set(error.packet.subarray(12, 16), 16);
-  view.setUint16(10, internetChecksum(packet.subarray(0, 20)));
-  packet[20] = error.type;
-  packet[21] = error.code;
-  view.setUint32(24, error.info);
-  packet.set(quote, 28);
-  view.setUint16(22, internetChecksum(packet.subarray(20)));
+  packet.set(options, 20);
+  view.setUint16(10, internetChecksum(packet.subarray(0, start)));
+  packet[start] = error.type;
+  packet[start + 1] = error.code;
+  view.setUint32(start + 4, error.info);
+  packet.set(quote, start + 8);
+  view.setUint16(start + 2, internetChecksum(packet.subarray(start)));
   return packet;
 }
 

@@ -62,6 +62,18 @@ export function skbTruesize(length: number): number {
   return SKB_STRUCT_BYTES + slab;
 }
 
+/** What is known of a packet's options once it was routed (struct ip_options in its control block). */
+export interface PacketOptions {
+  readonly recordRoute: number;
+  /** An address of this host was written there; the device that the packet leaves by may replace it. */
+  readonly recordRouteNeedsAddress: boolean;
+  readonly timestamp: number;
+  readonly timestampNeedsAddress: boolean;
+  readonly timestampNeedsTime: boolean;
+  /** The header checksum no longer fits. */
+  readonly changed: boolean;
+}
+
 /** Credentials of the file behind a socket. */
 export interface SocketOwner {
   readonly uid: number;
@@ -117,6 +129,8 @@ export class SkBuff {
   nhoff = 6;
   /** Offset of the transport header from the network header. */
   transportOffset = 0;
+  /** IPv4 options, read and filled in once it was routed; `undefined` when it has none. */
+  options: PacketOptions | undefined = undefined;
   /** Device it came in by, when `dev` has changed since (skb_iif). */
   iif = 0;
 
@@ -171,5 +185,6 @@ export class SkBuff {
     this.untracked = other.untracked;
     this.zoneId = other.zoneId;
     this.sender = other.sender;
+    this.options = other.options;
   }
 }

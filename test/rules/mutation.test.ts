@@ -33,11 +33,12 @@ const UNSEEN: readonly RegExp[] = [
 
 /**
  * Without vectors: random rules of them are compared with the running kernel (test/kernel/match-live.test.ts and
- * sets.test.ts), packets with its records (test/netstack/path-walks.test.ts). Mistakes are not seeded into these.
+ * sets.test.ts), packets with its records (test/netstack/path-walks.test.ts); owners and sockets have examples
+ * (test/netstack/rule-sockets.test.ts). Mistakes are not seeded into these.
  */
 const WITHOUT_VECTORS: readonly string[] = [
   ...['connbytes', 'connlimit', 'connmark', 'ecn', 'hashlimit', 'physdev', 'policy', 'quota', 'realm'],
-  ...['recent', 'rpfilter', 'rt', 'set', 'string', 'tcpmss', 'u32'],
+  ...['recent', 'rpfilter', 'rt', 'set', 'string', 'tcpmss', 'u32', 'cluster', 'time', 'owner', 'socket'],
 ]
   .map((name) => `-m ${name}`)
   .concat('-j SET');

@@ -55,6 +55,7 @@ export function stackOf(fw: Host, family: Family, rules: string): LiveTwin {
   const chance = { draws: 0 };
   const stack = new NetworkStack({
     clock: { nowMs: () => performance.now() },
+    wallMs: Date.now,
     random32: () => {
       chance.draws++;
       return 0;

@@ -37,7 +37,7 @@ export class HostSettingsError extends Error {
 export type SysctlReader = (name: string) => number | undefined;
 
 /** What each device has a switch of its own for, under `net.ipv4.conf.DEVICE.`. */
-export const DEVICE_SYSCTLS = ['rp_filter', 'route_localnet', 'forwarding'] as const;
+export const DEVICE_SYSCTLS = ['rp_filter', 'route_localnet', 'forwarding', 'send_redirects'] as const;
 
 /** The name of a device's sysctl, or of `default`, which devices have that are given no own. */
 export function deviceSysctl(device: string, name: (typeof DEVICE_SYSCTLS)[number]): string {
@@ -51,7 +51,11 @@ export const KNOWN_SYSCTLS: readonly string[] = [
   'net.ipv6.conf.all.forwarding',
   'net.ipv4.conf.all.rp_filter',
   'net.ipv4.conf.all.route_localnet',
+  'net.ipv4.conf.all.send_redirects',
   'net.ipv4.ip_default_ttl',
+  'net.ipv4.icmp_echo_ignore_all',
+  'net.ipv4.icmp_echo_ignore_broadcasts',
+  'net.ipv6.icmp.echo_ignore_all',
   'net.ipv4.icmp_ratelimit',
   'net.ipv4.icmp_ratemask',
   'net.ipv4.icmp_msgs_per_sec',
@@ -76,6 +80,12 @@ export function settingsOfSysctls(read: SysctlReader): Pick<HostSettings, 'path'
       forwarding: { ipv4: forwards('ipv4'), ipv6: forwards('ipv6') },
       rpFilter: reversePathFilter(read('net.ipv4.conf.all.rp_filter') ?? 0),
       routeLocalnet: flag('net.ipv4.conf.all.route_localnet') ?? false,
+      ...given('sendRedirects', flag('net.ipv4.conf.all.send_redirects')),
+      ignoreEcho: {
+        ipv4: flag('net.ipv4.icmp_echo_ignore_all') ?? false,
+        ipv6: flag('net.ipv6.icmp.echo_ignore_all') ?? false,
+      },
+      ...given('ignoreEchoToMany', flag('net.ipv4.icmp_echo_ignore_broadcasts')),
       ...given('defaultTtl', read('net.ipv4.ip_default_ttl')),
       ...given('icmpRateLimitMs', read('net.ipv4.icmp_ratelimit')),
       ...given('icmpRateMask', read('net.ipv4.icmp_ratemask')),
@@ -99,10 +109,12 @@ export function inputOfSysctls(device: string, read: SysctlReader): DeviceInput 
   const localnet = value('route_localnet');
   const forwarding = value('forwarding');
   const filter = value('rp_filter');
+  const redirects = value('send_redirects');
   return {
     ...given('rpFilter', filter === undefined ? undefined : reversePathFilter(filter)),
     ...given('routeLocalnet', localnet === undefined ? undefined : localnet !== 0),
     ...given('forwarding', forwarding === undefined ? undefined : forwarding !== 0),
+    ...given('sendRedirects', redirects === undefined ? undefined : redirects !== 0),
   };
 }
 

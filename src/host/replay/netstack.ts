@@ -63,6 +63,7 @@ export class NetstackEngine implements ReplayEngine {
     const checksum = verifyChecksums && host.conntrack.checksum !== false;
     this.#stack = new NetworkStack({
       clock: this.#clock,
+      wallMs: () => this.#clock.wallMs(),
       random32,
       devices: host.devices,
       addresses: host.addresses,

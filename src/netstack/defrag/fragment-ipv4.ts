@@ -2,7 +2,7 @@
  * Cutting IPv4 datagrams up on output. Source: net/ipv4/ip_output.c (ip_fragment, ip_do_fragment), net/ipv4/ip_forward.c
  * (ip_exceeds_mtu), net/ipv4/ip_options.c (ip_options_fragment); RFC 791 §3.2.
  */
-import { internetChecksum } from '../../wire/index.ts';
+import { IPOPT_END, IPOPT_NOOP, internetChecksum } from '../../wire/index.ts';
 import type { Counters } from '../counters.ts';
 import { ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, type IcmpError } from '../icmp-error.ts';
 import { CbFlag, type SkBuff } from '../skb.ts';
@@ -11,8 +11,6 @@ const IP_DF = 0x4000;
 const IP_MF = 0x2000;
 const IP_OFFSET = 0x1fff;
 
-const IPOPT_END = 0;
-const IPOPT_NOOP = 1;
 /** Options with this bit go into every fragment. */
 const IPOPT_COPY = 0x80;
 

@@ -52,7 +52,25 @@ export class Ipv4Fib implements Fib {
     if (!(own?.forwarding ?? this.config.forwarding)) return refuse('not-forwarding');
     const outDevice = route.device;
     if (!this.#sourceIsValid(source, inDevice, outDevice)) return refuse('martian-source');
-    return { kind: 'forward', outDevice };
+    const redirect = inDevice === outDevice && this.#redirects(inDevice) && this.#isOnLink(source, inDevice);
+    return redirect ? { kind: 'forward', outDevice, redirect } : { kind: 'forward', outDevice };
+  }
+
+  #redirects(device: string): boolean {
+    return this.config.sendRedirects !== false || this.config.devices?.get(device)?.sendRedirects !== false;
+  }
+
+  /** The way back to a source by this device has no router on it. */
+  #isOnLink(source: Uint8Array, device: string): boolean {
+    const first = findRoute(this.#routes, source);
+    const back =
+      first?.device === device
+        ? first
+        : findRoute(
+            this.#routes.filter((route) => route.device === device),
+            source,
+          );
+    return faultOf(back) === undefined && back?.gateway === undefined;
   }
 
   /** ip_mc_validate_source(): a host without an address yet may speak to groups of its link. */
@@ -101,12 +119,12 @@ export class Ipv4Fib implements Fib {
 
   /**
    * fib_validate_source(). Without rp_filter only our own addresses are refused, except when the packet leaves by
-   * the device it came in by: then a full look-up is made, which also refuses broadcast addresses.
+   * the device it came in by, which redirects: then a full look-up is made, which also refuses broadcast addresses.
    */
   #sourceIsValid(source: Uint8Array, inDevice: string, outDevice?: string): boolean {
     const { addresses } = this.config;
     const rpFilter = Math.max(this.config.rpFilter, this.config.devices?.get(inDevice)?.rpFilter ?? 0);
-    if (rpFilter === 0 && inDevice !== outDevice) {
+    if (rpFilter === 0 && (inDevice !== outDevice || !this.#redirects(inDevice))) {
       return (
         !isLoopbackAddress(source) && !addresses.some(({ prefix }) => sameBytes(prefix.address.bytes, source))
       );

@@ -31,6 +31,8 @@ export interface FibConfig {
   readonly rpFilter: 0 | 1 | 2;
   /** net.ipv4.conf.*.route_localnet: 127.0.0.0/8 may be on the wire. Default: no. */
   readonly routeLocalnet?: boolean;
+  /** net.ipv4.conf.all.send_redirects. Default: yes. */
+  readonly sendRedirects?: boolean;
   /** What devices have switches of their own for. */
   readonly devices?: ReadonlyMap<string, DeviceInput>;
 }
@@ -43,6 +45,8 @@ export interface DeviceInput {
   readonly routeLocalnet?: boolean;
   /** In place of the one for all. */
   readonly forwarding?: boolean;
+  /** This or the one for all. */
+  readonly sendRedirects?: boolean;
 }
 
 /** Why routing refuses a packet. */
@@ -58,7 +62,12 @@ export type FibFault =
 
 export type FibDecision =
   | { readonly kind: 'local' }
-  | { readonly kind: 'forward'; readonly outDevice: string }
+  | {
+      readonly kind: 'forward';
+      readonly outDevice: string;
+      /** The sender is on the link that the packet leaves by, and could have sent it to the next hop itself. */
+      readonly redirect?: boolean;
+    }
   | { readonly kind: 'drop'; readonly fault: FibFault };
 
 /** One family's addresses and routes. Addresses are in network order. */

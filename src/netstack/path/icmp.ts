@@ -7,6 +7,7 @@ import { buildIcmpError, ICMPV6_PKT_TOOBIG, type IcmpError, mayAnswerIpv4 } from
 import { skipExtensionHeaders } from '../ipv6-header.ts';
 import { ETH_P_IP, ETH_P_IPV6, SkBuff } from '../skb.ts';
 import { RouteTypeNumber } from './fib.ts';
+import { echoedOptions } from './options.ts';
 import { GlobalLimit, PeerLimit, XRLIM_BURST_FACTOR } from './rate-limit.ts';
 import type { NetworkStack } from './stack.ts';
 
@@ -38,6 +39,11 @@ export class IcmpSender {
     return this.#peers.ipv4.allow(String(source), nowMs, routeErrorCostMs, routeErrorBurstMs);
   }
 
+  /** Whether a host may be told of a better next hop. */
+  mayRedirect(source: Uint8Array): boolean {
+    return this.#peers.ipv4.allowRedirect(String(source), this.#stack.net.clock.nowMs());
+  }
+
   #build(error: IcmpError): SkBuff | undefined {
     const { family } = error;
     const fib = this.#stack.fib(family);
@@ -55,8 +61,11 @@ export class IcmpSender {
     const own =
       type === RouteTypeNumber.LOCAL ? destination : fib.sourceAddress(outDevice, fib.nextHop(source));
     if (own === undefined || !this.#inRate(error, source, outDevice)) return undefined;
+    const options = ipv4 ? echoedOptions(this.#stack, error.packet, error.options, own) : undefined;
+    if (ipv4 && options === undefined) return undefined;
     const bytes = buildIcmpError(error, {
       source: own,
+      ...(options === undefined ? {} : { options }),
       hopLimit: this.#stack.settings.defaultTtl,
       identOrFlow: this.#stack.random32() >>> 12,
     });

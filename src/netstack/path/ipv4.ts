@@ -2,7 +2,7 @@
  * IPv4 from device to socket or to another device.
  * Source: net/ipv4/ip_input.c (ip_rcv, ip_rcv_finish, ip_local_deliver), net/ipv4/ip_forward.c, net/ipv4/route.c (ip_error).
  */
-import { IpProtocol, ipv4OptionsAreAccepted, TCP_HEADER_LENGTH } from '../../wire/index.ts';
+import { IpProtocol, TCP_HEADER_LENGTH } from '../../wire/index.ts';
 import { ipv4ExceedsMtu } from '../defrag/fragment-ipv4.ts';
 import { isIpv4Fragment } from '../defrag/ipv4.ts';
 import { NF_INET_FORWARD, NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, NFPROTO_IPV4 } from '../hooks/family.ts';
@@ -15,15 +15,20 @@ import {
   ICMP_PKT_FILTERED,
   ICMP_PORT_UNREACH,
   ICMP_PROT_UNREACH,
+  ICMP_REDIR_HOST,
+  ICMP_REDIRECT,
   ICMP_TIME_EXCEEDED,
   icmpErrorAbout,
 } from '../icmp-error.ts';
 import { gatherLocalIpv4, receiveIpv4 } from '../input/ipv4.ts';
 import { PacketType, type SkBuff } from '../skb.ts';
+import { answerIcmp } from './echo.ts';
 import type { FibFault } from './fib.ts';
+import { forwardOptions, takeOptions } from './options.ts';
 import { output } from './output.ts';
 import type { NetworkStack } from './stack.ts';
 
+const MINIMUM_WORDS = 5;
 const TTL_AT = 8;
 const CHECKSUM_AT = 10;
 
@@ -57,13 +62,13 @@ function route(stack: NetworkStack, skb: SkBuff): void {
     unroutable(stack, skb, decision.fault);
     return;
   }
-  if (!ipv4OptionsAreAccepted(skb.data)) {
+  if ((skb.data[0]! & 15) > MINIMUM_WORDS && !takeOptions(stack, skb)) {
     stack.net.counters.IpInHdrErrors++;
     stack.drop('options');
     return;
   }
   if (decision.kind === 'local') deliver(stack, skb);
-  else forward(stack, skb, decision.outDevice);
+  else forward(stack, skb, decision.outDevice, decision.redirect === true);
 }
 
 /**
@@ -99,6 +104,7 @@ function deliver(stack: NetworkStack, skb: SkBuff): void {
   if (isIpv4Fragment(skb.data) && !gatherLocalIpv4(net, skb)) return;
   net.netfilter.pass(NFPROTO_IPV4, NF_INET_LOCAL_IN, skb, { in: skb.dev }, (accepted) => {
     net.counters.IpInDelivers++;
+    if (accepted.data[9] === IpProtocol.ICMP) answerIcmp(stack, accepted);
     const result = stack.deliver(accepted, accepted.data[9]!);
     if (result === 'accepted') return;
     if (result === 'no-protocol') net.counters.IpInUnknownProtos++;
@@ -107,7 +113,7 @@ function deliver(stack: NetworkStack, skb: SkBuff): void {
 }
 
 /** ip_forward. */
-function forward(stack: NetworkStack, skb: SkBuff, outDevice: string): void {
+function forward(stack: NetworkStack, skb: SkBuff, outDevice: string, redirect: boolean): void {
   const { net } = stack;
   const out = stack.deviceByName(outDevice);
   if (skb.pktType !== PacketType.HOST || out === undefined) {
@@ -129,11 +135,21 @@ function forward(stack: NetworkStack, skb: SkBuff, outDevice: string): void {
   }
   skb.outDevice = out;
   decreaseTtl(skb);
+  if (redirect) sendRedirect(stack, skb);
   const place = { in: skb.dev, out };
   net.netfilter.pass(NFPROTO_IPV4, NF_INET_FORWARD, skb, place, (accepted) => {
     net.counters.IpForwDatagrams++;
+    forwardOptions(stack, accepted);
     output(stack, accepted);
   });
+}
+
+/** Tells the sender whom it could have sent the packet to (ip_rt_send_redirect). */
+function sendRedirect(stack: NetworkStack, skb: SkBuff): void {
+  if (!stack.icmp.mayRedirect(skb.data.subarray(12, 16))) return;
+  const next = stack.fib('ipv4')!.nextHop(skb.data.subarray(16, 20));
+  const gateway = new DataView(next.buffer, next.byteOffset, 4).getUint32(0);
+  stack.net.sendIcmpError(icmpErrorAbout(skb, ICMP_REDIRECT, ICMP_REDIR_HOST, gateway));
 }
 
 /** RFC 1624: the TTL goes down by one, so the checksum goes up by 0x0100 (ip_decrease_ttl). */

@@ -18,13 +18,14 @@ import {
   icmpErrorAbout,
 } from '../icmp-error.ts';
 import { deliverIpv6, receiveIpv6 } from '../input/ipv6.ts';
+import { NEXTHDR_ICMP, NEXTHDR_NONE } from '../ipv6-header.ts';
 import { PacketType, type SkBuff } from '../skb.ts';
+import { answerIcmpv6 } from './echo.ts';
 import type { FibFault } from './fib.ts';
 import { output } from './output.ts';
 import type { NetworkStack } from './stack.ts';
 
 const HOP_LIMIT_AT = 7;
-const NEXTHDR_NONE = 59;
 
 /** ipv6_rcv. */
 export function receiveIpv6Packet(stack: NetworkStack, skb: SkBuff): void {
@@ -87,6 +88,7 @@ function deliver(stack: NetworkStack, skb: SkBuff): void {
     }
     net.counters.Ip6InDelivers++;
     if (protocol === NEXTHDR_NONE) return;
+    if (protocol === NEXTHDR_ICMP) answerIcmpv6(stack, accepted);
     const result = stack.deliver(accepted, protocol);
     if (result === 'accepted') return;
     if (result === 'no-port') {

@@ -14,9 +14,16 @@ function jiffies(nowMs: number): number {
   return Math.floor(nowMs / JIFFY_MS) * JIFFY_MS;
 }
 
+/** ip_rt_redirect_number, _load and _silence: so many redirects to a host that does not listen, ever more slowly. */
+const MOST_REDIRECTS = 9;
+const REDIRECT_LOAD_MS = 20;
+const REDIRECT_SILENCE_MS = REDIRECT_LOAD_MS << (MOST_REDIRECTS + 1);
+
+/** struct inet_peer: errors and redirects share the time of the last one. */
 interface Bucket {
   tokensMs: number;
   lastMs: number;
+  redirects: number;
 }
 
 /** One bucket for each host. A token is a millisecond of silence; an error costs `costMs`, no more than `burstMs` are saved. */
@@ -24,12 +31,7 @@ export class PeerLimit {
   readonly #peers = new Map<string, Bucket>();
 
   allow(peer: string, nowMs: number, costMs: number, burstMs: number): boolean {
-    let bucket = this.#peers.get(peer);
-    if (bucket === undefined) {
-      bucket = { tokensMs: 0, lastMs: nowMs - UNKNOWN_PEER_MS };
-      this.#peers.set(peer, bucket);
-      if (this.#peers.size > PEERS_MAX) this.#peers.delete(this.#peers.keys().next().value!);
-    }
+    const bucket = this.#bucket(peer, nowMs);
     // Time is counted in jiffies: within one of them nothing is added, and nothing cut off.
     const silentMs = jiffies(nowMs) - jiffies(bucket.lastMs);
     if (silentMs > 0) {
@@ -39,6 +41,33 @@ export class PeerLimit {
     if (bucket.tokensMs < costMs) return false;
     bucket.tokensMs -= costMs;
     return true;
+  }
+
+  /** Whether a host may be told of a better next hop (ip_rt_send_redirect). */
+  allowRedirect(peer: string, nowMs: number): boolean {
+    const bucket = this.#bucket(peer, nowMs);
+    const silentMs = jiffies(nowMs) - jiffies(bucket.lastMs);
+    if (silentMs > REDIRECT_SILENCE_MS) {
+      bucket.tokensMs = 0;
+      bucket.redirects = 0;
+    }
+    if (bucket.redirects >= MOST_REDIRECTS) {
+      bucket.lastMs = nowMs;
+      return false;
+    }
+    if (bucket.redirects > 0 && silentMs <= REDIRECT_LOAD_MS << bucket.redirects) return false;
+    bucket.lastMs = nowMs;
+    bucket.redirects++;
+    return true;
+  }
+
+  #bucket(peer: string, nowMs: number): Bucket {
+    const known = this.#peers.get(peer);
+    if (known !== undefined) return known;
+    const bucket = { tokensMs: 0, lastMs: nowMs - UNKNOWN_PEER_MS, redirects: 0 };
+    this.#peers.set(peer, bucket);
+    if (this.#peers.size > PEERS_MAX) this.#peers.delete(this.#peers.keys().next().value!);
+    return bucket;
   }
 }
 

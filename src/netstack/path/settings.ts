@@ -5,6 +5,12 @@ export interface PathSettings {
   /** net.ipv4.conf.*.rp_filter: 0 off, 1 strict, 2 loose. */
   readonly rpFilter: 0 | 1 | 2;
   readonly routeLocalnet: boolean;
+  /** net.ipv4.conf.all.send_redirects: a sender is told of the better next hop on its own link. */
+  readonly sendRedirects: boolean;
+  /** net.ipv4.icmp_echo_ignore_all, net.ipv6.icmp.echo_ignore_all. */
+  readonly ignoreEcho: { readonly ipv4: boolean; readonly ipv6: boolean };
+  /** net.ipv4.icmp_echo_ignore_broadcasts. */
+  readonly ignoreEchoToMany: boolean;
   /** net.ipv4.ip_default_ttl, net.ipv6.conf.*.hop_limit. */
   readonly defaultTtl: number;
   /** net.ipv4.icmp_ratelimit: milliseconds that one error to a host costs; 0: no limit. */
@@ -25,6 +31,9 @@ export const DEFAULT_PATH_SETTINGS: PathSettings = {
   forwarding: { ipv4: false, ipv6: false },
   rpFilter: 0,
   routeLocalnet: false,
+  sendRedirects: true,
+  ignoreEcho: { ipv4: false, ipv6: false },
+  ignoreEchoToMany: true,
   defaultTtl: 64,
   icmpRateLimitMs: 1000,
   icmpRateMask: 6168,

@@ -39,6 +39,8 @@ export type Delivery = 'accepted' | 'no-port' | 'no-protocol';
 
 export interface StackConfig {
   readonly clock: Clock;
+  /** Milliseconds since 1970, UTC, for timestamps; default: the clock is that. */
+  readonly wallMs?: () => number;
   /** 32 random bits: ports where the kernel draws them, identifications. */
   readonly random32: () => number;
   /** `lo` is always there. */
@@ -153,6 +155,11 @@ export class NetworkStack {
     };
   }
 
+  /** Milliseconds since 1970, UTC. */
+  wallMs(): number {
+    return this.#config.wallMs?.() ?? this.net.clock.nowMs();
+  }
+
   /** A packet comes in by a device. Fires the timers that are due first. @throws RangeError when there is no such device */
   receive(packet: ReceivedPacket, deviceName: string): void {
     const device = this.#devices.get(deviceName);
@@ -262,6 +269,7 @@ export class NetworkStack {
       forwarding: this.settings.forwarding[family],
       rpFilter: this.settings.rpFilter,
       routeLocalnet: this.settings.routeLocalnet,
+      sendRedirects: this.settings.sendRedirects,
       devices: new Map(this.#config.devices.flatMap(({ name, input }) => (input ? [[name, input]] : []))),
     });
   }
