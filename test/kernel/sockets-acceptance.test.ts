@@ -6,7 +6,7 @@ import {
   attachSkLookup,
   BpfMap,
   describeSocket,
-  type Fd,
+  Fd,
   type Link,
   linkProgram,
   MapFlag,
@@ -290,6 +290,40 @@ describeKernel('acceptance cases of sk_lookup in the kernel', () => {
       expect(verdict(6, '127.0.0.1', 3, -97)).toBe(1);
       expect(verdict(6, '127.0.0.1', 4, -97)).toBe(1);
     }));
+
+  test.each(['tcp', 'udp'] as const)(
+    'what sk_assign rejects gets nothing, the regular %s server does',
+    (protocol) =>
+      withLoopback((host) => {
+        using objects = new CaseObjects();
+        const regular = openServer(host, protocol, { address: '127.0.0.1', port: 7007 });
+        const rejected =
+          protocol === 'tcp'
+            ? host.connect('127.0.0.1', 7007).fd
+            : openServer(host, 'udp', { address: '127.0.0.2', port: 8008 });
+        if (protocol === 'tcp') {
+          const number = syscall('accept4', regular.number, null, null, SOCK_NONBLOCK);
+          host.keep(new Fd(number, 'the other end'));
+        } else {
+          const peer = encodeEndpoint({ address: addressBytes('127.0.0.9'), port: 9 });
+          syscall('connect', rejected.number, peer, peer.length);
+        }
+        objects.sockets.update(0, fdValue(rejected));
+        using program = objects.load(assignProgram([{ slot: 0, flags: 0, result: -94 }]));
+        const link = attachSkLookup(program, host.netns.number);
+        try {
+          const target = { address: '127.0.0.1', port: 7007 };
+          const each = { ...LOOKUP_CASES[0]!, protocol, target };
+          const servers = new Map([
+            ['regular', regular],
+            ['rejected', rejected],
+          ]);
+          expect(outcome(host, each, servers)).toEqual(['regular']);
+        } finally {
+          link.close();
+        }
+      }),
+  );
 
   test('access ctx->sk', () =>
     withLoopback((host) => {

@@ -1,16 +1,46 @@
 /** Socket steering in the kernel: the program's choices against the definition, and real sockets. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { explainLookup, SocketSteering } from '../../src/host/index.ts';
-import { type Assembler, R0, R1, R2, R3, R4, R5, R6, R10 } from '../../src/isa/index.ts';
-import { openPinnedProgram, selectedSocketCookie, skLookupContext, testRun } from '../../src/kernel/index.ts';
+import {
+  type AssembledProgram,
+  type Assembler,
+  R0,
+  R1,
+  R2,
+  R3,
+  R4,
+  R5,
+  R6,
+  R10,
+} from '../../src/isa/index.ts';
+import {
+  attachSkLookup,
+  BpfMap,
+  linkProgram,
+  MapFlag,
+  openPinnedProgram,
+  Program,
+  selectedSocketCookie,
+  skLookupContext,
+  testRun,
+} from '../../src/kernel/index.ts';
+import { encodeEndpoint } from '../../src/kernel/sys/socket.ts';
+import { syscall } from '../../src/kernel/sys/syscall.ts';
 import { formatBinding, lookupLinear, PROTOCOL_NUMBER, parseBindings } from '../../src/sklookup/index.ts';
 import { anyBindingSet, anyTuple, LABELS } from '../support/bindings.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { addressBytes, type Host, withNamespaces } from '../support/netns.ts';
 import { loadProgram } from '../support/program.ts';
 import { SkLookupMachine } from '../support/sklookup-machine.ts';
+import { actionProgram, assignProgram, F_REPLACE } from '../support/sklookup-programs.ts';
 
+const SUPPORT = new URL('../support/sockets/', import.meta.url).pathname;
 const RUNS = process.env.SLUICE_SOAK === '1' ? 1_000 : 25;
 
 async function withSteering(use: (host: Host, steering: SocketSteering) => Promise<void>): Promise<void> {
@@ -164,5 +194,135 @@ describeKernel('socket steering', () => {
       expect(
         steering.status().destinations.find(({ label }) => label === 'web')!.members[0]!.cookie,
       ).toBeUndefined();
+    }));
+
+  test('beside other programs: what one chose before stands and is counted, one after can choose anew; a drop counts only alone', () =>
+    withSteering(async (host, steering) => {
+      await steering.apply(parseBindings('web tcp 127.0.0.1 80\nempty tcp 127.0.0.1 81\n', 'test'));
+      const [web, theirs] = [host.listen(8080, '127.0.0.1'), host.listen(8081, '127.0.0.1')];
+      await steering.register(web.fd, { label: 'web' });
+      using sockets = BpfMap.create({
+        type: 'BPF_MAP_TYPE_SOCKMAP',
+        name: 'slc_theirs',
+        keySize: 4,
+        valueSize: 8,
+        maxEntries: 1,
+      });
+      using ran = BpfMap.create({
+        type: 'BPF_MAP_TYPE_ARRAY',
+        name: 'slc_ran',
+        keySize: 4,
+        valueSize: 8,
+        maxEntries: 1,
+        flags: MapFlag.BPF_F_MMAPABLE,
+      });
+      sockets.update(0, new Uint8Array(BigUint64Array.of(BigInt(theirs.fd.number)).buffer));
+      const load = (assembled: AssembledProgram): Program =>
+        Program.load({
+          type: 'BPF_PROG_TYPE_SK_LOOKUP',
+          name: 'slc_foreign',
+          instructions: linkProgram(assembled, { maps: { sockets, ran } }),
+          expectedAttachType: 'BPF_SK_LOOKUP',
+        });
+      using redirect = load(actionProgram('redirect'));
+      // Plain assignment does not replace a choice; this one does.
+      using replace = load(assignProgram([{ slot: 0, flags: F_REPLACE, result: 0 }]));
+      using drop = load(actionProgram('drop'));
+      /** Who gets a connection while the program runs too. */
+      const answered = (foreign: Program, port: number): string => {
+        const link = attachSkLookup(foreign, host.netns.number);
+        try {
+          host.connect('127.0.0.1', port, 5000);
+          return web.accept(0) !== undefined ? 'web' : theirs.accept(0) !== undefined ? 'theirs' : 'nobody';
+        } catch {
+          return 'refused';
+        } finally {
+          link.close();
+        }
+      };
+      const metricsOf = (label: string) =>
+        steering.status().destinations.find((each) => each.label === label)!.metrics;
+      // Attached after ours.
+      expect(answered(redirect, 80)).toBe('web');
+      expect(answered(replace, 80)).toBe('theirs');
+      expect(answered(drop, 80)).toBe('web');
+      expect(answered(redirect, 81)).toBe('theirs');
+      expect(answered(drop, 82)).toBe('refused');
+      expect(metricsOf('web')).toMatchObject({ lookups: 3, assigned: 3, errors: { taken: 0 } });
+      expect(metricsOf('empty')).toMatchObject({ lookups: 1, misses: 1 });
+      // Attached before: in its own order it comes first, so ours is loaded anew behind it.
+      const first = attachSkLookup(redirect, host.netns.number);
+      try {
+        const file = steering.bindings();
+        await SocketSteering.unload(host.netnsName);
+        const { steering: behind } = await SocketSteering.load(host.netnsName);
+        try {
+          await behind.apply(file);
+          await behind.register(web.fd, { label: 'web' });
+          expect(behind.status().programs.map(({ ours }) => ours)).toEqual([false, true]);
+          host.connect('127.0.0.1', 80);
+          expect(theirs.accept(5000)).toBeDefined();
+          expect(behind.status().destinations.find(({ label }) => label === 'web')!.metrics).toMatchObject({
+            lookups: 1,
+            assigned: 0,
+            errors: { taken: 1 },
+          });
+        } finally {
+          behind.close();
+        }
+      } finally {
+        first.close();
+      }
+    }));
+
+  test('a registered socket that changes its state is counted by reason, and nobody else gets its packets', () =>
+    withSteering(async (host, steering) => {
+      await steering.apply(parseBindings('dns udp 127.0.0.1 53\n', 'test'));
+      const [server, ordinary] = [host.udp(5353, '127.0.0.1'), host.udp(53, '127.0.0.1')];
+      await steering.register(server.fd, { label: 'dns' });
+      const peer = encodeEndpoint({ address: addressBytes('127.0.0.9'), port: 9 });
+      syscall('connect', server.fd.number, peer, peer.length);
+      host.udp(0, '127.0.0.1').send('127.0.0.1', 53, 'q');
+      const { metrics } = steering.status().destinations[0]!;
+      expect(metrics).toMatchObject({ lookups: 1, assigned: 0, errors: { wrongState: 1 } });
+      expect(ordinary.receive(50)).toBeUndefined();
+      expect(server.receive(0)).toBeUndefined();
+    }));
+
+  test('two processes write, a third reads: always the one whole set or the other', () =>
+    withSteering(async (host, steering) => {
+      const sizes: Readonly<Record<string, number>> = { one: 3_000, two: 2_000 };
+      const fileOf = (label: string): string =>
+        Array.from({ length: sizes[label]! }, (_, n) => `${label} tcp 10.${n >> 8}.${n & 255}.0/24 80`).join(
+          '\n',
+        );
+      await steering.apply(parseBindings(fileOf('one'), 'test'));
+      const folder = mkdtempSync(join(tmpdir(), 'slc-'));
+      try {
+        const ended: Promise<number | null>[] = [];
+        for (const label of ['one', 'two']) {
+          const path = join(folder, label);
+          writeFileSync(path, fileOf(label));
+          const words = [`${SUPPORT}writing-child.mjs`, host.netnsName, path, '8'];
+          const child = spawn(process.execPath, words, { stdio: 'inherit' });
+          ended.push(once(child, 'exit').then(([code]) => code as number | null));
+        }
+        let running = true;
+        const all = Promise.all(ended).finally(() => {
+          running = false;
+        });
+        while (running) {
+          const { bindings } = steering.bindings();
+          const labels = new Set(bindings.map(({ label }) => label));
+          expect(labels.size).toBe(1);
+          const [label] = labels;
+          expect(bindings).toHaveLength(sizes[label!]!);
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        expect(await all).toEqual([0, 0]);
+        expect(steering.status().generation).toBe(17);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
     }));
 });

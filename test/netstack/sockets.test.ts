@@ -183,6 +183,18 @@ describe('acceptance cases of sk_lookup', () => {
     expect(table.lookup(queryFor('udp', '127.0.0.1', 7007))).toBe(regular);
   });
 
+  it('sk_assign rejects TCP established', () => {
+    const { machine, sockets } = machineWith();
+    const table = new SocketTable();
+    const programs = new SkLookupPrograms(machine, table);
+    const regular = serve(table, 'tcp', { address: '127.0.0.1', port: 7007 });
+    const query = queryFor('tcp', '127.0.0.1', 7007);
+    const established = table.accept(regular, { ...query, remotePort: 1 });
+    sockets.put(0, programs.objectOf(established));
+    programs.attach(programs.load(assignProgram([{ slot: 0, flags: 0, result: -94 }])));
+    expect(table.lookup(query)).toBe(regular);
+  });
+
   it('access ctx->sk: null at first, then the selected socket, whose fields can be read', () => {
     const { machine, sockets } = machineWith();
     const table = new SocketTable();
