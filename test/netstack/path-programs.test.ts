@@ -1,6 +1,7 @@
 /** Programs of real links at the stations of the whole path, in the virtual machine. */
 import { describe, expect, it } from 'vitest';
 import { StackTables } from '../../src/host/index.ts';
+import { Course } from '../../src/host/replay/course.ts';
 import { Assembler, R0, R1, R2, R3, R4, R6, R7, R10 } from '../../src/isa/index.ts';
 import { parsePrefix } from '../../src/net/index.ts';
 import {
@@ -364,5 +365,59 @@ describe('netfilter links', () => {
     // Whole in between, and cut again on its way out as it came.
     expect(sent).toHaveLength(2);
     expect(stations(events)).toContain('reassembled');
+  });
+});
+
+describe('an explanation', () => {
+  it('names every program that a packet met, with its verdict in words, and what became of fragments', () => {
+    const { stack, load, says, receive, events } = router();
+    const [eth0, eth1] = ['eth0', 'eth1'].map((name) => stack.deviceByName(name)!.ifindex) as [
+      number,
+      number,
+    ];
+    stack.xdp.attach(says('XDP', XdpAction.PASS, 'guard'), { ifindex: eth0 });
+    stack.tcx.attach(says('SCHED_CLS', 77, 'odd'), { ifindex: eth0, attachType: AttachType.TCX_INGRESS });
+    stack.tcx.attach(says('SCHED_CLS', TCX_NEXT, 'count'), {
+      ifindex: eth1,
+      attachType: AttachType.TCX_EGRESS,
+    });
+    attachNetfilter(
+      stack.net,
+      load('NETFILTER', (asm) => asm.return(NF_ACCEPT), 'policy'),
+      {
+        pf: NFPROTO_IPV4,
+        hooknum: NF_INET_PRE_ROUTING,
+        priority: 1,
+        flags: BPF_F_NETFILTER_IP_DEFRAG,
+      },
+    );
+    const explained = (bytes: Uint8Array): string[] => {
+      events.length = 0;
+      receive(bytes);
+      const course = new Course();
+      for (const event of events) course.take(event);
+      return course.steps.map((step) => (step.kind === 'note' ? step.text : ''));
+    };
+    expect(explained(udp())).toEqual([
+      'comes in by eth0',
+      'xdp program guard: XDP_PASS',
+      'tc-ingress program odd: 77, which passes as TCX_PASS',
+      'netfilter program policy at PREROUTING: NF_ACCEPT',
+      'routed out by eth1',
+      'tc-egress program count: TCX_NEXT',
+      'leaves by eth1: 192.0.2.2 > 198.51.100.2',
+    ]);
+    const piece = (start: number, end: number, more: number): Uint8Array => {
+      const bytes = pieceIpv4(new Uint8Array(64), start, end, 9);
+      bytes.set([192, 0, 2, 2, 198, 51, 100, 2], 12);
+      bytes[6] = (bytes[6]! & ~0x20) | (more << 5);
+      return withHeaderChecksum(bytes);
+    };
+    expect(explained(piece(0, 32, 1)).at(-1)).toBe('waits for the other fragments');
+    expect(explained(piece(24, 48, 1)).at(-1)).toBe('dropped: reassembly, overlap');
+    explained(piece(0, 32, 1));
+    const whole = explained(piece(32, 64, 0));
+    expect(whole).toContain('reassembled from 2 fragments, 84 bytes');
+    expect(whole).toContain('netfilter program policy at PREROUTING: NF_ACCEPT');
   });
 });

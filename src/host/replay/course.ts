@@ -1,7 +1,16 @@
 /** One packet's course through a netstack: its stations in words, the rules it met, and how it ended. */
 import { HOOK_CHAINS, type Hook } from '../../ir/index.ts';
 import { formatAddressBytes } from '../../net/index.ts';
-import type { PathDrop, PathEvent, Tracking } from '../../netstack/index.ts';
+import {
+  NF_DROP,
+  type PathDrop,
+  type PathEvent,
+  TCX_DROP,
+  TCX_NEXT,
+  TCX_PASS,
+  TCX_REDIRECT,
+  type Tracking,
+} from '../../netstack/index.ts';
 import {
   describeFailure,
   type ExplainedStep,
@@ -129,8 +138,10 @@ function noteOf(event: PathEvent): string | undefined {
   switch (event.kind) {
     case 'received':
       return `comes in by ${event.device}`;
-    case 'program':
-      return `${event.where} program ${event.name}: ${event.verdict}`;
+    case 'program': {
+      const hook = event.hook === undefined ? '' : ` at ${HOOK_CHAINS[event.hook]}`;
+      return `${event.where} program ${event.name}${hook}: ${verdictName(event)}`;
+    }
     case 'held':
       return 'waits for the other fragments';
     case 'reassembled':
@@ -152,9 +163,29 @@ function noteOf(event: PathEvent): string | undefined {
     case 'transmitted':
       return `leaves by ${event.device}: ${addressesOf(event.bytes)}`;
     case 'dropped':
-      return `dropped: ${event.reason}`;
+      return `dropped: ${event.reason}${event.discard === undefined ? '' : `, ${event.discard}`}`;
     case 'consequence':
       return 'and then';
+  }
+}
+
+const XDP_VERDICTS = ['XDP_ABORTED', 'XDP_DROP', 'XDP_PASS', 'XDP_TX', 'XDP_REDIRECT'];
+const TCX_VERDICTS: ReadonlyMap<number, string> = new Map([
+  [TCX_NEXT, 'TCX_NEXT'],
+  [TCX_PASS, 'TCX_PASS'],
+  [TCX_DROP, 'TCX_DROP'],
+  [TCX_REDIRECT, 'TCX_REDIRECT'],
+]);
+
+/** A verdict by its name, or what the kernel makes of a number that is none. */
+function verdictName({ where, verdict }: Extract<PathEvent, { kind: 'program' }>): string {
+  switch (where) {
+    case 'xdp':
+      return XDP_VERDICTS[verdict] ?? `${verdict}, which drops as XDP_ABORTED`;
+    case 'netfilter':
+      return verdict === NF_DROP ? 'NF_DROP' : 'NF_ACCEPT';
+    default:
+      return TCX_VERDICTS.get(verdict) ?? `${verdict}, which passes as TCX_PASS`;
   }
 }
 

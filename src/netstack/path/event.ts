@@ -1,5 +1,6 @@
 /** What happens to a packet on its path, station by station: for explanations, replays and tests. */
 import type { Tracking } from '../conntrack/tracking.ts';
+import type { DiscardReason } from '../defrag/trace.ts';
 import type { IcmpError } from '../icmp-error.ts';
 import type { InputDrop } from '../input/ipv4.ts';
 import type { FibFault } from './fib.ts';
@@ -28,9 +29,11 @@ export type PathEvent =
   | { readonly kind: 'received'; readonly device: string }
   | {
       readonly kind: 'program';
-      readonly where: 'xdp' | 'tc-ingress' | 'tc-egress';
+      readonly where: 'xdp' | 'tc-ingress' | 'tc-egress' | 'netfilter';
       readonly name: string;
       readonly verdict: number;
+      /** Of a netfilter link: NF_INET_*. */
+      readonly hook?: number;
     }
   /** What follows is about another packet: an answer of this host, or one that came back by lo. */
   | { readonly kind: 'consequence' }
@@ -42,6 +45,11 @@ export type PathEvent =
   | { readonly kind: 'icmp-error'; readonly error: IcmpError; readonly sent: boolean }
   | { readonly kind: 'delivered'; readonly protocol: number }
   | { readonly kind: 'transmitted'; readonly device: string; readonly bytes: Uint8Array }
-  | { readonly kind: 'dropped'; readonly reason: PathDrop };
+  | {
+      readonly kind: 'dropped';
+      readonly reason: PathDrop;
+      /** Why reassembly gave fragments up. */
+      readonly discard?: DiscardReason;
+    };
 
 export type PathTrace = (event: PathEvent) => void;

@@ -19,6 +19,7 @@ import type { NetfilterProgram } from '../hooks/link/netfilter.ts';
 import { AttachType, type LinkProgram, ProgramType } from '../hooks/link/program.ts';
 import type { NfHookState } from '../hooks/state.ts';
 import type { NetDevice, SkBuff } from '../skb.ts';
+import type { PathTrace } from './event.ts';
 import { type FibFault, RouteTypeNumber } from './fib.ts';
 import type { ProgramOutcome } from './ingress.ts';
 import type { NetworkStack } from './stack.ts';
@@ -68,6 +69,7 @@ export class PathMachine {
   readonly #devices = new Map<NetDevice, KernelObject>();
   readonly #programs = new Map<LinkProgram, Program>();
   #net: KernelObject | undefined;
+  #trace: PathTrace | undefined;
   #next = 1;
 
   constructor(machine: Machine) {
@@ -81,6 +83,7 @@ export class PathMachine {
   /** Gives programs the stack they run in: its namespace, its routes. */
   serve(stack: NetworkStack): void {
     this.#net = this.machine.kernel.create('net', { net_cookie: stack.net.cookie });
+    this.#trace = stack.trace;
     this.machine.environment = {
       ...this.machine.environment,
       netnsCookie: () => stack.net.cookie,
@@ -98,7 +101,11 @@ export class PathMachine {
       name,
       type: number,
       program,
-      run: (state, skb) => this.#runHook(program, state, skb),
+      run: (state, skb) => {
+        const verdict = this.#runHook(program, state, skb);
+        this.#trace?.({ kind: 'program', where: 'netfilter', name, verdict, hook: state.hook });
+        return verdict;
+      },
     };
     this.#programs.set(loaded, program);
     return loaded;

@@ -295,7 +295,7 @@ export class NetworkStack {
         break;
       case 'discarded':
         this.#held = true;
-        this.trace?.({ kind: 'dropped', reason: 'reassembly' });
+        this.trace?.({ kind: 'dropped', reason: 'reassembly', discard: event.reason });
         break;
     }
   }
