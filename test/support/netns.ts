@@ -140,9 +140,10 @@ export class Host {
     return this.keep(this.run(() => new UdpSocket(addressBytes(address), port)));
   }
 
-  /** A socket for echo requests to an address. */
-  ping(address: string): PingSocket {
-    return this.keep(this.run(() => new PingSocket(addressBytes(address))));
+  /** A socket for echo requests to an address, from another one where that is given. */
+  ping(address: string, source?: string): PingSocket {
+    const from = source === undefined ? undefined : addressBytes(source);
+    return this.keep(this.run(() => new PingSocket(addressBytes(address), from)));
   }
 
   /** A TCP listener on all addresses, both families unless an IPv4 address is given. */

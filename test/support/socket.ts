@@ -123,12 +123,14 @@ export class PingSocket {
   readonly #request: number;
   #sequence = 0;
 
-  constructor(address: Uint8Array) {
+  /** @param source where requests come from; chosen by the route without it */
+  constructor(address: Uint8Array, source?: Uint8Array) {
     const six = address.length === 16;
     const protocol = six ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
     this.fd = openSocket(six ? AF_INET6 : AF_INET, SOCK_DGRAM, protocol, 'an ICMP socket');
     this.#endpoint = encodeEndpoint({ address, port: 0 });
     this.#request = six ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST;
+    if (source !== undefined) bind(this.fd, { address: source, port: 0 });
   }
 
   /** Sends one echo request. @throws {SyscallError} EPERM when a rule drops it on the way out */
