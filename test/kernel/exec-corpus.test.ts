@@ -126,7 +126,9 @@ describeKernel(
         return `echo "== ${file}"; ${reset}\n${calls.map((call) => `${call}; echo $?`).join('\n')}
           echo "@ipv4"; iptables-legacy-save; echo "@ipv6"; ip6tables-legacy-save`;
       });
-      const [ours, kernel] = both(`exec 2>&1\n${scripts.join('\n')}`).map((text) => withoutComments(text).split('== '));
+      const [ours, kernel] = both(`exec 2>&1\n${scripts.join('\n')}`).map((text) =>
+        withoutComments(text).split('== '),
+      );
       let compared = 0;
       for (const [index, text] of kernel!.entries()) {
         if (!savedRuns(text)) continue;
