@@ -72,7 +72,7 @@ describeKernel('sluice socket', () => {
       expect((await run('unload')).stdout).toBe('nothing was loaded\n');
       expect(await run('bindings')).toMatchObject({
         code: 4,
-        stderr: expect.stringContaining('sluice socket load'),
+        stderr: expect.stringContaining(`run: sluice socket load --netns ${host.netnsName}\n`),
       });
     }));
 
@@ -111,12 +111,19 @@ describeKernel('sluice socket', () => {
       using _link = attachSkLookup(foreign.program, host.netns.number);
       await run('bind', 'web', 'tcp', '127.0.0.1', '80');
       const server = host.listen(8080, '::');
+      const unbound = host.listen(8081, '127.0.0.1');
+      const elsewhere = ['--label', 'typo', '--pid', String(process.pid), '--protocol', 'tcp'];
+      expect(
+        (await run('register', ...elsewhere, '--address', '127.0.0.1', '--port', String(unbound.port)))
+          .stdout,
+      ).toBe('registered tcp 127.0.0.1:8081 for typo (ipv4); no tcp binding names typo yet\n');
+      expect((await run('unregister', '--label', 'typo')).code).toBe(0);
       const word = ['--label', 'web', '--pid', String(process.pid), '--protocol', 'tcp', '--address', '::'];
       expect((await run('register', ...word, '--port', '8080')).stdout).toContain('(ipv4, ipv6)');
       host.connect('127.0.0.1', 80);
       const status = await run('status');
       expect(status.stdout).toMatch(/programs in order: \d+ \(sluice\), \d+\n/);
-      expect(status.stdout).toMatch(/web +tcp +ipv4 +1 +0 +0 +\[::\]:8080 sk:[0-9a-f]+ weight 1/);
+      expect(status.stdout).toMatch(/web +tcp +ipv4 +1 +1 +0 +0 +\[::\]:8080 sk:[0-9a-f]+ weight 1/);
       const json = JSON.parse((await run('status', '--json')).stdout) as {
         status: { destinations: { metrics: { lookups: number } }[] };
       };
@@ -125,7 +132,7 @@ describeKernel('sluice socket', () => {
         'sluice_socket_lookups_total{label="web",protocol="tcp",family="ipv4"} 1\n',
       );
       server.close();
-      expect((await run('status')).stdout).toContain('[::]:8080 closed');
+      expect((await run('status')).stdout).toContain('[::]:8080 closed: refused\n');
       expect((await run('upgrade')).stdout).toMatch(/^program \d+ -> \d+\n$/);
       expect((await run('unregister', '--label', 'web')).stdout).toBe('took out 2 sockets of web\n');
       expect((await run('unregister', '--label', 'web')).code).toBe(1);

@@ -14,6 +14,7 @@ import {
   findConflicts,
   formatBinding,
   formatBindingFile,
+  type LabelOptions,
   labelOptions,
   type MemberState,
   type Protocol,
@@ -52,6 +53,10 @@ export interface MemberStatus extends MemberState {
 }
 
 export interface DestinationStatus extends Omit<DestinationState, 'members'> {
+  /** Bindings that name it. */
+  readonly bindings: number;
+  /** What becomes of packets while none of its sockets lives. */
+  readonly whenEmpty: LabelOptions['whenEmpty'];
   readonly members: readonly MemberStatus[];
   readonly metrics: LabelMetrics;
 }
@@ -113,7 +118,7 @@ export class SocketSteering {
       throw new SocketHostError(
         'HOST_SOCKETS_NOT_LOADED',
         `${where} has no socket tables`,
-        'run: sluice socket load',
+        `run: sluice socket load${name === undefined ? '' : ` --netns ${name}`}`,
       );
     } catch (error) {
       netns.netns.close();
@@ -333,6 +338,7 @@ export class SocketSteering {
     const own = link.describe().programId;
     const { programs } = queryPrograms(this.#netns.netns.number, 'BPF_SK_LOOKUP');
     const { name, inode, cookie } = this.#netns;
+    const labels = state.labels();
     return {
       netns: { name, inode, cookie },
       programs: programs.map(({ programId }) => ({ id: programId, ours: programId === own })),
@@ -340,6 +346,8 @@ export class SocketSteering {
       bindings: state.bindingCount,
       destinations: state.destinations.list().map((destination) => ({
         ...destination,
+        bindings: state.destinations.bindings(destination.index),
+        whenEmpty: labelOptions(labels, destination.label).whenEmpty,
         members: destination.members.map((member) => ({ ...member, cookie: this.#cookieOf(member.slot) })),
         metrics: readMetrics(metrics, destination.index + 1),
       })),

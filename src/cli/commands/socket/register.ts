@@ -14,12 +14,17 @@ import { ExitCode } from '../../exit.ts';
 import { addressOf, answer, labelOf, NETNS_OPTION, protocolOf, withSteering } from '../../sockets.ts';
 
 async function tell(
+  steering: SocketSteering,
   invocation: Invocation,
   environment: CliEnvironment,
   label: string,
   { description, protocol, families }: SteerableSocket,
 ): Promise<void> {
-  const text = `registered ${socketName(description)} for ${label} (${families.join(', ')})\n`;
+  const bound = steering
+    .status()
+    .destinations.some((each) => each.label === label && each.protocol === protocol && each.bindings > 0);
+  const yet = bound ? '' : `; no ${protocol} binding names ${label} yet`;
+  const text = `registered ${socketName(description)} for ${label} (${families.join(', ')})${yet}\n`;
   await answer(invocation, environment, text, {
     register: { version: 1, label, protocol, families, cookie: String(description.cookie) },
   });
@@ -44,6 +49,7 @@ async function fromProcess(
   try {
     const weight = invocation.number('weight', { min: 1, max: 1000 });
     await tell(
+      steering,
       invocation,
       environment,
       label,
@@ -63,7 +69,7 @@ async function fromActivation(
   const sockets = activationSockets(environment.variables);
   for (const socket of withoutGroupMates(sockets)) {
     const label = activationLabel(socket, asked === undefined ? undefined : labelOf(asked));
-    await tell(invocation, environment, label, await steering.register(socket.fd, { label }));
+    await tell(steering, invocation, environment, label, await steering.register(socket.fd, { label }));
   }
 }
 
@@ -81,7 +87,7 @@ async function fromUnixSocket(
       path,
       listening: () => void environment.stderr.write(`waiting for sockets at ${path}\n`),
       registered: (label: string, socket: SteerableSocket) =>
-        void tell(invocation, environment, label, socket),
+        void tell(steering, invocation, environment, label, socket),
     };
     await receiveSockets(steering, options, ended.signal);
   } finally {
@@ -116,7 +122,14 @@ export const socketRegister: Command = {
       line: 'sluice socket register --label web --pid 4711 --protocol tcp --address 127.0.0.1 --port 8080',
       says: 'a server that is already running',
     },
-    { line: 'ExecStartPost=sluice socket register --listen-fds', says: 'in a unit with Sockets=' },
+    {
+      line: 'ExecStart=sluice socket register --listen-fds',
+      says: 'in a unit of Type=oneshot with Sockets=, FileDescriptorName= being the labels',
+    },
+    {
+      line: 'ExecStartPost=sluice socket register --label web --pid $MAINPID --protocol tcp --address 127.0.0.1 --port 8080',
+      says: 'in the unit of a server (Type=notify, so that it listens by then)',
+    },
   ],
   async run(invocation, environment) {
     const path = invocation.text('listen');

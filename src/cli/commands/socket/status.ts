@@ -14,6 +14,12 @@ function memberText(member: SteeringStatus['destinations'][number]['members'][nu
   return `${name} sk:${member.cookie.toString(16)} ${member.weight === 0 ? 'draining' : `weight ${member.weight}`}`;
 }
 
+function socketsText({ members, whenEmpty }: SteeringStatus['destinations'][number]): string {
+  const lives = members.some(({ cookie }) => cookie !== undefined);
+  const text = members.length === 0 ? 'no socket' : members.map(memberText).join(', ');
+  return lives ? text : `${text}: ${whenEmpty === 'drop' ? 'refused' : 'ordinary look-up'}`;
+}
+
 function statusText(status: SteeringStatus): string {
   const { netns, programs, generation, bindings, destinations, unbound } = status;
   const order = programs.map(({ id, ours }) => (ours ? `${id} (sluice)` : String(id))).join(', ');
@@ -23,14 +29,13 @@ function statusText(status: SteeringStatus): string {
     `bindings: ${bindings} (generation ${generation}); look-ups without a binding: ${unbound}`,
   ];
   const rows = destinations.map((destination) => {
-    const { label, protocol, family, members, metrics } = destination;
-    const sockets = members.length === 0 ? 'no socket' : members.map(memberText).join(', ');
-    return [label, protocol, family, metrics.lookups, metrics.misses, errorsOf(destination), sockets].map(
-      String,
-    );
+    const { label, protocol, family, bindings, metrics } = destination;
+    const counted = [bindings, metrics.lookups, metrics.misses, errorsOf(destination)].map(String);
+    return [label, protocol, family, ...counted, socketsText(destination)];
   });
   if (rows.length > 0) {
-    const table = [['label', 'protocol', 'family', 'lookups', 'misses', 'errors', 'sockets'], ...rows];
+    const heads = ['label', 'protocol', 'family', 'bindings', 'lookups', 'misses', 'errors', 'sockets'];
+    const table = [heads, ...rows];
     const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
     for (const row of table)
       lines.push(
@@ -61,7 +66,7 @@ export const socketStatus: Command = {
   name: 'socket status',
   summary: 'show programs, labels, their sockets and counters',
   description:
-    'A socket that has been closed is shown as closed. Programs of others are shown in the order in which they run.',
+    'A socket that has been closed is shown as closed; where none lives, what becomes of the packets. Programs of others are shown in the order in which they run.',
   arguments: [],
   options: [NETNS_OPTION],
   async run(invocation, environment) {
