@@ -43,9 +43,9 @@ export function listOtherFirewalls(): OtherFirewall[] {
       remedy: 'packets must pass both; see: nft list ruleset',
     });
   }
-  const own = ownLinkIds();
+  const own = ownLinks();
   for (const id of listIds('link')) {
-    if (own.has(id)) continue;
+    if (own.links.has(id)) continue;
     const text = netfilterLink(id);
     if (text !== undefined)
       found.push({
@@ -56,14 +56,13 @@ export function listOtherFirewalls(): OtherFirewall[] {
   }
   for (const { name, xdp } of listDevices()) {
     const id = xdp.native || xdp.generic || xdp.offloaded;
-    const program = id === 0 ? undefined : Program.byId(id);
+    const program = id === 0 || own.programs.has(id) ? undefined : Program.byId(id);
     if (program === undefined) continue;
-    if (!program.name.startsWith('slc_'))
-      found.push({
-        kind: 'xdp',
-        what: `device ${name} runs program "${program.name}" (id ${id})`,
-        remedy: 'a device takes one XDP program; use --hook tcx-ingress there',
-      });
+    found.push({
+      kind: 'xdp',
+      what: `device ${name} runs program "${program.name}" (id ${id})`,
+      remedy: 'a device takes one XDP program; use --hook tcx-ingress there',
+    });
     program.close();
   }
   return found;
@@ -81,20 +80,25 @@ function netfilterLink(id: number): string | undefined {
   }
 }
 
-function ownLinkIds(): Set<number> {
-  const ids = new Set<number>();
+/** Ids of the links of policies, and of the programs that they run. */
+function ownLinks(): { readonly links: ReadonlySet<number>; readonly programs: ReadonlySet<number> } {
+  const links = new Set<number>();
+  const programs = new Set<number>();
   const bpffs = findBpffs();
   for (const name of policyNames()) {
     const directory = `${policiesRoot(bpffs!)}/${name}/netns`;
     for (const cookie of entriesOf(directory)) {
       for (const pinned of entriesOf(`${directory}/${cookie}/links`)) {
         const link = openPinnedLink(`${directory}/${cookie}/links/${pinned}`);
-        if (link !== undefined) ids.add(link.id);
-        link?.close();
+        if (link === undefined) continue;
+        const { id, programId } = link.describe();
+        links.add(id);
+        programs.add(programId);
+        link.close();
       }
     }
   }
-  return ids;
+  return { links, programs };
 }
 
 export interface RunningRules {
