@@ -58,6 +58,10 @@ export class Conntrack {
   readonly #slots = new Map<string, Slot>();
   #entries = 0;
   #sweepAbove = 1024;
+  /** Before this nothing that the last sweep has seen ends, unless its own packets end it. */
+  #nextEndMs = 0;
+  /** Those that early_drop may take, the oldest first; some may have become assured since. */
+  readonly #droppable = new Set<Entry>();
 
   constructor(options: ConntrackOptions) {
     this.#clock = options.clock;
@@ -115,6 +119,7 @@ export class Conntrack {
     this.#slots.set(keys[0], { entry, direction: 'original' });
     this.#slots.set(keys[1], { entry, direction: 'reply' });
     this.#entries++;
+    this.#droppable.add(entry);
     this.#observer?.confirmed(entry);
     if (this.#entries > this.#sweepAbove) this.#sweep();
     return true;
@@ -293,23 +298,28 @@ export class Conntrack {
     if ((entry.status & IPS.CONFIRMED) === 0) return;
     for (const key of keysOf(entry)) this.#slots.delete(key);
     this.#entries--;
+    this.#droppable.delete(entry);
     this.#observer?.removed(entry);
   }
 
   /** Removes what has ended; the next sweep comes when the table has doubled. */
   #sweep(): void {
     const nowMs = this.#nowMs();
+    this.#nextEndMs = Number.POSITIVE_INFINITY;
     for (const { entry, direction } of [...this.#slots.values()]) {
-      if (direction === 'original' && entry.timeoutMs <= nowMs) this.#remove(entry);
+      if (direction !== 'original') continue;
+      if (entry.timeoutMs <= nowMs) this.#remove(entry);
+      else this.#nextEndMs = Math.min(this.#nextEndMs, entry.timeoutMs);
     }
     this.#sweepAbove = Math.max(1024, this.#entries * 2);
   }
 
   /** A full table: first what has ended goes, then the oldest connection that never became assured (early_drop). */
   #makeRoom(): boolean {
-    this.#sweep();
+    if (this.#nowMs() >= this.#nextEndMs) this.#sweep();
     if (this.#entries < this.settings.maximumEntries) return true;
-    for (const { entry } of this.#slots.values()) {
+    for (const entry of this.#droppable) {
+      this.#droppable.delete(entry);
       if ((entry.status & IPS.ASSURED) !== 0) continue;
       this.#remove(entry);
       return true;
