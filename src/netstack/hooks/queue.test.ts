@@ -208,3 +208,104 @@ describe('queues', () => {
     expect(events).toEqual(['one', 'okfn', 'one', 'free']);
   });
 });
+
+describe('handlers that vanish, flood and answer out of order', () => {
+  /** What user space and the host may do next; numbers choose among what is there. */
+  const action = fc.oneof(
+    { weight: 6, arbitrary: fc.constant({ kind: 'send' as const }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({ kind: fc.constant('verdict' as const), which: fc.nat(), verdict: fc.nat(5) }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('batch' as const), which: fc.nat() }) },
+    { weight: 1, arbitrary: fc.constant({ kind: 'vanish' as const }) },
+    { weight: 2, arbitrary: fc.constant({ kind: 'listen' as const }) },
+    { weight: 1, arbitrary: fc.constant({ kind: 'unregister' as const }) },
+    { weight: 1, arbitrary: fc.constant({ kind: 'stale' as const }) },
+  );
+  const QUEUE = 5;
+  const ROOM = 3;
+
+  it('end every packet once, hold no more than there is room for, and leave none behind', () => {
+    const property = fc.property(
+      fc.array(action, { maxLength: 80 }),
+      fc.boolean(),
+      fc.boolean(),
+      (actions, bypass, failOpen) => {
+        const { net, events, add, send, queues, packets } = bench();
+        add('asks', 1, nfQueueNr(QUEUE, bypass));
+        let waiting: number[] = [];
+        let listening = false;
+        let [passed, freed, stolen] = [0, 0, 0];
+        for (const step of actions) {
+          switch (step.kind) {
+            case 'send':
+              packets.length = 0;
+              send();
+              if (!listening) bypass ? passed++ : freed++;
+              else if (waiting.length < ROOM) waiting.push(packets.at(-1)!.id);
+              else failOpen ? passed++ : freed++;
+              break;
+            case 'verdict': {
+              if (waiting.length === 0) break;
+              const [id] = waiting.splice(step.which % waiting.length, 1);
+              queues.verdict(QUEUE, id!, step.verdict);
+              if (step.verdict === NF_DROP) freed++;
+              else if (step.verdict === NF_STOLEN) stolen++;
+              else if (step.verdict === NF_ACCEPT || step.verdict === NF_STOP) passed++;
+              // To queue 0, where nobody listens; or to the hook once more, which queues it anew.
+              else if (step.verdict === NF_QUEUE) freed++;
+              else waiting.push(packets.at(-1)!.id);
+              break;
+            }
+            case 'batch': {
+              if (waiting.length === 0) break;
+              const highest = waiting[step.which % waiting.length]!;
+              queues.batchVerdict(QUEUE, highest, NF_ACCEPT);
+              passed += waiting.filter((id) => id <= highest).length;
+              waiting = waiting.filter((id) => id > highest);
+              break;
+            }
+            case 'vanish':
+              if (!listening) break;
+              queues.unbind(QUEUE);
+              listening = false;
+              freed += waiting.length;
+              waiting = [];
+              break;
+            case 'listen':
+              if (listening) break;
+              queues.bind(QUEUE, (packet) => packets.push(packet), { maxLength: ROOM, failOpen });
+              listening = true;
+              break;
+            case 'unregister': {
+              const other = {
+                name: 'other',
+                pf: NFPROTO_IPV4,
+                hooknum: 4,
+                priority: 0,
+                hook: () => NF_ACCEPT,
+              };
+              net.netfilter.register(other);
+              net.netfilter.unregister(other);
+              freed += waiting.length;
+              waiting = [];
+              break;
+            }
+            case 'stale':
+              expect(() => queues.verdict(QUEUE, 1_000_000, NF_ACCEPT)).toThrow(
+                expect.objectContaining({ code: listening ? 'ENOENT' : 'ENODEV' }),
+              );
+              break;
+          }
+          const count = (what: string): number => events.filter((event) => event === what).length;
+          expect([count('okfn'), count('free')]).toEqual([passed, freed]);
+          if (listening) expect(queues.status(QUEUE).waiting).toBe(waiting.length);
+        }
+        const sent = actions.filter(({ kind }) => kind === 'send').length;
+        expect(passed + freed + stolen + waiting.length).toBe(sent);
+      },
+    );
+    fc.assert(property, { numRuns: process.env.SLUICE_SOAK === '1' ? 20_000 : 300 });
+  });
+});
