@@ -18,8 +18,8 @@
  * - `l4.sourcePort`, `l4.destinationPort` host order, first 4 bytes of the transport header
  * - `tcp.flags` byte 13 of the TCP header; `icmp.type`, `icmp.code` bytes 0 and 1 of ICMP or ICMPv6
  * - `esp.spi`, `ah.spi`, `ah.reserved` as their headers have them, host order; `ah.length` the header's length in bytes
- * - `frag.id` host order; `frag.more` the M flag; `frag.reserved` the reserved byte shifted left by two, or'ed with
- *   the two reserved bits beside the M flag
+ * - `frag.id` host order; `frag.more` the M flag; `frag.reserved` the reserved bits where they lie in the header's first four
+ *   bytes, host order: the second byte, and the two bits beside the M flag
  * - `meta.mark` skb->mark; `meta.packetType` PACKET_HOST 0, BROADCAST 1, MULTICAST 2
  * - `ct.state` one bit: the bits of {@link CtStateBit}; `ct.status` the kernel's IPS_* bits;
  *   `ct.direction` 0 original, 1 reply; `ct.mark`; `ct.expires` seconds left
@@ -41,7 +41,7 @@ export const SCALAR_WIDTH = {
   'ah.reserved': 16,
   'frag.id': 32,
   'frag.length': 16,
-  'frag.reserved': 10,
+  'frag.reserved': 24,
   'frag.more': 1,
   'meta.mark': 32,
   'meta.packetType': 3,

@@ -24,6 +24,8 @@ export function onlyTable(ruleset: Ruleset, table: TableName): Ruleset {
 export interface Judged {
   readonly verdict: 'ACCEPT' | 'DROP' | 'REJECT';
   readonly mark: number;
+  /** enum ipt_reject_with or ip6t_reject_with, with REJECT. */
+  readonly reject?: number;
   /** A rule's match could not read the packet. */
   readonly hotdrop: boolean;
   readonly logs: readonly LogEntry[];
@@ -57,8 +59,10 @@ export function judge(
     const rule = chain.rules[decision.rule - 1]!;
     // A packet whose chunks cannot be read may still be counted and answered.
     const answered = decision.kind === 'rule' || last?.rule === rule;
-    if (answered && rule.target?.kind === 'extension' && rule.target.name === 'REJECT')
-      return { verdict: 'REJECT', mark, logs, hotdrop: false };
+    if (answered && rule.target?.kind === 'extension' && rule.target.name === 'REJECT') {
+      const { state } = rule.target as { readonly state: { readonly kind: { readonly number: number } } };
+      return { verdict: 'REJECT', mark, logs, hotdrop: false, reject: state.kind.number };
+    }
   }
   return { verdict, mark, logs, hotdrop: decision.kind === 'hotdrop' };
 }

@@ -35,6 +35,8 @@ const DEMANDING = /-m (conntrack|state|frag) | -[io] | -f |^:\S+ - /m;
 const STATEFUL = /-m (conntrack|state) /;
 const DEVICE_MAC = Uint8Array.of(2, 0, 0, 0, 1, 0x30);
 const START_MS = 1_000_000;
+/** Of the draws that rules make, the same for both. */
+export const CASE_SEED = 7;
 
 export interface CasePacket {
   readonly bytes: Uint8Array;
@@ -141,7 +143,7 @@ export function judgeCase(given: MachineCase): JudgedCase | undefined {
     ruleset,
     routing: worldRouting(family),
     nowMs,
-    random32: xorshift(7),
+    random32: xorshift(CASE_SEED),
     ...(stateful ? { conntrack: new Conntrack({ clock: { nowMs } }) } : {}),
   });
   const connections: Connection[] = [];
@@ -174,7 +176,7 @@ export function firstDifference(judged: JudgedCase, strategy: StrategyName = 'in
   const clock = { ms: START_MS };
   const machine = new MachinePolicy(policy, {
     clock,
-    random: xorshift(7),
+    random: xorshift(CASE_SEED),
     surroundings: { addresses: worldAddressTypes(family) },
   });
   let hotdrops = 0n;
@@ -186,7 +188,9 @@ export function firstDifference(judged: JudgedCase, strategy: StrategyName = 'in
     const judgment = machine.judge(place, { ...inputOf(packet, hook), conntrack, family, hook });
     if (judgment === undefined) return undefined;
     if (expected.hotdrop) hotdrops += 1n;
-    const { verdict, mark } = judgment;
+    const { verdict, mark, reject } = judgment;
+    if (verdict === 'REJECT' && reject !== expected.reject)
+      return `REJECT ${reject}; the evaluator says ${expected.reject}`;
     // A packet that is dropped takes its mark with it.
     if (verdict !== expected.verdict || (verdict !== 'DROP' && mark !== expected.mark)) {
       const said = `${verdict}, mark ${mark}; the evaluator says ${expected.verdict}, mark ${expected.mark}`;
@@ -215,7 +219,7 @@ function sorted(counts: Counts): (readonly [string, string])[] {
   return Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
-function xorshift(seed: number): () => number {
+export function xorshift(seed: number): () => number {
   let state = seed;
   return () => {
     state ^= state << 13;

@@ -9,6 +9,8 @@ export interface MachineJudgment {
   readonly verdict: 'ACCEPT' | 'DROP' | 'REJECT';
   /** As the action chain leaves it. */
   readonly mark: number;
+  /** enum ipt_reject_with or ip6t_reject_with, with REJECT. */
+  readonly reject?: number;
 }
 
 export class MachinePolicy {
@@ -38,9 +40,10 @@ export class MachinePolicy {
   judge(place: number, input: MachinePacket): MachineJudgment | undefined {
     const run = this.#machine.run(place, input);
     if (run === undefined) return undefined;
-    const mark = handedMark(run.handed, input.mark ?? 0);
+    const mark = handedMark(this.#machine.policy, run.handed, input.mark ?? 0);
     if (!run.accepted) return { verdict: 'DROP', mark };
-    return { verdict: (run.handed & 0xffn) !== 0n ? 'REJECT' : 'ACCEPT', mark };
+    const reject = Number(run.handed & 0xffn);
+    return reject === 0 ? { verdict: 'ACCEPT', mark } : { verdict: 'REJECT', mark, reject: reject - 1 };
   }
 
   counter(index: number): { readonly packets: bigint; readonly bytes: bigint } {

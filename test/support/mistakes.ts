@@ -133,10 +133,14 @@ export interface MistakeReport {
 }
 
 /** Subjects that a mistake is shown to. */
-const TRIES = 12;
+const TRIES = 40;
 
-/** Makes every mistake that the subjects meet, one after the other, until a subject sees it. */
-export function seedMistakes(emitters: RegExp, subjects: readonly Subject[]): MistakeReport {
+/** Makes every mistake of those that `chosen` says by name, one after the other, until a subject sees it. */
+export function seedMistakes(
+  emitters: RegExp,
+  subjects: readonly Subject[],
+  chosen: (name: string) => boolean = () => true,
+): MistakeReport {
   const sites = new Map<string, Site>();
   const meeting = new Map<string, Subject[]>();
   const met = new Map<Subject, number>();
@@ -160,14 +164,17 @@ export function seedMistakes(emitters: RegExp, subjects: readonly Subject[]): Mi
   }
   const names = numbered(sites);
   const survivors: Survivor[] = [];
+  let made = 0;
   for (const [key, those] of meeting) {
+    if (!chosen(names.get(key)!)) continue;
+    made += 1;
     // Those that are about little else see a mistake soonest.
     const ordered = those.toSorted((a, b) => met.get(a)! - met.get(b)!).slice(0, TRIES);
     if (ordered.some((subject) => shows(emitters, key, subject))) continue;
     const { line, column } = sites.get(key)!;
     survivors.push({ name: names.get(key)!, place: `${line}:${column}` });
   }
-  return { sites: sites.size, survivors };
+  return { sites: made, survivors };
 }
 
 function shows(emitters: RegExp, key: string, subject: Subject): boolean {
@@ -199,12 +206,13 @@ function numbered(sites: ReadonlyMap<string, Site>): Map<string, string> {
 export function unexplained(
   { survivors }: MistakeReport,
   known: readonly string[],
+  chosen: (name: string) => boolean = () => true,
 ): { readonly missed: readonly string[]; readonly stale: readonly string[] } {
   const alive = new Set(survivors.map(({ name }) => name));
   return {
     missed: survivors
       .filter(({ name }) => !known.includes(name))
       .map(({ name, place }) => `${name} at ${place}`),
-    stale: known.filter((name) => !alive.has(name)),
+    stale: known.filter((name) => chosen(name) && !alive.has(name)),
   };
 }

@@ -4,7 +4,7 @@
  */
 
 import type { ScalarField } from '../../ir/index.ts';
-import { R1, R2, R10 } from '../../isa/index.ts';
+import { R1, R10 } from '../../isa/index.ts';
 import type { Family } from '../../net/index.ts';
 import { emitCopy } from '../emit/copy.ts';
 import type { Emission } from '../emit/emission.ts';
@@ -23,6 +23,9 @@ const transport = (): Fact => 'transportOffset';
 const auth = (family: Family): Fact => (family === 'ipv4' ? 'transportOffset' : 'authHeader');
 const fragment = (): Fact => 'fragmentHeader';
 
+/** The reserved byte, and the two reserved bits beside the M flag. */
+const FRAGMENT_RESERVED = 0x00ff0006;
+
 const HEADER_FIELDS: Partial<Record<ScalarField, HeaderField>> = {
   'esp.spi': { at: 0, bytes: 4, header: transport },
   'ah.spi': { at: 4, bytes: 4, header: auth },
@@ -30,13 +33,11 @@ const HEADER_FIELDS: Partial<Record<ScalarField, HeaderField>> = {
   'ah.length': { at: 1, bytes: 1, header: auth, finish: ({ asm }) => asm.add(R1, 2).lsh(R1, 2) },
   'frag.id': { at: 4, bytes: 4, header: fragment },
   'frag.more': { at: 3, bytes: 1, header: fragment, finish: ({ asm }) => asm.and(R1, 1) },
-  // The reserved byte, and the two reserved bits beside the M flag.
   'frag.reserved': {
     at: 0,
     bytes: 4,
     header: fragment,
-    finish: ({ asm }) =>
-      asm.mov(R2, R1).rsh(R2, 16).and(R2, 0xff).lsh(R2, 2).rsh(R1, 1).and(R1, 3).or(R1, R2),
+    finish: ({ asm }) => asm.and32(R1, FRAGMENT_RESERVED),
   },
 };
 

@@ -79,7 +79,7 @@ export class CompiledTables {
     if (run === undefined) return false;
     this.#account.read();
     this.#accepted = run.accepted;
-    if (run.accepted) packet.mark = handedMark(run.handed, packet.mark);
+    if (run.accepted) packet.mark = handedMark(this.#runner.policy, run.handed, packet.mark);
     return true;
   }
 
@@ -102,8 +102,8 @@ export class CompiledTables {
 }
 
 /** The mark that the action chain leaves, by the word that the program handed on. */
-export function handedMark(handed: bigint, mark: number): number {
-  const reset = ((handed >> BigInt(MARK_RESET_BIT)) & 1n) === 1n;
-  const turned = Number((handed >> BigInt(MARK_BITS_SHIFT)) & 0xffffffffn);
+export function handedMark({ marks }: CompiledPolicy, handed: bigint, mark: number): number {
+  const reset = marks.whole && ((handed >> BigInt(MARK_RESET_BIT)) & 1n) === 1n;
+  const turned = Number((handed >> BigInt(MARK_BITS_SHIFT)) & 0xffffffffn) & marks.bits;
   return ((reset ? 0 : mark) ^ turned) >>> 0;
 }

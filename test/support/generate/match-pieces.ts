@@ -179,6 +179,9 @@ export const fragPiece: fc.Arbitrary<Piece> = fc
         ...boundaries(min, max, 0xffffffff).map((id): Aim => ({ id, fragment: { ...whole, more: true } })),
         { id: min, fragment: { offset: 3, more: false, reserved: 0 } },
         { id: min, fragment: { offset: 3, more: true, reserved: 7 } },
+        { id: max, fragment: { ...whole, reserved: 1 } },
+        { id: min, fragment: { ...whole, reservedBits: 1 } },
+        { id: max, fragment: { ...whole, reservedBits: 2 } },
         { id: max, fragment: whole },
       ],
     };

@@ -54,7 +54,10 @@ export interface Fragment {
   /** In units of 8 bytes. */
   readonly offset: number;
   readonly more: boolean;
+  /** IPv6: the reserved byte. */
   readonly reserved: number;
+  /** IPv6: the two reserved bits beside the M flag, 0 to 3; 0 when absent. */
+  readonly reservedBits?: number;
 }
 
 export interface Shape {
@@ -147,11 +150,11 @@ function ipv6(shape: Shape, transport: Uint8Array): Uint8Array {
     }),
   );
   if (shape.fragment !== undefined) {
-    const { offset, more, reserved } = shape.fragment;
+    const { offset, more, reserved, reservedBits = 0 } = shape.fragment;
     const bytes = new Uint8Array(8);
     const view = new DataView(bytes.buffer);
     bytes[1] = reserved;
-    view.setUint16(2, (offset << 3) | (more ? 1 : 0));
+    view.setUint16(2, (offset << 3) | (reservedBits << 1) | (more ? 1 : 0));
     view.setUint32(4, shape.id >>> 0);
     headers.push({ number: FRAGMENT_HEADER, bytes });
   }
