@@ -5,7 +5,7 @@ import { anyShape } from '../support/generate/packets.ts';
 import { buildPacket } from '../support/generate/shape.ts';
 import { firstDifference, judgeCase } from '../support/machine-cases.ts';
 
-const RULESETS = process.env.SLUICE_SOAK === '1' ? 5000 : 100;
+const RULESETS = process.env.SLUICE_SOAK === '1' ? 5000 : 40;
 const CHAINS = ['PREROUTING', 'inner', 'outer'] as const;
 
 const number = fc.oneof(
