@@ -1,18 +1,20 @@
 /** Who asks: the process behind a notified call, its right to change tables, its socket. */
 import { readFileSync, readlinkSync } from 'node:fs';
-import { describeSocket, isErrno, openPidfd, type SocketDescription, takeFd } from '../../kernel/index.ts';
-
-const CAP_NET_ADMIN = 12n;
-
-function statusField(thread: number, name: string): string | undefined {
-  const status = readFileSync(`/proc/${thread}/status`, 'latin1');
-  return new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1];
-}
+import {
+  CAP_NET_ADMIN,
+  describeSocket,
+  Errno,
+  type Fd,
+  hasCapability,
+  isErrno,
+  openPidfd,
+  type SocketDescription,
+  takeFd,
+} from '../../kernel/index.ts';
 
 /** Whether the thread has CAP_NET_ADMIN in its own user namespace. */
 export function mayChangeTables(thread: number): boolean {
-  const effective = statusField(thread, 'CapEff');
-  return effective !== undefined && ((BigInt(`0x${effective}`) >> CAP_NET_ADMIN) & 1n) === 1n;
+  return hasCapability(thread, CAP_NET_ADMIN);
 }
 
 /** "user:[4026531837]", "net:[…]": equal for threads in one namespace. */
@@ -25,17 +27,24 @@ export function programName(thread: number): string {
   return readFileSync(`/proc/${thread}/comm`, 'utf8').trim();
 }
 
+/** The process of a thread: mostly the thread's own number, which is tried before anything is read. */
+function openProcessOf(thread: number): Fd {
+  try {
+    return openPidfd(thread);
+  } catch (error) {
+    if (!isErrno(error, Errno.EINVAL) && !isErrno(error, Errno.ENOENT)) throw error;
+    return openPidfd(Number(/^Tgid:\s*(\d+)/m.exec(readFileSync(`/proc/${thread}/status`, 'latin1'))?.[1]));
+  }
+}
+
 /** The thread's socket by its number; `undefined` when it is none of IPv4 or IPv6. */
 export function socketOf(thread: number, number: number): SocketDescription | undefined {
-  const leader = Number(statusField(thread, 'Tgid') ?? thread);
-  using process = openPidfd(leader);
+  using process = openProcessOf(thread);
   try {
     using socket = takeFd(process, number);
     return describeSocket(socket);
   } catch (error) {
-    if (isErrno(error, EBADF)) return undefined;
+    if (isErrno(error, Errno.EBADF)) return undefined;
     throw error;
   }
 }
-
-const EBADF = 9;

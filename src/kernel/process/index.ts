@@ -1,3 +1,4 @@
+export { CAP_NET_ADMIN, hasCapability } from './capability.ts';
 export { execve } from './execve.ts';
 export { waitForGracePeriod } from './grace.ts';
 export { lock, tryLock } from './lock.ts';

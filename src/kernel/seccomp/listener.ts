@@ -17,6 +17,8 @@ const SECCOMP_IOCTL_NOTIF_RECV = 0xc0502100;
 const SECCOMP_IOCTL_NOTIF_SEND = 0xc0182101;
 const SECCOMP_IOCTL_NOTIF_ID_VALID = 0x40082102;
 const SECCOMP_IOCTL_NOTIF_ADDFD = 0x40182103;
+const SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104;
+const SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1;
 const SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1;
 const SECCOMP_ADDFD_FLAG_SEND = 2;
 const O_CLOEXEC = 0o2000000;
@@ -72,6 +74,8 @@ export class NotificationListener {
   /** Takes ownership of a listener's descriptor. */
   constructor(fd: Fd) {
     this.fd = fd;
+    // Both sides wait for each other: the scheduler then hands over on one CPU. Kernels before 6.6 do not know of it.
+    trySyscall('ioctl', fd.number, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
   }
 
   /** Waits, without blocking the thread, for a call or for the end of all targets; false after `timeoutMs`. */

@@ -45,6 +45,7 @@ const numbers = {
   clock_gettime: [228, 113],
   membarrier: [324, 283],
   bpf: [321, 280],
+  capget: [125, 90],
   pidfd_open: [434, 434],
   pidfd_getfd: [438, 438],
   io_uring_setup: [425, 425],
