@@ -5,7 +5,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { SocketSteering } from '../../src/host/index.ts';
 import { attachSkLookup, SeqpacketSocket } from '../../src/kernel/index.ts';
+import { SOCKET_LAYOUT_VERSION, SocketArena } from '../../src/sklookup/index.ts';
 import { sluice } from '../support/cli.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { type Host, withNamespaces } from '../support/netns.ts';
@@ -311,6 +313,31 @@ COMMIT
           stderr: expect.stringContaining('another network namespace'),
         });
       });
+    }));
+
+  test('tables of another layout: refused with the way out, which works', () =>
+    withLoaded(async (host, run) => {
+      await run('bind', 'web', 'tcp', '127.0.0.1', '80');
+      using steering = SocketSteering.open(host.netnsName);
+      const other = SOCKET_LAYOUT_VERSION - 1;
+      new DataView(steering.objects.arena.buffer).setUint32(SocketArena.version, other, true);
+      const refused = `the loaded tables have layout ${other}, this build has ${SOCKET_LAYOUT_VERSION}\n  hint: `;
+      for (const words of [
+        ['bindings'],
+        ['status'],
+        ['upgrade'],
+        ['bind', 'a', 'tcp', '::1', '1'],
+        ['load'],
+      ]) {
+        expect(await run(...words), words.join(' ')).toMatchObject({
+          code: 4,
+          stdout: '',
+          stderr: expect.stringContaining(refused),
+        });
+      }
+      expect(await run('unload')).toMatchObject({ code: 0, stdout: 'unloaded\n' });
+      expect((await run('load')).code).toBe(0);
+      expect((await run('bindings')).stdout).toBe('');
     }));
 
   test('two writers and a reader at once: nothing is lost, nothing is half', () =>
