@@ -3,6 +3,7 @@ import {
   currentNetns,
   currentNetnsCookie,
   type Fd,
+  NETNS_DIRECTORY,
   netnsInode,
   openNetns,
   openNetnsFile,
@@ -37,6 +38,17 @@ export function openNamedNetns(name?: string): NamedNetns {
 
 function openNamed(name: string | undefined): Fd {
   if (name === undefined) return currentNetns();
-  if (/^[1-9][0-9]*$/.test(name)) return openNetnsFile(`/proc/${name}/ns/net`);
-  return name.includes('/') ? openNetnsFile(name) : openNetns(name);
+  return isPlain(name) ? openNetns(name) : openNetnsFile(netnsPath(name));
+}
+
+/** A name of `ip netns`, neither a path nor a pid. */
+function isPlain(name: string): boolean {
+  return !name.includes('/') && !/^[1-9][0-9]*$/.test(name);
+}
+
+/** Where a namespace lies that commands know by this name, path or pid; empty: that of this process. */
+export function netnsPath(name: string): string {
+  if (name === '') return '/proc/self/ns/net';
+  if (isPlain(name)) return `${NETNS_DIRECTORY}/${name}`;
+  return name.includes('/') ? name : `/proc/${name}/ns/net`;
 }

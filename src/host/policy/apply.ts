@@ -54,7 +54,7 @@ import { mannerOf, type TcxPosition } from './manner.ts';
 import { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
 import type { NetnsRecord } from './record.ts';
 import { endCommit, removeStrayGenerations, removeUnwantedLinks, repair, repairAll } from './repair.ts';
-import { withWayBeginnings } from './roles.ts';
+import { hasNotes, withWayBeginnings } from './roles.ts';
 import { knownSets, placeSets, placesOf, reserveSets, runningSets } from './sets.ts';
 import { PolicyStore } from './store.ts';
 import { kernelHz, netnsTables } from './surroundings.ts';
@@ -380,7 +380,9 @@ function install(
         step(`link ${name}`);
       });
     }
-    commitUs = commit(store, plans, confirm, step);
+    const running = live.flatMap(({ programs }) => programs.map(({ point }) => point));
+    const notes = hasNotes([...points, ...running]);
+    commitUs = commit(store, plans, { confirmSeconds: confirm, notes }, step);
   } finally {
     map.close();
   }
@@ -428,14 +430,15 @@ function prepareNetns(store: PolicyStore, target: Target, step: StepListener): N
 function commit(
   store: PolicyStore,
   plans: readonly NetnsPlan[],
-  confirmSeconds: number | undefined,
+  { confirmSeconds, notes }: { readonly confirmSeconds: number | undefined; readonly notes: boolean },
   step: StepListener,
 ): number {
   const changes = plans.map(({ target, root }) => ({ root, record: store.records.find(target.cookie)! }));
   const together = changes.length > 1;
   step('note packets under way');
   for (const { record } of changes) record.inFlight = record.running;
-  waitForGracePeriod();
+  // Where a packet meets the policy once only there is nothing to note, and so nothing to wait for.
+  if (notes) waitForGracePeriod();
   const gate = together || confirmSeconds !== undefined ? store.records.freeGate() : 0;
   if (together) {
     store.records.setGate(gate, 0n);

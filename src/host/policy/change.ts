@@ -1,12 +1,13 @@
 /** Changes of a live policy that make no programs: confirming it, moving its counters to zero, taking it away. */
 import { rmSync } from 'node:fs';
 import { GATE_OPEN } from '../../compile/index.ts';
-import { findBpffs, reachableNetns, requireKernel } from '../../kernel/index.ts';
+import { findBpffs, requireKernel } from '../../kernel/index.ts';
 import { PolicyError } from './error.ts';
 import { policiesRoot, policyNames, withPolicyLock } from './place.ts';
 import type { NetnsRecord } from './record.ts';
 import {
   dropNamespace,
+  lookLater,
   pathOf,
   removeStrayGenerations,
   removeUnwantedLinks,
@@ -87,7 +88,7 @@ export async function removePolicies(selection: Selection): Promise<string[]> {
   requireKernel();
   return await withPolicyLock(() => {
     const removed: string[] = [];
-    const reachable = reachableNetns();
+    const reachable = lookLater();
     const bpffs = findBpffs();
     for (const name of selected(selection)) {
       let store: PolicyStore | undefined;

@@ -15,6 +15,7 @@ import {
   waitForGracePeriod,
   withNetns,
 } from '../../kernel/index.ts';
+import { netnsPath } from '../netns.ts';
 import { ensureAids, removeAids, unionOfAids } from './aids.ts';
 import { carryCounters } from './carry.ts';
 import { OPEN_ROOT } from './generation.ts';
@@ -41,7 +42,7 @@ export function repairAll(): RepairReport {
     rmSync(directory, { recursive: true, force: true });
     done.push(`removed ${directory}, which was never finished`);
   }
-  const reachable = reachableNetns();
+  const reachable = lookLater();
   for (const name of policyNames()) {
     const store = PolicyStore.open(bpffs, name);
     if (store === undefined) {
@@ -59,10 +60,7 @@ export function repairAll(): RepairReport {
 }
 
 /** Repairs one policy; what is left of it without a namespace is the caller's to destroy. */
-export function repair(
-  store: PolicyStore,
-  reachable: ReadonlyMap<number, string> = reachableNetns(),
-): RepairReport {
+export function repair(store: PolicyStore, reachable: Reachable = lookLater()): RepairReport {
   const done: string[] = [];
   const refreshed: string[] = [];
   for (const record of store.records.all()) settle(store, record, done);
@@ -89,26 +87,44 @@ function nameOf(store: PolicyStore, record: NetnsRecord): string {
   return store.netns(record.cookie)?.name || String(record.cookie);
 }
 
-/** A path to the namespace, empty when it lives but cannot be opened from here, `undefined` when it has gone. */
-export function pathOf(
-  store: PolicyStore,
-  cookie: bigint,
-  reachable: ReadonlyMap<number, string>,
-): string | undefined {
-  const inode = store.netns(cookie)?.inode;
-  const path = inode === undefined ? undefined : reachable.get(inode);
+/**
+ * A path to the namespace, empty when it lives but cannot be opened from here, `undefined` when it has gone. `reachable`
+ * looks at every thread of the machine, and is asked only where the namespace does not answer to its own name.
+ */
+export function pathOf(store: PolicyStore, cookie: bigint, reachable: Reachable): string | undefined {
+  const about = store.netns(cookie);
+  if (about === undefined) return undefined;
+  const usual = netnsPath(about.name);
+  if (cookieAt(usual) === cookie) return usual;
+  const path = reachable().get(about.inode);
   if (path === undefined || path === '') return path;
+  // Inode numbers are used again, cookies are not.
+  const found = cookieAt(path);
+  return found === undefined ? '' : found === cookie ? path : undefined;
+}
+
+function cookieAt(path: string): bigint | undefined {
   try {
-    // Inode numbers are used again, cookies are not.
     const netns = openNetnsFile(path);
     try {
-      return withNetns(netns, currentNetnsCookie) === cookie ? path : undefined;
+      return withNetns(netns, currentNetnsCookie);
     } finally {
       netns.close();
     }
   } catch {
-    return '';
+    return undefined;
   }
+}
+
+/** Paths by inode number of every namespace that somebody can reach, looked for when it is first asked. */
+export type Reachable = () => ReadonlyMap<number, string>;
+
+export function lookLater(): Reachable {
+  let found: ReadonlyMap<number, string> | undefined;
+  return () => {
+    found ??= reachableNetns();
+    return found;
+  };
 }
 
 /** Ends a commit that is still marked as under way, and gives up what nobody confirmed in time. */

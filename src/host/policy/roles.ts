@@ -28,6 +28,12 @@ export function roleOf(point: AttachPoint, points: readonly AttachPoint[]): Flig
   }
 }
 
+/** True when a dispatcher at one of these points notes which generation a packet meets first. */
+export function hasNotes(points: readonly AttachPoint[]): boolean {
+  const all = withWayBeginnings(points);
+  return all.some((point) => roleOf(point, all) === 'first');
+}
+
 /** The points that programs need, and those where ways begin if a packet can meet several of them. */
 export function withWayBeginnings(points: readonly AttachPoint[]): AttachPoint[] {
   const families = new Set<Family>();

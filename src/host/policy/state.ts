@@ -6,7 +6,6 @@ import {
   type LinkDescription,
   openNetnsFile,
   queryPrograms,
-  reachableNetns,
   requireKernel,
   withNetns,
 } from '../../kernel/index.ts';
@@ -18,7 +17,7 @@ import { OPEN_ROOT } from './generation.ts';
 import { describeLinks } from './links.ts';
 import { policyNames } from './place.ts';
 import type { NetnsRecord } from './record.ts';
-import { pathOf } from './repair.ts';
+import { lookLater, pathOf, type Reachable } from './repair.ts';
 import { PolicyStore } from './store.ts';
 
 export interface LiveLink {
@@ -63,7 +62,7 @@ export function livePolicies({ policy, cookie }: Selection = {}): LivePolicy[] {
   requireKernel();
   const bpffs = findBpffs();
   if (bpffs === undefined) return [];
-  const reachable = reachableNetns();
+  const reachable = lookLater();
   const found: LivePolicy[] = [];
   for (const name of policyNames()) {
     if (policy !== undefined && name !== policy) continue;
@@ -99,11 +98,7 @@ export function requireLive(selection: Selection): LivePolicy {
   );
 }
 
-function readLive(
-  store: PolicyStore,
-  record: NetnsRecord,
-  reachable: ReadonlyMap<number, string>,
-): LivePolicy | undefined {
+function readLive(store: PolicyStore, record: NetnsRecord, reachable: Reachable): LivePolicy | undefined {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const root = record.running;
     if (root === OPEN_ROOT || root === 0) return undefined;

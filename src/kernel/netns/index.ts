@@ -6,6 +6,7 @@ export {
   currentNetns,
   currentNetnsInode,
   deleteNetns,
+  NETNS_DIRECTORY,
   netnsInode,
   openNetns,
   openNetnsFile,
