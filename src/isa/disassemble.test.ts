@@ -69,8 +69,9 @@ describe('the kernel notation', () => {
    8: (b7) r2 = type[nf_conn]
    9: (61) r5 = *(u32 *)(r6 +sk_buff.mark)
   10: (79) r5 = *(u64 *)(r6 +net_device.nd_net.net)
-  11: (85) call bpf_rdonly_cast
-  12: (95) exit
+  11: (61) r5 = *(u32 *)(r6 +net_device.name+12)
+  12: (85) call bpf_rdonly_cast
+  13: (95) exit
 `);
     const program = parseProgram(text);
     expect(formatProgram(program.instructions, { references: program.references })).toBe(text);

@@ -156,7 +156,8 @@ function formatJump(slot: Instruction, options: ListingOptions, reference: Refer
 function formatAccess(slot: Instruction, reference: Reference | undefined): string {
   const size = SIZE_NAMES[op.sizeOf(slot.opcode)]!;
   const mode = op.modeOf(slot.opcode);
-  const off = reference === undefined ? signed(slot.off) : `+${formatReference(reference)}`;
+  const plus = slot.off === 0 ? '' : signed(slot.off);
+  const off = reference === undefined ? signed(slot.off) : `+${formatReference(reference)}${plus}`;
   const memory = (base: number, sign = 'u'): string => `(${sign}${size} *)(r${base} ${off})`;
   if (op.classOf(slot.opcode) === op.BPF_LDX) {
     if (mode !== op.BPF_MEM && mode !== op.BPF_MEMSX) return undecodable(slot);

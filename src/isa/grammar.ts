@@ -37,7 +37,8 @@ const ATOMIC_BY_SIGN: Readonly<Record<string, number>> = {
 };
 
 const NUMBER = '(-?(?:0x[0-9a-f]+|\\d+))';
-const MEMORY = '\\(([us])(8|16|32|64) \\*\\)\\(r(\\d+) ?(?:([+-] ?\\d+)|\\+(\\w+)\\.([\\w.]+))\\)';
+const MEMORY =
+  '\\(([us])(8|16|32|64) \\*\\)\\(r(\\d+) ?(?:([+-] ?\\d+)|\\+(\\w+)\\.([\\w.]+(?:\\+\\d+)?))\\)';
 const TARGET = '(?:pc([+-]\\d+)|([A-Za-z_.][\\w.]*))';
 
 type Groups = readonly (string | undefined)[];
@@ -165,9 +166,15 @@ function byteSwap([dst, kind, bits, src]: Groups): ParsedInstruction | undefined
 
 function load([dst, sign, bits, base, off, struct, member]: Groups): ParsedInstruction {
   const mode = sign === 's' ? op.BPF_MEMSX : op.BPF_MEM;
-  const slot = instruction(op.BPF_LDX | mode | sizeBits(bits), Number(dst), Number(base), offset(off));
+  const [name, plus] = member?.split('+') ?? [];
+  const slot = instruction(
+    op.BPF_LDX | mode | sizeBits(bits),
+    Number(dst),
+    Number(base),
+    offset(off ?? plus),
+  );
   if (struct === undefined) return slot;
-  const reference: Reference = { kind: 'field', struct, member: member! };
+  const reference: Reference = { kind: 'field', struct, member: name! };
   return { ...slot, reference };
 }
 
