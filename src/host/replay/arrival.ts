@@ -24,8 +24,11 @@ export function arrivalOf(options: ReplayOptions, packet: ReplayPacket): Arrival
   const { family, bytes } = ip;
   if (!options.rulesets.some((ruleset) => ruleset.family === family)) return `no-${family}-rules`;
   const inDevice = options.inDevice ?? packet.device ?? DEFAULT_DEVICE;
-  const packetType = packet.packetType === PacketType.OUTGOING ? PacketType.HOST : packet.packetType;
-  return { family, bytes, sent: isSent(options, packet, ip), inDevice, packetType };
+  const sent = isSent(options, packet, ip);
+  const { vantage } = options;
+  const leaves = vantage.kind === 'chain' ? vantage.chain === 'OUTPUT' : sent;
+  const known = leaves || packet.packetType === PacketType.OUTGOING ? PacketType.HOST : packet.packetType;
+  return { family, bytes, sent, inDevice, packetType: known };
 }
 
 /** Cooked captures say what was sent; elsewhere it is what has one of our addresses as its source. */
