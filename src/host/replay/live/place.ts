@@ -26,8 +26,9 @@ import { LoadedPolicy } from '../loaded.ts';
 import { Devices, type Frame, type Reach } from './devices.ts';
 import { SENDER_PRIORITY, type Station, Stations } from './stations.ts';
 
-/** The only policy there. */
-const OWNER = { name: 'run', about: { order: 0 } } as const;
+/** Name of the only policy there, which its nf_tables tables have. */
+export const REPLAY_POLICY = 'run';
+const OWNER = { name: REPLAY_POLICY, about: { order: 0 } } as const;
 const BACKSTOP_AFTER = 2;
 /** A frame that went out by lo comes back in the softirq, which may have to wait for its thread. */
 const LOOPBACK_MS = 100;
