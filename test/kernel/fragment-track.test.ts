@@ -1,4 +1,4 @@
-/** `--fragments track` at xdp and tcx ingress: later fragments have the verdict of the first one; earlier ones are dropped. */
+/** `--fragments track` at xdp and tcx, both ways: later fragments have the verdict of the first one; earlier ones are dropped. */
 import { expect, test } from 'vitest';
 import { SystemCounter } from '../../src/compile/arena/layout.ts';
 import {
@@ -10,7 +10,7 @@ import {
   SYSTEM_COUNTERS,
 } from '../../src/compile/index.ts';
 import { netnsTables } from '../../src/host/policy/surroundings.ts';
-import { attachTcx, attachXdp } from '../../src/kernel/index.ts';
+import { attachTcx, attachXdp, RawSender } from '../../src/kernel/index.ts';
 import type { Family } from '../../src/net/index.ts';
 import { parseRuleset } from '../../src/rules/index.ts';
 import { describeKernel } from '../support/kernel.ts';
@@ -33,7 +33,8 @@ interface Fragment {
   readonly port?: number;
 }
 
-function packet(family: Family, { id, offset, more, port }: Fragment): Uint8Array {
+/** A fragment that comes to this host, or that it sends. */
+function packet(family: Family, { id, offset, more, port }: Fragment, sent: boolean): Uint8Array {
   const body = new Uint8Array(8 + DATA);
   const udp = new DataView(body.buffer);
   if (port !== undefined) {
@@ -45,8 +46,9 @@ function packet(family: Family, { id, offset, more, port }: Fragment): Uint8Arra
   const view = new DataView(header.buffer);
   const size = family === 'ipv4' ? 4 : 16;
   const at = family === 'ipv4' ? 12 : 8;
-  header.set(addressBytes(SOURCE[family]), at);
-  header.set(addressBytes(OWN[family]), at + size);
+  const [from, to] = sent ? [OWN, SOURCE] : [SOURCE, OWN];
+  header.set(addressBytes(from[family]), at);
+  header.set(addressBytes(to[family]), at + size);
   if (family === 'ipv4') {
     header.set([0x45, 0, 0, header.length + body.length]);
     view.setUint16(4, id);
@@ -66,7 +68,7 @@ function packet(family: Family, { id, offset, more, port }: Fragment): Uint8Arra
   return Uint8Array.of(...header, ...body);
 }
 
-const CASES = (['xdp', 'tcx-ingress'] as const).flatMap((hook) =>
+const CASES = (['xdp', 'tcx-ingress', 'tcx-egress'] as const).flatMap((hook) =>
   (['inline', 'classifier'] as const).flatMap((strategy) =>
     (['ipv4', 'ipv6'] as const).map((family) => [hook, strategy, family] as const),
   ),
@@ -76,7 +78,9 @@ describeKernel('fragments that follow the first', () => {
   test.each(CASES)('%s, %s, %s', (hook: HookName, strategy: StrategyName, family) =>
     withNamespaces(['h'], ({ h }) => {
       const tap = Tap.open(h, 'eth0', `${OWN.ipv4}/24`, `${OWN.ipv6}/64`);
-      const text = `*filter\n:INPUT DROP [0:0]\n-A INPUT -p udp --dport ${OPEN_PORT} -j ACCEPT\nCOMMIT\n`;
+      const sent = hook === 'tcx-egress';
+      const chain = sent ? 'OUTPUT' : 'INPUT';
+      const text = `*filter\n:${chain} DROP [0:0]\n-A ${chain} -p udp --dport ${OPEN_PORT} -j ACCEPT\nCOMMIT\n`;
       const { ruleset } = parseRuleset(text, { file: 'track', family });
       const policy = compilePolicy([ruleset], { hooks: [hook], strategy, fragments: 'track' });
       const loaded = h.keep(new LoadedPolicy(policy, h.run(netnsTables)));
@@ -87,23 +91,26 @@ describeKernel('fragments that follow the first', () => {
         h.run(() =>
           hook === 'xdp'
             ? attachXdp(dispatcher, { ifindex, mode: 'generic' })
-            : attachTcx(dispatcher, { ifindex, direction: 'ingress' }),
+            : attachTcx(dispatcher, { ifindex, direction: sent ? 'egress' : 'ingress' }),
         ),
       );
+      const sender = sent ? h.keep(h.run(() => new RawSender({ family, priority: 0 }))) : undefined;
       const { ir, firstCounter } = policy.tables[0]!;
-      const input = ir.chains.get('INPUT')!;
+      const rules = ir.chains.get(chain)!;
       const count = (index: number): number => Number(loaded.counter(index).packets);
       const rule = (counter: number): number => count(SYSTEM_COUNTERS + firstCounter + counter);
       /** What moved: accepted by the rule, dropped by the policy, dropped as a stray fragment; nothing: it followed. */
       const send = (fragment: Fragment): string => {
         const read = (): number[] => [
-          rule(input.rules[0]!.counter),
-          rule(input.policy!.counter),
+          rule(rules.rules[0]!.counter),
+          rule(rules.policy!.counter),
           count(SystemCounter.fragments),
           count(SystemCounter.malformed),
         ];
         const before = read();
-        tap.inject(packet(family, fragment));
+        const bytes = packet(family, fragment, sent);
+        if (sender === undefined) tap.inject(bytes);
+        else sender.send(bytes, addressBytes(SOURCE[family]), 0);
         const moved = read().map((now, index) => now - before[index]!);
         return (
           ['rule', 'policy', 'stray', 'malformed'].filter((_, index) => moved[index] !== 0).join() ||

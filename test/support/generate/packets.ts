@@ -159,3 +159,12 @@ export function packetsFor(
       return cutAt === null ? shaped : { ...shaped, cutAt };
     });
 }
+
+/** Bytes behind the fixed header up to which a packet is cut: options, extension headers and a transport header lie there. */
+const LONGEST_CUT = 64;
+
+/** The packet cut after each byte behind its fixed IP header, and whole. */
+export function everyCut(shape: Shape): readonly Shape[] {
+  const cuts = Array.from({ length: LONGEST_CUT }, (_, cutAt) => ({ ...shape, cutAt }));
+  return [...cuts, shape];
+}
