@@ -211,7 +211,7 @@ function whyMissing(fact: Fact, point: AttachPoint): string {
 function actionObstacles(action: Action, point: AttachPoint): readonly Obstacle[] {
   switch (action.kind) {
     case 'set': {
-      const keys = [action.add, action.remove].flatMap((part) => (part === undefined ? [] : [part.key]));
+      const keys = [action.add, action.remove].flatMap((part) => part?.keys ?? []);
       const missing = keys.flatMap((key) => [
         ...setKeyObstacles(key),
         ...factObstacles(setKeyNeeds(key), point),

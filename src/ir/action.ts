@@ -15,15 +15,18 @@ export type Action =
   | { readonly kind: 'log'; readonly level: number; readonly flags: number; readonly prefix: string }
   /** skb->mark = (skb->mark & ~mask) ^ value; then go on. */
   | { readonly kind: 'mark'; readonly value: number; readonly mask: number }
-  /** Adds the packet's key to a set, then takes one out of another; then go on. */
+  /**
+   * Adds the packet's key to the first of some sets that takes it, then takes it out of the first of others that has it; then
+   * go on.
+   */
   | {
       readonly kind: 'set';
       readonly add?: {
-        readonly key: SetKey;
+        readonly keys: readonly SetKey[];
         readonly exist: boolean;
         readonly timeoutSec: number | undefined;
       };
-      readonly remove?: { readonly key: SetKey };
+      readonly remove?: { readonly keys: readonly SetKey[] };
       /** What no program can do: an entry's mark, class or queue become the packet's. */
       readonly map: boolean;
     };

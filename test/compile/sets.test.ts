@@ -18,6 +18,13 @@ import { type PacketShape, packetFor } from '../support/set-packets.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1' ? 20 : 1;
 
+interface ListCase {
+  readonly order: readonly string[];
+  readonly room: number;
+  readonly timeout: string;
+  readonly nomatch: string;
+}
+
 interface World {
   readonly family: Family;
   readonly sets: string;
@@ -40,7 +47,9 @@ function compare(
   packets: readonly (PacketShape & { waitMs: number })[],
 ): void {
   const strategy = form === 'code' ? 'inline' : 'classifier';
-  const rules = form === 'vectors' ? [...OTHER_RULES[family], ...asked] : asked;
+  // Rules that change sets are code.
+  const lookups = form === 'code' ? asked : asked.filter((rule) => !rule.startsWith('-j SET'));
+  const rules = form === 'vectors' ? [...OTHER_RULES[family], ...lookups] : lookups;
   const parsed = parseSets(text, { file: 'sets' });
   expect(parsed.diagnostics).toEqual([]);
   const file = `*filter\n:INPUT ACCEPT [0:0]\n${rules.map((rule) => `-A INPUT ${rule}\n`).join('')}COMMIT\n`;
@@ -73,6 +82,8 @@ function compare(
   const place = entryIndex({ flavour: 'netfilter', group: 'filter', family, hook: Hook.LOCAL_IN });
   for (const shape of packets) {
     ms += shape.waitMs;
+    // Sets that no rule looks at grow old, too.
+    for (const set of plain.values()) set.begin(ms);
     const bytes = packetFor(family, shape);
     const common = {
       bytes,
@@ -241,6 +252,70 @@ describe.each(['ipv4', 'ipv6'] as const)('sets in %s programs', (family) => {
           },
           list,
         );
+      }),
+      { numRuns: 12 * SOAK },
+    );
+  });
+
+  const address =
+    family === 'ipv4'
+      ? ['10.0.0.1', '10.0.0.3', '10.0.0.0/24']
+      : ['2001:db8::1', '2001:db8::3', '2001:db8::/48'];
+  const inet = family === 'ipv4' ? 'inet' : 'inet6';
+  const lists = fc.record({
+    order: fc.shuffledSubarray(['one', 'nets', 'ports', 'other'], { minLength: 1 }),
+    room: fc.constantFrom(1, 3),
+    timeout: fc.constantFrom('', ' timeout 1'),
+    nomatch: fc.constantFrom('', ' nomatch'),
+    negate: fc.constantFrom('', '! '),
+    options: fc.constantFrom(
+      '',
+      ' --return-nomatch',
+      ' ! --update-counters',
+      ' ! --update-subcounters',
+      ' --packets-gt 1',
+    ),
+    exist: fc.constantFrom('', ' --exist'),
+  });
+  const setsOf = ({ order, room, timeout, nomatch }: ListCase): string =>
+    [
+      `create one hash:ip family ${inet} maxelem ${room}${timeout} counters`,
+      `add one ${address[0]}`,
+      `create nets hash:net family ${inet} counters`,
+      `add nets ${address[2]}`,
+      `add nets ${address[1]}${nomatch}`,
+      `create ports hash:ip,port family ${inet} maxelem 4`,
+      `create other hash:ip family ${family === 'ipv4' ? 'inet6' : 'inet'}`,
+      'create l list:set',
+      ...order.map((name) => `add l ${name}`),
+    ].join('\n');
+
+  it('list:set is looked up in every form', () => {
+    fc.assert(
+      fc.property(
+        lists,
+        fc.constantFrom<Form[]>('code', 'linear', 'vectors'),
+        packets,
+        (made, form, list) => {
+          const rules = ['src', 'src,dst', 'dst,src'].map(
+            (sides) => `-m set ${made.negate}--match-set l ${sides}${made.options} -j DROP`,
+          );
+          compare({ family, form, sets: setsOf(made), rules }, list);
+        },
+      ),
+      { numRuns: 12 * SOAK },
+    );
+  });
+
+  it('the first member of a list:set that takes an entry gets it, and the first that has it loses it', () => {
+    fc.assert(
+      fc.property(lists, packets, (made, list) => {
+        const rules = [
+          `-j SET --add-set l src,dst${made.exist}`,
+          '-m set --match-set l dst,dst -j DROP',
+          '-j SET --del-set l dst,src',
+        ];
+        compare({ family, form: 'code', sets: setsOf(made), rules }, list);
       }),
       { numRuns: 12 * SOAK },
     );

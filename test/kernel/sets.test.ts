@@ -17,6 +17,8 @@ interface Case {
   readonly family: Family;
   readonly create: string;
   readonly entries: readonly string[];
+  /** Lines before. */
+  readonly others?: readonly string[];
   readonly rules: readonly string[];
   readonly form?: 'code' | 'tables';
 }
@@ -115,6 +117,32 @@ const V4: readonly Case[] = [
   },
 ];
 
+const LISTS: readonly Case[] = [
+  {
+    family: 'ipv4',
+    create: 'list:set',
+    others: [
+      'create one hash:ip maxelem 2 counters',
+      'add one 10.0.0.1',
+      'create nets hash:net counters',
+      'add nets 10.0.0.0/24',
+      'add nets 10.0.0.3 nomatch',
+      'create ports hash:ip,port maxelem 5',
+      'create six hash:ip family inet6',
+    ],
+    entries: ['one', 'six', 'nets before six', 'ports'],
+    rules: [
+      '-m set --match-set s src,dst',
+      '-m set ! --match-set s src --return-nomatch',
+      '-m set --match-set s dst ! --update-subcounters',
+      '-m set --match-set s dst --packets-gt 3',
+      '-j SET --add-set s src,dst',
+      '-j SET --add-set s dst,src --exist',
+      '-j SET --del-set s src,src',
+    ],
+  },
+];
+
 const shapes = fc.array(
   fc.record({
     source: fc.integer({ min: 1, max: 9 }),
@@ -140,10 +168,16 @@ const OTHERS: Readonly<Record<Family, readonly string[]>> = {
 /** Types that are tried as tables in the short run, too. */
 const AS_TABLES = /^hash:(net|ip,port|net,port family inet6) counters/;
 
-const CASES: readonly Case[] = V4.flatMap((one) => [
+const CASES: readonly Case[] = [...V4, ...LISTS].flatMap((one) => [
   { ...one, form: 'code' as const },
   ...(SOAK > 1 || AS_TABLES.test(one.create)
-    ? [{ ...one, form: 'tables' as const, rules: [...OTHERS[one.family], ...one.rules] }]
+    ? [
+        {
+          ...one,
+          form: 'tables' as const,
+          rules: [...OTHERS[one.family], ...one.rules.filter((rule) => !rule.startsWith('-j SET'))],
+        },
+      ]
     : []),
 ]);
 
@@ -151,8 +185,8 @@ function fileOf({ rules }: Case): string {
   return `*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n${rules.map((rule) => `-A PREROUTING ${rule}\n`).join('')}COMMIT\n`;
 }
 
-function setsOf({ create, entries }: Case): string {
-  return [`create s ${create}`, ...entries.map((entry) => `add s ${entry}`), ''].join('\n');
+function setsOf({ others = [], create, entries }: Case): string {
+  return [...others, `create s ${create}`, ...entries.map((entry) => `add s ${entry}`), ''].join('\n');
 }
 
 function send(tap: Tap, family: Family, packets: readonly PacketShape[]): void {

@@ -8,6 +8,7 @@ import {
   PolicyError,
 } from '../../host/index.ts';
 import {
+  formatCreate,
   formatElement,
   formatSet,
   parseCreate,
@@ -185,14 +186,17 @@ export const setList: Command = {
           policy,
           name: definition.name,
           type: definition.type.name,
-          create: formatSet({ definition, elements: [] }).trimEnd(),
-          entries: table.count,
+          create: formatCreate(definition),
+          entries: definition.type.method === 'list' ? definition.members.length : table.count,
           bytes: table.bytes,
           members: invocation.flag('terse')
             ? []
-            : Array.from(table.elements(), (element) =>
-                formatElement(definition, element).slice(5 + definition.name.length),
-              ),
+            : [
+                ...definition.members.map((member) => member.name + member.options),
+                ...Array.from(table.elements(), (element) =>
+                  formatElement(definition, element).slice(5 + definition.name.length),
+                ),
+              ],
         })),
     );
     if (name !== undefined && described.length === 0)

@@ -19,7 +19,7 @@ export function actionNeeds(action: Action, hook: HookEmitter): readonly Fact[] 
     case 'mark':
       return ['mark'];
     case 'set':
-      return [action.add, action.remove].flatMap((part) => (part === undefined ? [] : setKeyNeeds(part.key)));
+      return [action.add, action.remove].flatMap((part) => (part?.keys ?? []).flatMap(setKeyNeeds));
     case 'reject':
       return hook.answering === undefined ? [] : REPLY_NEEDS;
     default:

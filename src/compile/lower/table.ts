@@ -148,7 +148,7 @@ class RuleLowering {
     what: string,
   ): boolean {
     const why = (extension.sets?.(state) ?? [])
-      .map((reference) => whySetFails(reference, this.#sets.get(reference.name)?.definition))
+      .map((reference) => whySetFails(reference, this.#sets))
       .find((reason) => reason !== undefined);
     if (why !== undefined) this.#refuse(span, what, why);
     return why !== undefined;

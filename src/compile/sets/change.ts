@@ -37,28 +37,42 @@ export function emitSetAction(emission: Emission, { add, remove }: Extract<Actio
   const { asm } = emission;
   if (add !== undefined) {
     const { exist, timeoutSec } = add;
-    emitAdd(emission, knownSubject(emission, add.key), {
-      unlessExist: (to) => {
-        if (!exist) asm.goto(to);
-      },
-      timeout: () => {
-        if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
-        else asm.loadConstant(R3, BigInt(timeoutSec) * 1_000_000_000n);
-      },
-    });
+    const added = asm.label('set_added');
+    for (const key of add.keys) {
+      emitAdd(
+        emission,
+        knownSubject(emission, key),
+        {
+          unlessExist: (to) => {
+            if (!exist) asm.goto(to);
+          },
+          timeout: () => {
+            if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
+            else asm.loadConstant(R3, BigInt(timeoutSec) * 1_000_000_000n);
+          },
+        },
+        added,
+      );
+    }
+    asm.place(added);
   }
-  if (remove !== undefined) emitRemove(emission, knownSubject(emission, remove.key));
+  if (remove !== undefined) {
+    const removed = asm.label('set_removed');
+    for (const key of remove.keys) emitRemove(emission, knownSubject(emission, key), removed);
+    asm.place(removed);
+  }
 }
 
-/** Takes the packet's key out. Falls through. Uses r0..r5. */
-export function emitRemove(emission: Emission, subject: SetSubject): void {
+/** Takes the packet's key out, and goes to `removed`; falls through where it is not there. Uses r0..r5. */
+export function emitRemove(emission: Emission, subject: SetSubject, removed: Label): void {
   const { asm } = emission;
-  const done = asm.label('set_removed');
+  const done = asm.label('set_not_there');
   const found = asm.label('set_remove');
   emitOwnKey(emission, subject, done);
   emitFind(emission, subject, found, done);
   asm.place(found);
   emitTakeOut(emission, subject, 'bucket', done);
+  asm.goto(removed);
   asm.place(done);
 }
 
@@ -87,14 +101,14 @@ function emitOwnKey(emission: Emission, subject: SetSubject, missing: Label): vo
   }
 }
 
-/** Adds the packet's key. Falls through. Uses r0..r5. */
-export function emitAdd(emission: Emission, subject: SetSubject, addition: SetAddition): void {
+/** Adds the packet's key, and goes to `added`; falls through where the set does not take it. Uses r0..r5. */
+export function emitAdd(emission: Emission, subject: SetSubject, addition: SetAddition, added: Label): void {
   const { asm } = emission;
   const at = setFrame(emission);
   const found = asm.label('set_known');
   const absent = asm.label('set_new');
   const timedOut = asm.label('set_timed_out');
-  const done = asm.label('set_added');
+  const done = asm.label('set_not_added');
   emitOwnKey(emission, subject, done);
   emitBounds(emission, subject, done);
   emitFind(emission, subject, found, absent);
@@ -105,13 +119,13 @@ export function emitAdd(emission: Emission, subject: SetSubject, addition: SetAd
   // The packet's entry is none that is marked nomatch.
   asm.load('u32', R0, R10, at.state).mov(R2, R0).and(R2, ~State.low);
   asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
-  asm.goto(done);
+  asm.goto(added);
   asm.place(timedOut);
   emitTakeOut(emission, subject, 'bucket', done);
   asm.place(absent);
   subject.settle();
   emitReserve(emission, subject, done);
-  emitClaim(emission, subject, addition, done);
+  emitClaim(emission, subject, addition, done, added);
   asm.place(done);
 }
 
@@ -264,8 +278,14 @@ function hostBits({ family }: Emission): number {
   return family === 'ipv4' ? 32 : 128;
 }
 
-/** Puts the key into the first free slot; the entry has been counted. Goes to `done`. */
-function emitClaim(emission: Emission, subject: SetSubject, addition: SetAddition, done: Label): void {
+/** Puts the key into the first free slot; the entry has been counted. Goes to one of the labels. */
+function emitClaim(
+  emission: Emission,
+  subject: SetSubject,
+  addition: SetAddition,
+  full: Label,
+  added: Label,
+): void {
   const { asm } = emission;
   const at = setFrame(emission);
   const bucket = asm.label('set_claim_bucket');
@@ -286,7 +306,7 @@ function emitClaim(emission: Emission, subject: SetSubject, addition: SetAdditio
   emitAdvance(emission, subject, bucket);
   asm.place(none);
   subject.record(R3);
-  asm.mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1).goto(done);
+  asm.mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1).goto(full);
 
   asm.place(free);
   asm
@@ -324,7 +344,7 @@ function emitClaim(emission: Emission, subject: SetSubject, addition: SetAdditio
   asm.load('u32', R1, R10, at.place).store('u32', R10, at.own, R1).castToKernel(R1, R1);
   // An exchange, so that the search for the same key behind it sees what others did before.
   asm.exchange('u32', R1, 0, R2);
-  emitAgree(emission, subject, done);
+  emitAgree(emission, subject, added);
 }
 
 /** Another entry of the same key, made at the same time: the one that lies first stays. */

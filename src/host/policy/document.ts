@@ -5,7 +5,7 @@
 import type { AttachPoint, FragmentStrategy, HookName, LogPoint, MarkChanges } from '../../compile/index.ts';
 import { BpfMap, openPinnedMap } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
-import type { TableName } from '../../rules/index.ts';
+import type { ListMember, TableName } from '../../rules/index.ts';
 import { PolicyError } from './error.ts';
 import type { Manner } from './manner.ts';
 
@@ -66,6 +66,8 @@ export interface PlacedSet {
   readonly name: string;
   readonly slot: number;
   readonly create: string;
+  /** Of a list of sets. */
+  readonly members?: readonly ListMember[];
 }
 
 /** Of an `apply`: pinned as `generations/<number>` for each generation that it made. */

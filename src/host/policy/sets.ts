@@ -87,8 +87,8 @@ function freeSlots(arena: ArrayBuffer, wanted: number): number[] {
 }
 
 /** Sets as documents keep them, and back. */
-export function definitionOf({ create }: PlacedSet): SetDefinition {
-  return parseCreate(wordsOf(create).slice(1));
+export function definitionOf({ create, members = [] }: PlacedSet): SetDefinition {
+  return { ...parseCreate(wordsOf(create).slice(1)), members };
 }
 
 /** Sets that rules may name, before any is made: their numbers are not those that programs will have. */
@@ -128,7 +128,8 @@ export function placeSets(store: PolicyStore, sets: readonly SetContents[]): Pla
         'create it with a larger maxelem',
       );
     }
-    return { name: definition.name, slot, create: formatCreate(definition) };
+    const { name, members } = definition;
+    return { name, slot, create: formatCreate(definition), ...(members.length > 0 ? { members } : {}) };
   });
   memory.settle();
   return placed;
@@ -139,22 +140,25 @@ function roomFor({ counters, maxelem }: SetDefinition, entries: number): number 
   return counters ? maxelem : entries;
 }
 
-/** Sets that packets add to have all their room before the first packet. */
+/** Sets that packets change have all their room before the first packet. */
 export function reserveSets(
   store: PolicyStore,
   sets: readonly PlacedSet[],
   tables: readonly IrTable[],
 ): void {
-  const added = new Set<number>();
+  const changed = new Set<number>();
   for (const { chains } of tables) {
     for (const { rules } of chains.values()) {
-      for (const { action } of rules)
-        if (action.kind === 'set' && action.add !== undefined) added.add(action.add.key.slot);
+      for (const { action } of rules) {
+        if (action.kind !== 'set') continue;
+        for (const { slot } of [action.add, action.remove].flatMap((part) => part?.keys ?? []))
+          changed.add(slot);
+      }
     }
   }
   const memory = new ArenaSets(store);
   for (const set of sets) {
-    if (added.has(set.slot)) new SetTable(memory, recordAt(set.slot), definitionOf(set)).reserve();
+    if (changed.has(set.slot)) new SetTable(memory, recordAt(set.slot), definitionOf(set)).reserve();
   }
   memory.settle();
 }
@@ -226,7 +230,7 @@ export async function liveSets<T>(selection: Selection, use: (sets: readonly Liv
   return await withSets(selection, use);
 }
 
-/** The one set of that name. @throws {PolicyError} `HOST_SET_NONE`, `HOST_SET_AMBIGUOUS` */
+/** The one set of that name. @throws {PolicyError} `HOST_SET_NONE`, `HOST_SET_AMBIGUOUS`, `HOST_SET_ENTRY` for lists */
 export async function liveSet<T>(selection: Selection, name: string, use: (set: LiveSet) => T): Promise<T> {
   return await withSets(selection, (sets) => {
     const [found, ...more] = sets.filter(({ definition }) => definition.name === name);
@@ -239,6 +243,12 @@ export async function liveSet<T>(selection: Selection, name: string, use: (set: 
         'name one with --policy',
       );
     }
+    if (found.definition.type.method === 'list')
+      throw new PolicyError(
+        'HOST_SET_ENTRY',
+        `${name} is a list of sets: its members come with the rules`,
+        'change them in the file of sets, and apply it with --sets',
+      );
     return use(found);
   });
 }
@@ -306,6 +316,13 @@ export async function destroyLiveSet(selection: Selection, name: string): Promis
       .find((document) => document?.rulesets.some(({ text }) => namesSet(text, name)));
     if (user !== undefined)
       throw new PolicyError('HOST_SET_IN_USE', `rules name the set ${name}`, 'apply rules without it first');
+    const list = known.find(({ members = [] }) => members.some((member) => member.name === name));
+    if (list !== undefined)
+      throw new PolicyError(
+        'HOST_SET_IN_USE',
+        `${name} is a member of ${list.name}`,
+        `destroy ${list.name} first`,
+      );
     return known.filter((set) => set.name !== name);
   });
 }

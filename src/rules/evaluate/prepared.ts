@@ -97,7 +97,7 @@ function unsupportedUses(
 ): { readonly what: string; readonly span: Span }[] {
   const failing = (extension: MatchExtension | TargetExtension, state: unknown): string | undefined => {
     for (const reference of extension.sets?.(state) ?? []) {
-      const why = whySetFails(reference, sets.get(reference.name)?.definition);
+      const why = whySetFails(reference, sets);
       if (why !== undefined) return why;
     }
     return undefined;

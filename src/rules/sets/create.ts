@@ -48,6 +48,7 @@ export function parseCreate(words: readonly string[]): SetDefinition {
     skbinfo: false,
     forceadd: false,
     size: DEFAULT_LIST_SIZE,
+    members: [],
   };
   let range: string | undefined;
   for (let at = 0; at < options.length; ) {
@@ -117,6 +118,7 @@ export function parseCreate(words: readonly string[]): SetDefinition {
     throw new SetError(`${type.name} takes no markmask`);
   if (type.method !== 'bitmap') {
     if (range !== undefined) throw new SetError(`${type.name} takes no range`);
+    if (type.method === 'list') made.maxelem = made.size;
     return made;
   }
   if (range === undefined) throw new SetError(`${type.name} needs a range`, 'range FIRST-LAST');

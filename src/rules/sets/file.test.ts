@@ -21,7 +21,7 @@ describe('files of sets', () => {
     ].join('\n');
     const { sets, diagnostics } = parseSets(text, { file: 'sets' });
     expect(diagnostics).toEqual([]);
-    expect(sets.map((set) => formatSet(set, set.members)).join('')).toBe(text);
+    expect(sets.map((set) => formatSet(set)).join('')).toBe(text);
   });
 
   it('tell every error with its line, and go on', () => {

@@ -8,7 +8,7 @@ import { formatCreate, parseCreate } from './create.ts';
 import { formatEntry, parseEntry } from './entry.ts';
 import { SetError } from './error.ts';
 import { formatExtras, parseExtras } from './extras.ts';
-import type { SetDefinition, SetElement } from './type.ts';
+import type { ListMember, SetDefinition, SetElement } from './type.ts';
 
 /** A set and its entries. */
 export interface SetContents {
@@ -16,9 +16,7 @@ export interface SetContents {
   readonly elements: SetElement[];
 }
 
-/** Members of a list:set by name, in order; they are kept and printed only. */
 export interface ParsedSet extends SetContents {
-  readonly members: string[];
   readonly span: Span;
 }
 
@@ -39,6 +37,8 @@ class SetReader {
   readonly #text: string;
   readonly #reporter: Reporter;
   readonly #sets = new Map<string, ParsedSet>();
+  /** Members of lists, by the list's name. */
+  readonly #members = new Map<string, ListMember[]>();
 
   constructor(text: string, file: string) {
     this.#text = text;
@@ -90,12 +90,14 @@ class SetReader {
   }
 
   #create(words: readonly string[]): void {
-    const definition = parseCreate(withoutExist(words).slice(1));
+    const members: ListMember[] = [];
+    const definition = { ...parseCreate(withoutExist(words).slice(1)), members };
     if (this.#sets.has(definition.name)) {
       throw new SetError(`set ${definition.name} is created twice`);
     }
     const span = this.#reporter.span(this.#reporter.wholeLine());
-    this.#sets.set(definition.name, { definition, elements: [], members: [], span });
+    this.#sets.set(definition.name, { definition, elements: [], span });
+    this.#members.set(definition.name, members);
   }
 
   #add(all: readonly string[]): void {
@@ -108,11 +110,32 @@ class SetReader {
     if (entry === undefined) throw new SetError('add lacks its entry');
     const { definition } = set;
     if (definition.type.method === 'list') {
-      set.members.push(words.slice(2).join(' '));
+      this.#addMember(definition, words.slice(2));
       return;
     }
     const extras = parseExtras(definition, words, 3);
     for (const key of parseEntry(definition, entry)) set.elements.push({ key, ...extras });
+  }
+
+  /** `MEMBER [before|after OTHER] [options]` */
+  #addMember({ name: list, size }: SetDefinition, [name = '', ...words]: readonly string[]): void {
+    const members = this.#members.get(list)!;
+    const member = this.#sets.get(name)?.definition;
+    if (member === undefined)
+      throw new SetError(`set ${name} has not been created`, didYouMean(name, this.#sets.keys()));
+    if (member.type.method === 'list') throw new SetError('a list of sets cannot have a list as a member');
+    if (members.some((known) => known.name === name)) throw new SetError(`set ${name} is in ${list} already`);
+    if (members.length >= size)
+      throw new SetError(`list ${list} has room for ${size} sets`, 'create it with a larger size');
+    let at = members.length;
+    let options = words;
+    if (words[0] === 'before' || words[0] === 'after') {
+      const other = members.findIndex((known) => known.name === words[1]);
+      if (other < 0) throw new SetError(`set ${words[1] ?? ''} is not in ${list}`);
+      at = words[0] === 'before' ? other : other + 1;
+      options = words.slice(2);
+    }
+    members.splice(at, 0, { name, options: options.map((word) => ` ${word}`).join('') });
   }
 }
 
@@ -136,9 +159,9 @@ export function formatElement(definition: SetDefinition, element: SetElement): s
 }
 
 /** As `ipset save`. */
-export function formatSet({ definition, elements }: SetContents, members: readonly string[] = []): string {
+export function formatSet({ definition, elements }: SetContents): string {
   const lines = [formatCreate(definition)];
   for (const element of elements) lines.push(formatElement(definition, element));
-  for (const member of members) lines.push(`add ${definition.name} ${member}`);
+  for (const { name, options } of definition.members) lines.push(`add ${definition.name} ${name}${options}`);
   return `${lines.join('\n')}\n`;
 }

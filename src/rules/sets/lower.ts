@@ -1,16 +1,28 @@
 /** What of a packet makes the key of a set, as programs find it. */
 import type { SetKey, SetKeySource } from '../../ir/index.ts';
+import type { Family } from '../../net/index.ts';
 import type { RuleContext } from '../extension.ts';
 import type { SetReference } from '../text/set-reference.ts';
 import { neverFits } from './packet.ts';
+import type { SetPlace } from './place.ts';
 import { keyLayout } from './type.ts';
 
 type WordSource = 'ip.source' | 'ip.destination' | 'in' | 'out' | 'mac.source' | 'mac.destination';
 
-/** `undefined` where no packet can be found in the set: too few directions, another family. The set is known to be there. */
-export function lowerSetKey(reference: SetReference, { family, sets }: RuleContext): SetKey | undefined {
-  const { definition, slot } = sets!.get(reference.name)!;
-  if (neverFits(definition, reference, family)) return undefined;
+/**
+ * Keys in the set, or in the members of a list of sets; none where no packet can be found: too few directions, another
+ * family. The sets are known to be there.
+ */
+export function lowerSetKeys(reference: SetReference, { family, sets }: RuleContext): SetKey[] {
+  const place = sets!.get(reference.name)!;
+  const { type, members } = place.definition;
+  const places = type.method === 'list' ? members.map(({ name }) => sets!.get(name)!) : [place];
+  return places
+    .filter(({ definition }) => !neverFits(definition, reference, family))
+    .map((one) => lowerKey(one, reference, family));
+}
+
+function lowerKey({ definition, slot }: SetPlace, reference: SetReference, family: Family): SetKey {
   const layout = keyLayout(definition.type, definition.family);
   const words = new Array<SetKeySource>(layout.words);
   if (layout.lengthsAt >= 0) words[layout.lengthsAt] = { from: 'lengths', word: 0 };
@@ -40,7 +52,7 @@ export function lowerSetKey(reference: SetReference, { family, sets }: RuleConte
         put(source ? 'in' : 'out', 4);
         break;
       case 'set':
-        return undefined;
+        throw new RangeError(`${definition.name} is a list`);
     }
   }
   return { slot, words, networks: layout.networks as SetKey['networks'] };

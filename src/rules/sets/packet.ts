@@ -124,7 +124,16 @@ function deviceWords(name: string): number[] | undefined {
   return wordsOfBytes(bytes);
 }
 
-/** ip_set_test for `-m set`, before negation. */
+/** The members of a list of sets. */
+export function membersOf({ definition }: PlainSet, { world }: EvaluationPacket): PlainSet[] {
+  return definition.members.map(({ name }) => {
+    const member = world.sets?.get(name);
+    if (member === undefined) throw new RangeError(`set ${name} is not there`);
+    return member;
+  });
+}
+
+/** ip_set_test for `-m set`, before negation; of a list the first member that has the packet (list_set_ktest). */
 export function testPacket(
   set: PlainSet,
   packet: EvaluationPacket,
@@ -133,6 +142,18 @@ export function testPacket(
   returnNoMatch: boolean,
 ): boolean {
   const { definition } = set;
+  if (definition.type.method === 'list') {
+    const { length, keepCounters, keepSubcounters } = request;
+    const asked: MatchRequest = {
+      length,
+      keepCounters: keepCounters || keepSubcounters,
+      keepSubcounters,
+      countersHold: () => true,
+    };
+    return membersOf(set, packet).some((member) =>
+      testPacket(member, packet, reference, asked, returnNoMatch),
+    );
+  }
   set.begin(packet.world.nowMs());
   if (neverFits(definition, reference, packet.family)) return false;
   const key = packetKey(definition, packet, reference);
@@ -141,23 +162,28 @@ export function testPacket(
   return answer === (returnNoMatch && definition.type.dimensions.includes('net') ? 'nomatch' : 'match');
 }
 
-/** ip_set_add for `-j SET`: the entry counts the packet that made it. */
+/**
+ * ip_set_add for `-j SET`: the entry counts the packet that made it. False where nothing was added; of a list the first
+ * member takes it that does (list_set_kadd).
+ */
 export function addPacket(
   set: PlainSet,
   packet: EvaluationPacket,
   reference: SetReference,
   exist: boolean,
   timeoutSec: number | undefined,
-): void {
+): boolean {
+  if (set.definition.type.method === 'list')
+    return membersOf(set, packet).some((member) => addPacket(member, packet, reference, exist, timeoutSec));
   const key = adjustedKey(set, packet, reference);
-  if (key === undefined) return;
+  if (key === undefined) return false;
   const { type, range } = set.definition;
-  if (type.name === 'hash:ip' && key.every((word) => word === 0)) return;
+  if (type.name === 'hash:ip' && key.every((word) => word === 0)) return false;
   if (range !== undefined) {
     const value = type.name === 'bitmap:port' ? key[0]! : swap32(key[0]!);
-    if (value < range[0] || value > range[1]) return;
+    if (value < range[0] || value > range[1]) return false;
   }
-  set.add(
+  const outcome = set.add(
     {
       key,
       packets: 1n,
@@ -167,12 +193,15 @@ export function addPacket(
     exist,
     packet.world.nowMs(),
   );
+  return outcome === 'added';
 }
 
-/** ip_set_del for `-j SET`. */
-export function deletePacket(set: PlainSet, packet: EvaluationPacket, reference: SetReference): void {
+/** ip_set_del for `-j SET`: false where nothing was deleted; of a list the first member that has the packet loses it. */
+export function deletePacket(set: PlainSet, packet: EvaluationPacket, reference: SetReference): boolean {
+  if (set.definition.type.method === 'list')
+    return membersOf(set, packet).some((member) => deletePacket(member, packet, reference));
   const key = adjustedKey(set, packet, reference);
-  if (key !== undefined) set.delete(key, packet.world.nowMs());
+  return key !== undefined && set.delete(key, packet.world.nowMs());
 }
 
 function adjustedKey(set: PlainSet, packet: EvaluationPacket, reference: SetReference): number[] | undefined {

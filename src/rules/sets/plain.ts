@@ -25,6 +25,8 @@ interface PlainEntry {
 export interface MatchRequest {
   readonly length: number;
   readonly keepCounters: boolean;
+  /** The same for the members of a list. */
+  readonly keepSubcounters: boolean;
   /** The entry's counters, after this packet was counted, must be like this. */
   readonly countersHold: (packets: bigint, bytes: bigint) => boolean;
 }

@@ -35,7 +35,7 @@ export const SET_TYPES: readonly SetType[] = [
   type('bitmap:ip', ['ip']),
   type('bitmap:port', ['tcp-port']),
   type('bitmap:ip,mac', ['ip', 'mac'], false),
-  type('list:set', ['set'], false),
+  type('list:set', ['set']),
 ];
 
 /** Old spellings that `ipset restore` takes (man ipset(8), "GENERIC RESTRICTIONS"). */
@@ -121,8 +121,16 @@ export interface SetDefinition {
   readonly comment: boolean;
   readonly skbinfo: boolean;
   readonly forceadd: boolean;
-  /** Of list:set. */
+  /** Of list:set: how many members it may have, and its members in their order. */
   readonly size: number;
+  readonly members: readonly ListMember[];
+}
+
+/** A set in a list of sets. */
+export interface ListMember {
+  readonly name: string;
+  /** What `ipset save` prints behind it, with a leading space each. */
+  readonly options: string;
 }
 
 /** True where the kernel looks the set up for packets of one family only. */

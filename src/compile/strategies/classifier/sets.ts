@@ -169,31 +169,36 @@ export function emitSetChange(emission: Emission, walk: WalkFrame, between: () =
   change(R1);
   asm.jump('==', R0, 0, unadded);
   noteSpec(emission, walk, R1, SetChange.add);
-  emitAdd(emission, subject, {
-    unlessExist: (to) => {
-      flags(R0, SetChange.exist);
-      asm.jump('==', R0, 0, to);
+  emitAdd(
+    emission,
+    subject,
+    {
+      unlessExist: (to) => {
+        flags(R0, SetChange.exist);
+        asm.jump('==', R0, 0, to);
+      },
+      timeout: () => {
+        const known = asm.label('set_timeout');
+        asm.load('u64', R3, R2, SetRecord.timeoutNs);
+        flags(R2, SetChange.hasTimeout);
+        asm.jump('==', R2, 0, known);
+        change(R2);
+        asm
+          .castToKernel(R2, R2)
+          .load('u32', R3, R2, SetChange.timeoutNs + 4)
+          .lsh(R3, 32);
+        asm.load('u32', R2, R2, SetChange.timeoutNs).or(R3, R2);
+        asm.place(known);
+      },
     },
-    timeout: () => {
-      const known = asm.label('set_timeout');
-      asm.load('u64', R3, R2, SetRecord.timeoutNs);
-      flags(R2, SetChange.hasTimeout);
-      asm.jump('==', R2, 0, known);
-      change(R2);
-      asm
-        .castToKernel(R2, R2)
-        .load('u32', R3, R2, SetChange.timeoutNs + 4)
-        .lsh(R3, 32);
-      asm.load('u32', R2, R2, SetChange.timeoutNs).or(R3, R2);
-      asm.place(known);
-    },
-  });
+    unadded,
+  );
   asm.place(unadded);
   between();
   flags(R0, SetChange.removes);
   change(R1);
   asm.jump('==', R0, 0, unremoved);
   noteSpec(emission, walk, R1, SetChange.remove);
-  emitRemove(emission, subject);
+  emitRemove(emission, subject, unremoved);
   asm.place(unremoved);
 }

@@ -19,7 +19,7 @@ export function setSpec({ slot, words }: SetKey): number[] {
   return [slot * SET_RECORD_SIZE, ...sources];
 }
 
-/** The words of a SetChange. */
+/** The words of a SetChange of one set each. */
 export function setChange({ add, remove }: Extract<Action, { kind: 'set' }>): Uint32Array {
   const words = new Uint32Array(SET_CHANGE_SIZE / 4);
   const timeoutSec = add?.timeoutSec;
@@ -29,8 +29,8 @@ export function setChange({ add, remove }: Extract<Action, { kind: 'set' }>): Ui
     (add?.exist === true ? SetChange.exist : 0) |
     (timeoutSec === undefined ? 0 : SetChange.hasTimeout);
   words.set(halves(BigInt(timeoutSec ?? 0) * NS_PER_SEC), SetChange.timeoutNs / 4);
-  if (add !== undefined) words.set(setSpec(add.key), (SetChange.add + SetSpec.record) / 4);
-  if (remove !== undefined) words.set(setSpec(remove.key), (SetChange.remove + SetSpec.record) / 4);
+  if (add !== undefined) words.set(setSpec(add.keys[0]!), (SetChange.add + SetSpec.record) / 4);
+  if (remove !== undefined) words.set(setSpec(remove.keys[0]!), (SetChange.remove + SetSpec.record) / 4);
   return words;
 }
 

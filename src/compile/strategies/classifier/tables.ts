@@ -45,6 +45,9 @@ export function whyNoTables(plan: ProgramPlan): string | undefined {
           return `chain ${chain.name} has ${chain.rules.length} rules, tables allow ${MAX_CHAIN_RULES}`;
         }
         for (const rule of chain.rules) {
+          if (rule.action.kind === 'set') {
+            return `chain ${chain.name}, rule ${rule.source.rule}: IP sets are changed by code`;
+          }
           if (answers && rule.action.kind === 'reject') {
             return `chain ${chain.name}, rule ${rule.source.rule}: tables make no answers here`;
           }
@@ -152,13 +155,16 @@ function writeEntry(
 
 export function actionNeed(action: Action): number {
   if (action.kind === 'log') return Need.devices | Need.mark;
-  if (action.kind === 'set') return keyNeed(action.add?.key) | keyNeed(action.remove?.key);
+  if (action.kind === 'set') {
+    const keys = [action.add, action.remove].flatMap((part) => part?.keys ?? []);
+    return keys.reduce((needs, key) => needs | keyNeed(key), 0);
+  }
   return action.kind === 'mark' ? Need.mark : 0;
 }
 
-function keyNeed(key: SetKey | undefined): number {
+function keyNeed({ words }: SetKey): number {
   let needs = 0;
-  for (const { from } of key?.words ?? []) {
+  for (const { from } of words) {
     if (from === 'in' || from === 'out') needs |= Need.devices;
     else if (from === 'mark') needs |= Need.mark;
     else if (from.startsWith('mac.')) needs |= Need.mac;

@@ -26,9 +26,6 @@ const WALK_WORDS = [
   'walk.operand',
   ...Array.from({ length: VECTORS }, (_, index) => `walk.vector${index}`),
   ...Array.from({ length: VECTORS }, (_, index) => `walk.block${index}`),
-  // In the upper half of a slot, which the verifier does not follow.
-  'walk.unused',
-  'walk.found',
 ] as const;
 
 /** Slots and words of what the walk calls upon. */
@@ -62,7 +59,7 @@ export function walkFrame(sets: boolean): Frame {
   frame.block('fib', MAX_DEPTH * 4);
   for (const name of SLOTS) frame.slot(name);
   for (const name of BITS) frame.slot(name);
-  frame.array([...FACT_WORDS, ...besideWalkWords([...WORDS, ...(sets ? SET_WORDS : [])])]);
+  frame.array([...FACT_WORDS, ...besideWalkWords(['walk.found', ...WORDS, ...(sets ? SET_WORDS : [])])]);
   for (const [name, other] of SHARED) frame.share(name, other);
   return frame;
 }

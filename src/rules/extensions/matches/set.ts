@@ -1,7 +1,7 @@
 /** `-m set`: net/netfilter/xt_set.c, revision 4. Whether the set exists is for the host to say. */
-import type { SetPredicate } from '../../../ir/index.ts';
+import type { Predicate, SetPredicate } from '../../../ir/index.ts';
 import { defineMatch, type MatchExtension, OptionError, type OptionSpec } from '../../extension.ts';
-import { lowerSetKey } from '../../sets/lower.ts';
+import { lowerSetKeys } from '../../sets/lower.ts';
 import { testPacket } from '../../sets/packet.ts';
 import { boundedNumber64 } from '../../text/bounded.ts';
 import { requireAll } from '../../text/requirement.ts';
@@ -205,25 +205,32 @@ export const set: MatchExtension = defineMatch<SetState>({
       const request = {
         length: packet.length,
         keepCounters: state.keepCounters,
+        keepSubcounters: state.keepSubcounters,
         countersHold: (packets: bigint, bytes: bigint) =>
           counterHolds(packets, state.packets) && counterHolds(bytes, state.bytes),
       };
       return testPacket(set, packet, state.set!, request, state.returnNoMatch) !== state.negate;
     },
     lower(state, context) {
-      const { set, negate, returnNoMatch, keepCounters, packets, bytes } = state;
-      const key = lowerSetKey(set!, context);
-      if (key === undefined) return [{ kind: negate ? 'all' : 'any', of: [] }];
-      const predicate: SetPredicate = {
-        kind: 'set',
-        key,
-        returnNoMatch: returnNoMatch && key.networks > 0,
-        keepCounters,
-        packets,
-        bytes,
-        negate,
-      };
-      return [predicate];
+      const { set, negate, returnNoMatch, keepCounters, keepSubcounters, packets, bytes } = state;
+      const list = context.sets!.get(set!.name)!.definition.type.method === 'list';
+      const members = lowerSetKeys(set!, context).map(
+        (key): SetPredicate => ({
+          kind: 'set',
+          key,
+          returnNoMatch: returnNoMatch && key.networks > 0,
+          keepCounters: keepCounters || (list && keepSubcounters),
+          // Counters are asked of the list's own entries, which have none.
+          packets: list ? undefined : packets,
+          bytes: list ? undefined : bytes,
+          negate: false,
+        }),
+      );
+      const [only, ...more] = members;
+      if (only === undefined) return [{ kind: negate ? 'all' : 'any', of: [] }];
+      if (more.length === 0) return [{ ...only, negate }];
+      const some: Predicate = { kind: 'any', of: members };
+      return [negate ? { kind: 'not', of: some } : some];
     },
     explain: ({ set, negate }) =>
       `the packet is ${negate ? '' : 'not '}in the set ${formatSetReference(set!)}`,

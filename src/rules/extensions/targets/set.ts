@@ -2,8 +2,8 @@
 import { Hook } from '../../../ir/index.ts';
 import type { EvaluationPacket } from '../../evaluate/packet.ts';
 import { defineTarget, OptionError, type OptionSpec, type TargetExtension } from '../../extension.ts';
-import { lowerSetKey } from '../../sets/lower.ts';
-import { addPacket, deletePacket, neverFits, packetKey } from '../../sets/packet.ts';
+import { lowerSetKeys } from '../../sets/lower.ts';
+import { addPacket, deletePacket, membersOf, neverFits, packetKey } from '../../sets/packet.ts';
 import type { PlainSet } from '../../sets/plain.ts';
 import type { SetExtras } from '../../sets/type.ts';
 import { boundedNumber, UINT32_MAX } from '../../text/bounded.ts';
@@ -196,13 +196,13 @@ export const set: TargetExtension = defineTarget<SetState>({
       return 'continue';
     },
     lower({ add, remove, map, exist, timeoutSec }, context) {
-      const adds = add === undefined ? undefined : lowerSetKey(add, context);
-      const removes = remove === undefined ? undefined : lowerSetKey(remove, context);
+      const adds = add === undefined ? [] : lowerSetKeys(add, context);
+      const removes = remove === undefined ? [] : lowerSetKeys(remove, context);
       return {
         kind: 'set',
         map: map !== undefined,
-        ...(adds === undefined ? {} : { add: { key: adds, exist, timeoutSec } }),
-        ...(removes === undefined ? {} : { remove: { key: removes } }),
+        ...(adds.length === 0 ? {} : { add: { keys: adds, exist, timeoutSec } }),
+        ...(removes.length === 0 ? {} : { remove: { keys: removes } }),
       };
     },
   },
@@ -214,6 +214,13 @@ function mappedEntry(
   packet: EvaluationPacket,
   reference: SetReference,
 ): SetExtras | undefined {
+  if (set.definition.type.method === 'list') {
+    for (const member of membersOf(set, packet)) {
+      const found = mappedEntry(member, packet, reference);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
   if (neverFits(set.definition, reference, packet.family)) return undefined;
   const key = packetKey(set.definition, packet, reference);
   return key === undefined ? undefined : set.find(key, packet.world.nowMs());
