@@ -40,6 +40,7 @@ import {
   type ChainReport,
   type ClassifierTables,
   emitClassifierSection,
+  keyOf,
   plannedSetUse,
 } from './strategies/classifier/index.ts';
 import { planCalls } from './strategies/inline/calls.ts';
@@ -89,6 +90,8 @@ export interface CompiledPolicy {
   /** The chains in the tables. */
   readonly chains: readonly ChainReport[];
   readonly choices: readonly StrategyChoice[];
+  /** Chains that some attach point runs as code, by family, table and name with blanks between. */
+  readonly coded: readonly string[];
   /** Things to tell the user: families that pass unfiltered, and the like. */
   readonly notices: readonly string[];
 }
@@ -240,11 +243,23 @@ function writePolicy(
     classifier: classifier?.image,
     chains: classifier?.chains ?? [],
     choices,
+    coded: codedChains(plans.filter((_, index) => choices[index]!.strategy === 'inline')),
     marks,
     rejects: { ipv4: [...rejects.ipv4].sort(), ipv6: [...rejects.ipv6].sort() },
     weakened: [],
     notices: [...noticesOf(tables), ...lookupNotices(plans)],
   };
+}
+
+function codedChains(plans: readonly ProgramPlan[]): string[] {
+  const keys = plans.flatMap(({ sections }) =>
+    sections.flatMap(({ family, before, local, forward = [] }) =>
+      [...before, ...local, ...forward].flatMap(({ table, chain }) =>
+        planCalls(table.chains, chain).order.map(({ name }) => keyOf(family, table.table, name)),
+      ),
+    ),
+  );
+  return [...new Set(keys)];
 }
 
 function writeProgram(

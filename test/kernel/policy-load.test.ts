@@ -82,7 +82,7 @@ describeKernel('counters under load', () => {
           const place = document.chains.find((one) => one.chain === chain)!;
           const { rules } = rulesets[0]!.tables[0]!.chains.find(({ name }) => name === chain)!;
           const counted = rules.map(({ counters: { packets, bytes } }, index) => {
-            const at = place.first + index;
+            const at = place.rules[0]![0] + index;
             return { packets: packets + taken(at * 2), bytes: bytes + taken(at * 2 + 1) };
           });
           const flows = sent.filter((_, index) => index % 2 === first);

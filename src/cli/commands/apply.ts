@@ -62,10 +62,15 @@ export function requestFrom(
 export function reportText(report: ApplyReport): string {
   const { programs, namespaces, times } = report;
   const places = namespaces.map(({ name }) => (name === '' ? 'this namespace' : name)).join(', ');
+  const how =
+    report.editedRules === undefined
+      ? `${programs.loaded} programs loaded, ${programs.shared} shared, ${report.linksMade} links made`
+      : `${report.editedRules} rules changed in its tables`;
   const lines = [
-    `policy ${report.policy} is live in ${places}: ${programs.loaded} programs loaded, ${programs.shared} shared, ` +
-      `${report.linksMade} links made; committed in ${times.commitUs.toFixed(0)} us, all in ${times.totalMs.toFixed(0)} ms`,
+    `policy ${report.policy} is live in ${places}: ${how}; ` +
+      `committed in ${times.commitUs.toFixed(0)} us, all in ${times.totalMs.toFixed(0)} ms`,
   ];
+  if (report.notEdited !== undefined) lines.push(`its tables were made anew: ${report.notEdited}`);
   if (report.confirmBeforeMs !== undefined) {
     const time = new Date(report.confirmBeforeMs).toTimeString().slice(0, 8);
     lines.push(`confirm it before ${time} with: sluice confirm --policy ${report.policy}`);

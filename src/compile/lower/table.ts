@@ -60,6 +60,13 @@ export function lowerTable(
   return { ir: { family, table: table.name, chains, counters }, refusals, unknownTargets, spans };
 }
 
+/** One rule of a chain, whose counter is of no account; `undefined`: not all of it can be lowered. */
+export function lowerRule(table: Table, chain: Chain, index: number, family: Family): IrRule | undefined {
+  const lowering = new RuleLowering(table, chain, chain.rules[index]!, index + 1, family, new Map());
+  const rule = lowering.lower(0);
+  return lowering.refusals.length === 0 && !lowering.unknownTarget ? rule : undefined;
+}
+
 class RuleLowering {
   readonly refusals: Refusal[] = [];
   unknownTarget = false;

@@ -2,20 +2,20 @@
  * Making rules live, or replacing those that are. Nothing changes before everything has compiled; then new things are made
  * beside the old ones; one store for each namespace commits; then the old ones are taken away (docs/arena.md).
  */
-import { readFileSync } from 'node:fs';
 import {
   ACTIONS_MAP,
   ARENA_VERSION,
   type AttachPoint,
   type CompiledPolicy,
   compilePolicy,
+  type EditRoom,
   entryIndex,
   type FragmentStrategy,
   formatWeakened,
-  GATE_OPEN,
   type GenerationImage,
   generationImage,
   type HookName,
+  keyOf,
   type MarkChanges,
   NO_MARK_CHANGES,
   SYSTEM_COUNTERS,
@@ -25,7 +25,6 @@ import {
   possibleCpus,
   replacePin,
   requireKernel,
-  waitForGracePeriod,
   withNetns,
   type XdpMode,
 } from '../../kernel/index.ts';
@@ -39,21 +38,25 @@ import {
   type TableName,
 } from '../../rules/index.ts';
 import { ensureAids, unionOfAids } from './aids.ts';
+import { type Committed, commit, type StepListener } from './commit.ts';
 import {
   type ChainCounters,
   type GenerationDocument,
   type KernelAids,
   type Member,
   type PlacedProgram,
+  ruleCounters,
   writeDocument,
 } from './document.ts';
+import { editPolicy } from './edit.ts';
 import { PolicyError } from './error.ts';
 import { findRoom, OPEN_ROOT } from './generation.ts';
+import { buildId } from './identity.ts';
 import { MAX_ORDER, makeLinks } from './links.ts';
 import { mannerOf, type TcxPosition } from './manner.ts';
 import { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
 import type { NetnsRecord } from './record.ts';
-import { endCommit, removeStrayGenerations, removeUnwantedLinks, repair, repairAll } from './repair.ts';
+import { removeStrayGenerations, removeUnwantedLinks, repair, repairAll } from './repair.ts';
 import { hasNotes, withWayBeginnings } from './roles.ts';
 import { knownSets, placeSets, placesOf, reserveSets, runningSets } from './sets.ts';
 import { PolicyStore } from './store.ts';
@@ -87,9 +90,6 @@ export interface ApplyRequest {
   readonly sets?: readonly SetContents[];
 }
 
-/** Told the name of each step before it is done; tests end the process there. */
-export type StepListener = (step: string) => void;
-
 export interface ApplyReport {
   readonly policy: string;
   readonly namespaces: readonly {
@@ -99,6 +99,10 @@ export interface ApplyReport {
   }[];
   readonly programs: { readonly loaded: number; readonly shared: number };
   readonly linksMade: number;
+  /** Rules that were put in or taken out in the tables that were live; absent: everything was loaded. */
+  readonly editedRules?: number;
+  /** Why rules that were live have been replaced as a whole. */
+  readonly notEdited?: string;
   /** Milliseconds until which it must be confirmed, since 1970. */
   readonly confirmBeforeMs?: number;
   readonly notices: readonly string[];
@@ -126,6 +130,8 @@ export async function applyPolicy(
 ): Promise<ApplyReport> {
   const started = performance.now();
   const hz = kernelHz();
+  const edited = await editPolicy(request, hz, started, step);
+  if ('policy' in edited) return edited;
   const compiled = compileRequest(request, hz, NO_MARK_CHANGES, knownSets(request));
   const compileMs = performance.now() - started;
   requireKernel();
@@ -139,7 +145,13 @@ export async function applyPolicy(
       try {
         const done = install(store, request, compiled, hz, targets, step);
         const totalMs = performance.now() - started;
-        return { ...done, repaired, times: { compileMs, ...done.times, totalMs } };
+        const { reason } = edited;
+        return {
+          ...done,
+          ...(reason === undefined ? {} : { notEdited: reason }),
+          repaired,
+          times: { compileMs, ...done.times, totalMs },
+        };
       } catch (error) {
         repair(store);
         if (store.records.all().length === 0) store.destroy();
@@ -214,12 +226,6 @@ function openOrCreate(bpffs: string, request: ApplyRequest): PolicyStore {
   });
 }
 
-/** The build that documents name: the package's version. */
-export function buildId(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
-
 function freeOrder(bpffs: string): number {
   const taken = new Set<number>();
   for (const name of policyNames()) {
@@ -235,13 +241,19 @@ function freeOrder(bpffs: string): number {
   );
 }
 
-interface NetnsPlan {
-  readonly target: Target;
-  readonly number: number;
+interface NetnsPlan extends Committed {
   readonly image: GenerationImage;
   root: number;
   links: readonly ReturnType<typeof wantedLinks>[number][];
 }
+
+/** Room for edits: up to as much again as the tables. Code is not edited. */
+function roomFor({ classifier }: CompiledPolicy): EditRoom {
+  if (classifier === undefined) return { bytes: 0, counters: 0, state: 0 };
+  return { bytes: Math.min(Math.max(classifier.size, LEAST_ROOM), MOST_ROOM), counters: 512, state: 64 };
+}
+const LEAST_ROOM = 64 << 10;
+const MOST_ROOM = 4 << 20;
 
 /** Everything from the loading of programs to the removal of what is old. Synchronous: nothing comes between two stores. */
 function install(
@@ -310,6 +322,7 @@ function install(
           carried,
         },
         compiled.classifier,
+        roomFor(compiled),
       ),
     );
     const links = wantedLinks(points, aids.chains, target, request.cgroup);
@@ -348,12 +361,14 @@ function install(
     allowPartial: request.allowPartial === true,
     knownMarks,
     chains,
+    coded: compiled.coded,
     counters: compiled.counters,
     ownCounters: request.ownCounters === true,
     logs: compiled.logs,
     programs: placed.map(({ loaded: _, ...program }) => program),
     aids,
     weakened: compiled.weakened.map(formatWeakened),
+    notices: compiled.notices,
     members,
     sets,
   };
@@ -423,51 +438,6 @@ function prepareNetns(store: PolicyStore, target: Target, step: StepListener): N
   return store.records.find(target.cookie) ?? store.records.make(target.cookie, OPEN_ROOT);
 }
 
-/**
- * Puts the generations in force, all by one store: that of the record in one namespace; in several, every record first
- * names the new generation behind a closed gate, and then the gate opens. Returns how long the store took, in microseconds.
- */
-function commit(
-  store: PolicyStore,
-  plans: readonly NetnsPlan[],
-  { confirmSeconds, notes }: { readonly confirmSeconds: number | undefined; readonly notes: boolean },
-  step: StepListener,
-): number {
-  const changes = plans.map(({ target, root }) => ({ root, record: store.records.find(target.cookie)! }));
-  const together = changes.length > 1;
-  step('note packets under way');
-  for (const { record } of changes) record.inFlight = record.running;
-  // Where a packet meets the policy once only there is nothing to note, and so nothing to wait for.
-  if (notes) waitForGracePeriod();
-  const gate = together || confirmSeconds !== undefined ? store.records.freeGate() : 0;
-  if (together) {
-    store.records.setGate(gate, 0n);
-    for (const { root, record } of changes) {
-      step(`prepare ${record.cookie}`);
-      record.commit(root, record.confirmed, gate);
-    }
-  }
-  step('commit');
-  const closesNs =
-    confirmSeconds === undefined
-      ? GATE_OPEN
-      : process.hrtime.bigint() + BigInt(confirmSeconds) * 1_000_000_000n;
-  const started = process.hrtime.bigint();
-  if (gate !== 0) store.records.setGate(gate, closesNs);
-  if (!together) {
-    const { root, record } = changes[0]!;
-    record.commit(root, gate === 0 ? 0 : record.confirmed, gate);
-  }
-  const commitUs = Number(process.hrtime.bigint() - started) / 1000;
-  step('committed');
-  if (confirmSeconds === undefined) for (const { root, record } of changes) record.commit(root);
-  step('wait for packets under way');
-  waitForGracePeriod();
-  step('carry counters');
-  for (const { record } of changes) endCommit(store, record);
-  return commitUs;
-}
-
 /** What the compiled rules want of the kernel's own code. */
 export function aidsOf(
   rulesets: readonly Ruleset[],
@@ -492,6 +462,9 @@ export function aidsOf(
 
 /** Where the counters of each chain lie among the generation's. */
 function chainCounters(compiled: CompiledPolicy): ChainCounters[] {
+  const numbers = new Map(
+    compiled.chains.map(({ family, table, chain, number }) => [keyOf(family, table, chain), number]),
+  );
   return compiled.tables.flatMap(({ ir, firstCounter }) => {
     let next = SYSTEM_COUNTERS + firstCounter;
     return [...ir.chains.values()].map((chain): ChainCounters => {
@@ -501,8 +474,8 @@ function chainCounters(compiled: CompiledPolicy): ChainCounters[] {
         family: ir.family,
         table: ir.table as TableName,
         chain: chain.name,
-        first,
-        rules: chain.rules.length,
+        number: numbers.get(keyOf(ir.family, ir.table, chain.name)) ?? 0,
+        rules: chain.rules.length === 0 ? [] : [[first, chain.rules.length]],
         ...(chain.policy === undefined
           ? {}
           : { policy: SYSTEM_COUNTERS + firstCounter + chain.policy.counter }),
@@ -513,12 +486,14 @@ function chainCounters(compiled: CompiledPolicy): ChainCounters[] {
 
 function ownCounters(rulesets: readonly Ruleset[], places: readonly ChainCounters[]): Map<number, Counters> {
   const carried = new Map<number, Counters>();
-  for (const { family, table, chain: name, first, policy } of places) {
+  for (const place of places) {
+    const { family, table, chain: name, policy } = place;
+    const indexes = ruleCounters(place);
     const chain = rulesets
       .find((ruleset) => ruleset.family === family)
       ?.tables.find((one) => one.name === table)
       ?.chains.find((one) => one.name === name);
-    for (const [index, rule] of (chain?.rules ?? []).entries()) carried.set(first + index, rule.counters);
+    for (const [index, rule] of (chain?.rules ?? []).entries()) carried.set(indexes[index]!, rule.counters);
     if (policy !== undefined && chain !== undefined) carried.set(policy, chain.counters);
   }
   return carried;

@@ -24,14 +24,21 @@ export interface NetnsDocument {
   readonly name: string;
 }
 
-/** Where a chain's counters lie: those of its rules from `first` on, its policy's at `policy`. */
+/** Where a chain lies: its number in the tables, and its counters. */
 export interface ChainCounters {
   readonly family: Family;
   readonly table: TableName;
   readonly chain: string;
-  readonly first: number;
-  readonly rules: number;
+  /** 0: no table has it. */
+  readonly number: number;
+  /** Of its rules, in their order: runs of counters one behind the other, by the first of them and their number. */
+  readonly rules: readonly (readonly [first: number, count: number])[];
   readonly policy?: number;
+}
+
+/** Counters of the chain's rules, in their order. */
+export function ruleCounters({ rules }: ChainCounters): number[] {
+  return rules.flatMap(([first, count]) => Array.from({ length: count }, (_, index) => first + index));
 }
 
 /** A program of a generation, by content: where it lies in which program array. */
@@ -86,6 +93,8 @@ export interface GenerationDocument {
   /** What the action chain could do to marks when it was compiled. */
   readonly knownMarks: MarkChanges;
   readonly chains: readonly ChainCounters[];
+  /** Chains that some attach point runs as code, by family, table and name with blanks between. */
+  readonly coded: readonly string[];
   readonly counters: number;
   /** True when counters came from the file: those of the generation before are not carried over. */
   readonly ownCounters: boolean;
@@ -94,6 +103,8 @@ export interface GenerationDocument {
   readonly aids: KernelAids;
   /** Rules that were replaced by stricter ones (--allow-partial). */
   readonly weakened: readonly string[];
+  /** Things to tell the user. */
+  readonly notices: readonly string[];
   readonly members: readonly Member[];
   readonly sets?: readonly PlacedSet[];
 }

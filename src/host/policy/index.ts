@@ -4,14 +4,14 @@ export {
   type ApplyReport,
   type ApplyRequest,
   applyPolicy,
-  buildId,
-  type StepListener,
 } from './apply.ts';
 export { collectGarbage, confirmPolicy, refreshPolicies, removePolicies, zeroCounters } from './change.ts';
+export type { StepListener } from './commit.ts';
 export { type Change, diffRulesets } from './difference.ts';
 export type { GenerationDocument, KernelAids } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './error.ts';
 export { followAddresses } from './follow.ts';
+export { buildId } from './identity.ts';
 export { MAX_ORDER } from './links.ts';
 export { livePrograms, type ProgramListing } from './listing.ts';
 export { type LogEvent, LogReader, logLine } from './log.ts';

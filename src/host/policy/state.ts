@@ -11,7 +11,7 @@ import {
 } from '../../kernel/index.ts';
 import { type Chain, parseRuleset, type Ruleset } from '../../rules/index.ts';
 import { missingAids, unionOfAids } from './aids.ts';
-import type { ChainCounters, GenerationDocument } from './document.ts';
+import { type ChainCounters, type GenerationDocument, ruleCounters } from './document.ts';
 import { PolicyError } from './error.ts';
 import { OPEN_ROOT } from './generation.ts';
 import { describeLinks } from './links.ts';
@@ -150,12 +150,13 @@ function rulesWithCounters(store: PolicyStore, root: number, document: Generatio
       chains: table.chains.map((chain): Chain => {
         const place = places.get(`${family} ${table.name} ${chain.name}`);
         if (place === undefined) return chain;
+        const counters = ruleCounters(place);
         return {
           ...chain,
           ...(place.policy === undefined ? {} : { counters: generation.counter(place.policy) }),
           rules: chain.rules.map((rule, index) => ({
             ...rule,
-            counters: generation.counter(place.first + index),
+            counters: generation.counter(counters[index]!),
           })),
         };
       }),

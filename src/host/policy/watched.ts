@@ -12,7 +12,7 @@ import {
   type Ruleset,
   type TableName,
 } from '../../rules/index.ts';
-import type { ChainCounters, GenerationDocument, PlacedSet } from './document.ts';
+import { type ChainCounters, type GenerationDocument, type PlacedSet, ruleCounters } from './document.ts';
 import type { LiveGeneration } from './generation.ts';
 import { withPolicyLock } from './place.ts';
 import { definitionOf } from './sets.ts';
@@ -85,12 +85,12 @@ export class WatchedPolicy {
     const { document, generation } = running;
     return document.chains
       .filter((one) => one.family === family && one.table === table)
-      .map(({ chain, first, rules, policy }) => ({
+      .map((place) => ({
         family,
         table,
-        chain,
-        rules: Array.from({ length: rules }, (_, index) => generation.counter(first + index)),
-        ...(policy === undefined ? {} : { policy: generation.counter(policy) }),
+        chain: place.chain,
+        rules: ruleCounters(place).map((counter) => generation.counter(counter)),
+        ...(place.policy === undefined ? {} : { policy: generation.counter(place.policy) }),
       }));
   }
 
@@ -105,8 +105,8 @@ export class WatchedPolicy {
       for (const { family, table, chain, rules, policy } of added) {
         const place = places.get(`${family} ${table} ${chain}`);
         if (place === undefined) continue;
-        for (const [index, value] of rules.entries())
-          if (index < place.rules) generation.addCounter(place.first + index, value);
+        for (const [index, counter] of ruleCounters(place).entries())
+          if (index < rules.length) generation.addCounter(counter, rules[index]!);
         if (policy !== undefined && place.policy !== undefined) generation.addCounter(place.policy, policy);
       }
     });
