@@ -63,7 +63,7 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   const offset = facts.offset('transportOffset');
   const fragment = facts.offset('fragmentOffset');
   const missing = facts.offset('protocolMissing');
-  const rounds = frame.slot('extensionRounds');
+  const rounds = frame.word('extensionRounds');
   const walk = asm.label('extension_walk');
   const isExtension = asm.label('extension');
   const found = asm.label('protocol_found');
@@ -77,10 +77,11 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   for (const fact of ['isFragment', 'fragmentHeader', 'authHeader'] as const) {
     if (facts.has(fact)) asm.store('u32', R10, facts.offset(fact), 0);
   }
-  asm.store('u64', R10, rounds, 0);
+  asm.store('u32', R10, rounds, 0);
 
-  asm.place(walk);
-  asm.load('u64', R2, R10, rounds).add(R2, 1).store('u64', R10, rounds, R2);
+  // Counted in a word behind may_goto, so that the verifier goes around until nothing is new, not once for each header.
+  asm.place(walk).mayGoto(lost);
+  asm.load('u32', R2, R10, rounds).add(R2, 1).store('u32', R10, rounds, R2);
   asm.load('u32', R1, R10, protocol);
   for (const kind of EXTENSION_HEADERS) asm.jump('==', R1, kind, isExtension);
   asm.goto(found);

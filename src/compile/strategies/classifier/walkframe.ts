@@ -35,7 +35,7 @@ const SCRATCH = 40;
 /** Never in use at the same time. */
 const SHARED: readonly (readonly [name: string, other: string])[] = [
   ['optionsLength', 'logRecord'],
-  ['extensionRounds', 'logRecord'],
+  ['extensionRounds', 'granted'],
   ['set.key', 'scratch'],
   ['set.home', 'granted'],
   ['set.own', 'optionsPlace'],
