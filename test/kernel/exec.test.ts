@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
 import { inScratchNetns } from '../support/iptables.ts';
 import { describeKernel } from '../support/kernel.ts';
@@ -122,6 +123,14 @@ describeKernel(
         ${script.replaceAll('iptables -', 'iptables-legacy -').replaceAll('ip6tables -', 'ip6tables-legacy -')}`);
       expect(run.stdout).toBe(kernel.stdout);
       expect(run.stderr).toBe(kernel.stderr);
+    });
+
+    test('within another one it says who answers already', () => {
+      const program = fileURLToPath(new URL('../../bin/sluice.js', import.meta.url));
+      const run = superviseScript(`${process.execPath} ${program} exec --engine netstack -- true; echo "exit $?"`);
+      expect(run.stdout).toContain('exit 4\n');
+      expect(run.said.join('\n')).toContain('this process is supervised already');
+      expect(run.said.join('\n')).not.toContain('EBUSY');
     });
 
     test('two at once do not see each other', async () => {

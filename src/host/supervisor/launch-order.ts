@@ -12,6 +12,8 @@ export interface LaunchOrder {
 
 export type LaunchReport =
   | { readonly listener: number; readonly netnsCookie: string }
+  /** A process has one listener at most: this one is under a supervisor. */
+  | { readonly supervised: true }
   | { readonly failed: string; readonly hint?: string };
 
 /** Descriptors of the launching process: its report goes out on one, and it becomes the command when the other ends. */

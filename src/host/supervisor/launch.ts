@@ -111,6 +111,12 @@ async function serve(
   options: SuperviseOptions,
 ): Promise<number> {
   const report = await Promise.race([readReport(child), ended.then(() => undefined)]);
+  if (report !== undefined && 'supervised' in report)
+    throw new SupervisorError(
+      'HOST_SUPERVISED_ALREADY',
+      'this process is supervised already: its iptables calls are answered by the sluice exec around it',
+      'run the command itself, without sluice exec',
+    );
   if (report === undefined || 'failed' in report)
     throw new SupervisorError(
       'HOST_LAUNCH_FAILED',

@@ -6,8 +6,10 @@ import { closeSync, readSync, writeSync } from 'node:fs';
 import {
   buildNotifyFilter,
   currentNetnsCookie,
+  Errno,
   execve,
   installNotifyFilter,
+  isErrno,
   openNetns,
   openNetnsFile,
   withNetns,
@@ -42,7 +44,8 @@ try {
 } catch (error) {
   const { message, hint } = error as { message: string; hint?: string };
   try {
-    report({ failed: message, ...(hint === undefined ? {} : { hint }) });
+    if (isErrno(error, Errno.EBUSY)) report({ supervised: true });
+    else report({ failed: message, ...(hint === undefined ? {} : { hint }) });
   } catch {
     process.stderr.write(`sluice: ${message}\n`);
   }
