@@ -127,7 +127,9 @@ describeKernel(
 
     test('within another one it says who answers already', () => {
       const program = fileURLToPath(new URL('../../bin/sluice.js', import.meta.url));
-      const run = superviseScript(`${process.execPath} ${program} exec --engine netstack -- true; echo "exit $?"`);
+      const run = superviseScript(
+        `${process.execPath} ${program} exec --engine netstack -- true; echo "exit $?"`,
+      );
       expect(run.stdout).toContain('exit 4\n');
       expect(run.said.join('\n')).toContain('this process is supervised already');
       expect(run.said.join('\n')).not.toContain('EBUSY');
