@@ -21,7 +21,6 @@ import {
 } from './layout.ts';
 import { NodeWriter } from './nodes.ts';
 import { planServices, type ServicePlan, writeService } from './service.ts';
-import { setChange } from './setspec.ts';
 import { partition } from './sweep.ts';
 import { writeTrie } from './trie.ts';
 import { VectorStore } from './vectors.ts';
@@ -250,6 +249,7 @@ export class ChainWriter {
   }
 
   #action(action: Action, tag: RuleTag, own: number, at: number): void {
+    if (action.kind === 'set') throw new RangeError('tables do not change sets');
     const image = this.#image;
     image.u32(at + RuleRecord.action, RuleAction[action.kind]);
     switch (action.kind) {
@@ -272,13 +272,6 @@ export class ChainWriter {
         image.u32(at + RuleRecord.b, action.mask);
         this.#parts.handed.mark(action);
         break;
-      case 'set': {
-        const words = setChange(action);
-        const change = image.reserve(words.length * 4);
-        for (const [index, word] of words.entries()) image.u32(change + index * 4, word);
-        image.pointer(at + RuleRecord.a, change);
-        break;
-      }
       default:
     }
   }

@@ -154,8 +154,7 @@ export const RuleRecord = {
   /** u32 all its conditions, for linear chains and odd packets */
   all: 12,
   /**
-   * u32 by action. jump, goto: number of the chain; jump: also of the own chain. reject: 1 + enum; log: point; mark: value, mask;
-   * set: pointer to a {@link SetChange}
+   * u32 by action. jump, goto: number of the chain; jump: also of the own chain. reject: 1 + enum; log: point; mark: value, mask
    */
   a: 16,
   b: 20,
@@ -173,7 +172,6 @@ export const RuleAction = {
   reject: 6,
   log: 7,
   mark: 8,
-  set: 9,
 } as const;
 
 /** Jumps that can be under way in a packet's walk. */
@@ -238,16 +236,3 @@ export const SetNode = {
   spec: 32,
 } as const;
 export const SET_COMPARISONS: readonly ('eq' | 'ne' | 'lt' | 'gt')[] = ['eq', 'ne', 'lt', 'gt'];
-
-/** What a rule changes: u32 bits, u32[2] timeout, the {@link SetSpec} that is added, the one that is taken out. */
-export const SetChange = {
-  flags: 0,
-  adds: 1,
-  removes: 2,
-  exist: 4,
-  hasTimeout: 8,
-  timeoutNs: 4,
-  add: 12,
-  remove: 56,
-} as const;
-export const SET_CHANGE_SIZE = 100;

@@ -1,14 +1,13 @@
-/** Sets where rules are data: nodes and records describe the key (layout.ts), and this code looks up and changes any set. */
+/** Sets where rules are data: nodes and records describe the key (layout.ts), and this code looks up any set. */
 import { type Label, R0, R1, R2, R3, R4, R5, R10, type Register } from '../../../isa/index.ts';
 import { SETS_OFFSET } from '../../arena/layout.ts';
 import type { Emission } from '../../emit/emission.ts';
-import { emitAdd, emitRemove } from '../../sets/change.ts';
 import { addressWords, setFrame } from '../../sets/frame.ts';
 import { SetRecord, State } from '../../sets/layout.ts';
 import { emitSearch } from '../../sets/match.ts';
 import { emitPresence, type SetSubject } from '../../sets/subject.ts';
 import { FACT_WORDS } from './facts.ts';
-import { RuleRecord, SET_COMPARISONS, SET_PARTS, SetChange, SetNode, SetSource, SetSpec } from './layout.ts';
+import { SET_COMPARISONS, SET_PARTS, SetNode, SetSource, SetSpec } from './layout.ts';
 import { emitBlur, type WalkFrame } from './walkframe.ts';
 
 /** Words of the longest key of a set that packets of the family are looked up in. */
@@ -147,58 +146,4 @@ function emitCounters(emission: Emission, walk: WalkFrame, subject: SetSubject, 
     asm.load('u32', R2, R2, SetRecord.countersAt).add(R1, R2);
   }
   asm.place(without);
-}
-
-/** What the noted rule's record says of sets. Falls through. Uses r0..r5. `between` is emitted where both ways meet. */
-export function emitSetChange(emission: Emission, walk: WalkFrame, between: () => void): void {
-  const { asm } = emission;
-  const unadded = asm.label('set_nothing_added');
-  const unremoved = asm.label('set_nothing_removed');
-  const subject = describedSubject(emission, walk);
-  /** `to` = the change, as arena pointer. */
-  const change = (to: Register): void => {
-    asm.load('u32', to, R10, walk.record).castToKernel(to, to).load('u32', to, to, RuleRecord.a);
-  };
-  /** `to` = its flags that are in `mask`. */
-  const flags = (to: Register, mask: number): void => {
-    change(to);
-    asm.castToKernel(to, to).load('u32', to, to, SetChange.flags).and(to, mask);
-  };
-  between();
-  flags(R0, SetChange.adds);
-  change(R1);
-  asm.jump('==', R0, 0, unadded);
-  noteSpec(emission, walk, R1, SetChange.add);
-  emitAdd(
-    emission,
-    subject,
-    {
-      unlessExist: (to) => {
-        flags(R0, SetChange.exist);
-        asm.jump('==', R0, 0, to);
-      },
-      timeout: () => {
-        const known = asm.label('set_timeout');
-        asm.load('u64', R3, R2, SetRecord.timeoutNs);
-        flags(R2, SetChange.hasTimeout);
-        asm.jump('==', R2, 0, known);
-        change(R2);
-        asm
-          .castToKernel(R2, R2)
-          .load('u32', R3, R2, SetChange.timeoutNs + 4)
-          .lsh(R3, 32);
-        asm.load('u32', R2, R2, SetChange.timeoutNs).or(R3, R2);
-        asm.place(known);
-      },
-    },
-    unadded,
-  );
-  asm.place(unadded);
-  between();
-  flags(R0, SetChange.removes);
-  change(R1);
-  asm.jump('==', R0, 0, unremoved);
-  noteSpec(emission, walk, R1, SetChange.remove);
-  emitRemove(emission, subject, unremoved);
-  asm.place(unremoved);
 }

@@ -1,11 +1,9 @@
-/** Descriptions of sets, and of what rules do with them, as words of the tables (layout.ts). */
-import type { Action, SetKey } from '../../../ir/index.ts';
+/** Descriptions of sets as words of the tables (layout.ts). */
+import type { SetKey } from '../../../ir/index.ts';
 import { SET_RECORD_SIZE } from '../../arena/layout.ts';
 import { setKeyFact } from '../../sets/subject.ts';
 import { factPlace } from './facts.ts';
-import { SET_CHANGE_SIZE, SET_PARTS, SetChange, SetSource, SetSpec } from './layout.ts';
-
-const NS_PER_SEC = 1_000_000_000n;
+import { SET_PARTS, SetSource } from './layout.ts';
 
 /** The words of a SetSpec. */
 export function setSpec({ slot, words }: SetKey): number[] {
@@ -17,21 +15,6 @@ export function setSpec({ slot, words }: SetKey): number[] {
     return (factPlace(fact) + word) | (first << SetSource.partShift);
   });
   return [slot * SET_RECORD_SIZE, ...sources];
-}
-
-/** The words of a SetChange of one set each. */
-export function setChange({ add, remove }: Extract<Action, { kind: 'set' }>): Uint32Array {
-  const words = new Uint32Array(SET_CHANGE_SIZE / 4);
-  const timeoutSec = add?.timeoutSec;
-  words[SetChange.flags / 4] =
-    (add === undefined ? 0 : SetChange.adds) |
-    (remove === undefined ? 0 : SetChange.removes) |
-    (add?.exist === true ? SetChange.exist : 0) |
-    (timeoutSec === undefined ? 0 : SetChange.hasTimeout);
-  words.set(halves(BigInt(timeoutSec ?? 0) * NS_PER_SEC), SetChange.timeoutNs / 4);
-  if (add !== undefined) words.set(setSpec(add.keys[0]!), (SetChange.add + SetSpec.record) / 4);
-  if (remove !== undefined) words.set(setSpec(remove.keys[0]!), (SetChange.remove + SetSpec.record) / 4);
-  return words;
 }
 
 /** Low half first. */

@@ -1,15 +1,11 @@
-/** What the rules of a program do with sets: the code for it is long, and left out where no rule asks for it. */
+/** Whether rules look sets up: the code for it is long, and left out where none does. */
 import type { IrRule, Predicate } from '../../../ir/index.ts';
 
-export type SetUse = 'none' | 'looked-up' | 'changed';
+export type SetUse = 'none' | 'looked-up';
 
 export function setUse(rules: Iterable<IrRule>): SetUse {
-  let use: SetUse = 'none';
-  for (const { action, predicates } of rules) {
-    if (action.kind === 'set') return 'changed';
-    if (predicates.some(looksUp)) use = 'looked-up';
-  }
-  return use;
+  for (const { predicates } of rules) if (predicates.some(looksUp)) return 'looked-up';
+  return 'none';
 }
 
 function looksUp(predicate: Predicate): boolean {

@@ -155,10 +155,6 @@ function writeEntry(
 
 export function actionNeed(action: Action): number {
   if (action.kind === 'log') return Need.devices | Need.mark;
-  if (action.kind === 'set') {
-    const keys = [action.add, action.remove].flatMap((part) => part?.keys ?? []);
-    return keys.reduce((needs, key) => needs | keyNeed(key), 0);
-  }
   return action.kind === 'mark' ? Need.mark : 0;
 }
 

@@ -26,7 +26,6 @@ import {
   TablesHeader,
 } from './layout.ts';
 import { emitFindVectors } from './lookup.ts';
-import { emitSetChange } from './sets.ts';
 import type { SetUse } from './setuse.ts';
 import { emitBlur, type WalkFrame } from './walkframe.ts';
 
@@ -276,7 +275,6 @@ class WalkWriter {
       [RuleAction.mark, () => this.#mark()],
       [RuleAction.reject, () => this.#reject()],
     ];
-    if (this.#sets === 'changed') actions.push([RuleAction.set, () => this.#set()]);
     asm.jump('==', R0, RuleAction.accept, this.#start).jump('==', R0, RuleAction.drop, labels.drop);
     asm.jump('==', R0, RuleAction.continue, this.#nextRule).jump('==', R0, RuleAction.return, this.#end);
     const entries = actions.map(([action, emit]) => ({ action, emit, label: asm.label('action') }));
@@ -336,11 +334,6 @@ class WalkWriter {
     }
     asm.load('u32', R1, R4, RuleRecord.a);
     emitHandedRejectWord(this.#emission, R1);
-  }
-
-  #set(): void {
-    emitSetChange(this.#emission, this.#walk, () => emitBlur(this.#emission));
-    this.#emission.asm.goto(this.#nextRule);
   }
 
   /** The end of a part: on to the next. RETURN and the end of the last one: back behind the jump, or the policy. */

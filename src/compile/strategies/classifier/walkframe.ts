@@ -116,7 +116,7 @@ export interface WalkFrame {
   readonly operand: number;
   /** The records whose vectors are in the frame, plus 1 when one of them is empty; 0: none are. */
   readonly found: number;
-  /** The description of the set that is looked up or changed, and its record: in words that nobody needs then. */
+  /** The description of the set that is looked up, and its record: in words that nobody needs then. */
   readonly setSpec: number;
   readonly setRecord: number;
   readonly vectors: readonly number[];
