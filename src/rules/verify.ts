@@ -6,7 +6,7 @@
 import { HOOK_CHAINS, type Hook } from '../ir/index.ts';
 import type { Family } from '../net/index.ts';
 import { type MatchExtension, OptionError, type TargetExtension, type Where, whereOf } from './extension.ts';
-import type { Chain, Rule, Span, Table } from './model.ts';
+import type { BaseMatch, Chain, MaskedAddress, Rule, Span, Table } from './model.ts';
 import { formatProtocol } from './names/protocols.ts';
 import type { Reporter } from './report.ts';
 import { TABLE_HOOKS } from './tables.ts';
@@ -14,10 +14,20 @@ import { TABLE_HOOKS } from './tables.ts';
 /** Rules of a chain that the kernel's walk comes to: it stops after an unconditional verdict. */
 function walkedRules(chain: Chain): readonly Rule[] {
   const end = chain.rules.findIndex(
-    (rule) =>
-      rule.target?.kind === 'verdict' && rule.matches.length === 0 && Object.keys(rule.base).length === 0,
+    (rule) => rule.target?.kind === 'verdict' && rule.matches.length === 0 && isUnconditional(rule.base),
   );
   return end < 0 ? chain.rules : chain.rules.slice(0, end + 1);
+}
+
+/** True where struct ipt_ip or ip6t_ip6 is all zero: any address at all leaves no trace in it. */
+function isUnconditional({ source, destination, ...others }: BaseMatch): boolean {
+  return isAnyAddress(source) && isAnyAddress(destination) && Object.keys(others).length === 0;
+}
+
+function isAnyAddress(given: MaskedAddress | undefined): boolean {
+  if (given === undefined) return true;
+  const { address, mask, negate } = given;
+  return !negate && [...mask, ...address].every((byte) => byte === 0);
 }
 
 interface Frame {
