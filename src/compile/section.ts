@@ -77,6 +77,7 @@ export function emitSection(
     handed,
     logs,
     labels,
+    returnSlots: [],
     hz,
   };
   for (const run of runs) {

@@ -32,8 +32,8 @@ interface Case {
 /** What no program does; refused, which is tested elsewhere. */
 const REFUSED = /--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
 /**
- * Rules with a loop (rates, every n-th packet, SCTP chunks) in chains that may be entered several times: the kernel's verifier forgets
- * there where the chain returns to and refuses some of the programs. Such rules are compared in built-in chains.
+ * Rules with a loop (rates, every n-th packet, SCTP chunks) in chains below others that are called from several places: some of the
+ * programs are more than the kernel's verifier goes through, and refused. Such rules are compared in built-in chains.
  */
 const LOOP_IN_USER_CHAIN = /^-A chain-\d+ .*(-m limit|--mode nth|--chunk-types).*\n/gm;
 /** Devices have other numbers in the machine. */

@@ -24,7 +24,7 @@ export function buildLookup(point: AttachPoint, family: Family): AssembledProgra
   const facts = new Facts(family, closeFacts(['ctState', ...hook.lookupNeeds!], family), frame);
   const labels = { accept: out, drop: out, hotdrop: out, malformed: out };
   const parts = { state: new StateWords(), handed: new HandedActions(), logs: new LogPoints(), hz: 250 };
-  const emission = { asm, hook, family, facts, frame, labels, ...parts };
+  const emission = { asm, hook, family, facts, frame, labels, returnSlots: [], ...parts };
   hook.begin(asm);
   const families = { ipv4: out, ipv6: out, [family]: section };
   hook.sort(asm, new Frame(), { ...families, other: out, malformed: out });

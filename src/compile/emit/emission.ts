@@ -35,6 +35,8 @@ export interface Emission {
   readonly handed: HandedActions;
   readonly logs: LogPoints;
   readonly labels: VerdictLabels;
+  /** Frame slots that say where chains under way return to; see loop.ts. */
+  readonly returnSlots: readonly number[];
   /** Jiffies a second of the machine that will run it. */
   readonly hz: number;
 }

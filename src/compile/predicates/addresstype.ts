@@ -15,6 +15,7 @@ import {
 } from '../arena/layout.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
+import { emitLoopHead } from '../emit/loop.ts';
 
 const RTN_UNICAST = 1;
 
@@ -58,7 +59,7 @@ export function emitTypeWalk(
   asm.load('u32', R3, R7, Generation.surroundings).castToKernel(R3, R3);
   asm.load('u32', R4, R3, ipv4 ? Surroundings.addresses4Count : Surroundings.addresses6Count);
   asm.load('u32', R3, R3, ipv4 ? Surroundings.addresses4 : Surroundings.addresses6).castToKernel(R3, R3);
-  asm.place(walk).mayGoto(unicast);
+  emitLoopHead(emission, walk);
   asm.jump('==', R4, 0, unicast);
   for (let word = 0; word < (ipv4 ? 1 : 4); word++) {
     asm.load('u32', R1, R10, facts.offset(address, word));

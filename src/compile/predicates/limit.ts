@@ -7,6 +7,7 @@
 import type { LimitPredicate } from '../../ir/index.ts';
 import { type Label, R0, R1, R2, R3, R4, R5, R7, R10, type Register } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
+import { emitLoopHead } from '../emit/loop.ts';
 import { emitStatePointer } from '../emit/state.ts';
 
 const REFERENCE_HZ = 250;
@@ -70,7 +71,7 @@ export function emitBucket(emission: Emission, bucket: Bucket, fail: Label): voi
   const granted = frame.word('granted');
 
   // A failed exchange means that another CPU took a packet in between; the kernel's budget bounds the loop.
-  asm.place(again).mayGoto(fail);
+  emitLoopHead(emission, again);
   asm.call('bpf_jiffies64').mov32(R4, R0);
   bucket.pointer();
   asm.load('u64', R0, R3, 0);

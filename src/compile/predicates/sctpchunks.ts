@@ -5,6 +5,7 @@ import { type Label, R1, R2, R3, R4, R10 } from '../../isa/index.ts';
 import { emitCopy } from '../emit/copy.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
+import { emitLoopHead } from '../emit/loop.ts';
 import { emitInRanges } from './scalar.ts';
 
 export const SCTP_CHUNKS_NEEDS: readonly Fact[] = ['transportOffset', 'length'];
@@ -43,7 +44,7 @@ export function emitSctpChunks(
   }
   asm.load('u32', R1, R10, facts.offset('transportOffset')).add(R1, SCTP_HEADER);
   asm.store('u32', R10, place, R1);
-  asm.place(walk).mayGoto(unread);
+  emitLoopHead(emission, walk);
   // Bytes behind the packet, where a hook has them, are no chunk.
   asm.load('u32', R1, R10, place).add(R1, CHUNK_HEAD);
   asm.load('u32', R2, R10, facts.offset('length')).jump('>', R1, R2, unread);

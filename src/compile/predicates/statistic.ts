@@ -3,6 +3,7 @@
 import type { StatisticPredicate } from '../../ir/index.ts';
 import { type Label, R0, R2, R3, R4, R7 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
+import { emitLoopHead } from '../emit/loop.ts';
 import { emitStatePointer } from '../emit/state.ts';
 
 /** `key` names the rule's counter. Uses r0..r5. */
@@ -26,7 +27,7 @@ export function emitStatistic(
   const word = emission.state.allot(key, BigInt(every - 1 - packet));
   const again = asm.label('nth_again');
   const step = asm.label('nth_step');
-  asm.place(again).mayGoto(fail);
+  emitLoopHead(emission, again);
   emitStatePointer(asm, R7, word);
   asm
     .load('u64', R0, R3, 0)

@@ -5,6 +5,7 @@ import { type Label, R0, R1, R2, R3, R4, R10 } from '../../isa/index.ts';
 import { emitCopy, emitCopyVariable } from '../emit/copy.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
+import { emitLoopHead } from '../emit/loop.ts';
 
 export const TCP_OPTION_NEEDS: readonly Fact[] = ['transportOffset', 'fragmentOffset', 'transportLength'];
 
@@ -51,7 +52,7 @@ export function emitOptionWalk(
 
   // The place goes by way of the frame, so that the verifier sees one round, not forty; the budget never ends a walk.
   asm.store('u32', R10, place, 0).load('u64', R4, R10, length);
-  asm.place(walk).mayGoto(absent);
+  emitLoopHead(emission, walk);
   asm.load('u32', R1, R10, place);
   asm.jump('>=', R1, R4, absent).jump('>=', R1, MAX_OPTIONS, absent);
   asm.mov(R2, R10).add(R2, buffer).add(R2, R1).load('u8', R3, R2, 0);

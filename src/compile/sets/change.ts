@@ -5,6 +5,7 @@
 import type { Action } from '../../ir/index.ts';
 import { type Label, R0, R1, R2, R3, R4, R5, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
+import { emitLoopHead } from '../emit/loop.ts';
 import { emitAdvance, emitFind, emitHome, emitNarrow } from './find.ts';
 import { addressWords, setFrame } from './frame.ts';
 import {
@@ -88,7 +89,7 @@ function emitOwnKey(emission: Emission, subject: SetSubject, missing: Label): vo
     subject.unlessNetwork(network, R1, none);
     subject.record(R1);
     asm.load('u32', R2, R1, SetRecord.lengths + network * 4).mov(R1, R2);
-    asm.place(again).mayGoto(missing);
+    emitLoopHead(emission, again);
     asm.castToKernel(R1, R1).load('u32', R1, R1, LengthNode.next);
     // None has an entry: all bits, whose node is the one before the head.
     const some = asm.label('set_length_some');
@@ -180,7 +181,7 @@ function emitSweep(emission: Emission, subject: SetSubject): void {
   subject.record(R3);
   asm.load('u32', R1, R3, SetRecord.expiryAt).jump('==', R1, 0, swept);
   asm.store('u32', R10, at.own, SWEPT_BUCKETS);
-  asm.place(next).mayGoto(swept);
+  emitLoopHead(emission, next);
   subject.settle();
   asm.load('u32', R1, R10, at.own).jump('==', R1, 0, swept).sub(R1, 1).store('u32', R10, at.own, R1);
   subject.record(R3);
@@ -188,7 +189,7 @@ function emitSweep(emission: Emission, subject: SetSubject): void {
   asm.load('u64', R2, R3, SetRecord.table).mov(R0, R2).rsh(R0, 32).and(R1, R0).mov32(R2, R2);
   asm.load('u32', R0, R3, SetRecord.bucketSize).mul(R1, R0).add(R1, R2).store('u32', R10, at.bucket, R1);
   asm.store('u32', R10, at.slot, 0);
-  asm.place(slot).mayGoto(swept);
+  emitLoopHead(emission, slot);
   subject.settle();
   const claimable = asm.label('set_sweep_free');
   emitNextSlot(emission, subject, next, claimable, slot);
@@ -294,10 +295,10 @@ function emitClaim(
   const free = asm.label('set_claim');
   const none = asm.label('set_no_room');
   emitHome(emission, subject);
-  asm.place(bucket).mayGoto(none);
+  emitLoopHead(emission, bucket);
   subject.settle();
   asm.store('u32', R10, at.slot, 0);
-  asm.place(slot).mayGoto(none);
+  emitLoopHead(emission, slot);
   subject.settle();
   emitNextSlot(emission, subject, next, free, slot);
   asm.place(next);

@@ -1,6 +1,7 @@
 /** The search for a packet's key in the table of a set (layout.ts). */
 import { type Label, R0, R1, R2, R3, R4, R5, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
+import { emitLoopHead } from '../emit/loop.ts';
 import { addressWords, setFrame } from './frame.ts';
 import { BUCKET_SLOTS, Bucket, LengthNode, MAX_DISTANCE, SetRecord, State, TAG_BITS } from './layout.ts';
 import type { SetSubject } from './subject.ts';
@@ -73,7 +74,7 @@ export function emitFind(
   const exhausted = asm.label('set_bucket_done');
 
   emitHome(emission, subject);
-  asm.place(bucket).mayGoto(absent);
+  emitLoopHead(emission, bucket);
   subject.settle();
   asm.load('u32', R3, R10, at.bucket).castToKernel(R3, R3).load('u32', R5, R10, at.wanted);
   // r4 = which slots it could be: a bit each, without a branch.
@@ -88,7 +89,8 @@ export function emitFind(
     if (slot > 0) asm.lsh(R1, slot);
     asm.or(R4, R1);
   }
-  asm.place(candidate).mayGoto(absent).jump('==', R4, 0, exhausted);
+  emitLoopHead(emission, candidate);
+  asm.jump('==', R4, 0, exhausted);
   emitTakeSlot(emission);
   // r0 = the slot. Its state, and the entry behind it.
   asm.load('u32', R3, R10, at.bucket).mov(R1, R0).lsh(R1, 2).add(R1, R3).store('u32', R10, at.place, R1);

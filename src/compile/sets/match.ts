@@ -2,6 +2,7 @@
 import type { SetCounterCondition, SetPredicate } from '../../ir/index.ts';
 import { type Label, R0, R1, R2, R3, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
+import { emitLoopHead } from '../emit/loop.ts';
 import { emitFind, emitNarrow } from './find.ts';
 import { setFrame } from './frame.ts';
 import { LengthNode, SetRecord, State } from './layout.ts';
@@ -47,7 +48,7 @@ export function emitSearch(
     again.push(length);
     subject.record(R1);
     asm.load('u32', R1, R1, SetRecord.lengths + network * 4).store('u32', R10, at.lengths[network]!, R1);
-    asm.place(length).mayGoto(absent);
+    emitLoopHead(emission, length);
     subject.settle();
     asm.load('u32', R1, R10, at.lengths[network]!).castToKernel(R1, R1).load('u32', R1, R1, LengthNode.next);
     asm.jump('==', R1, 0, outer).store('u32', R10, at.lengths[network]!, R1);

@@ -1,8 +1,9 @@
 /** Which strategy an attach point's rules get. The choice changes the cost of a packet, never its verdict. */
 import type { AttachPoint } from '../attach.ts';
 import type { ProgramPlan } from '../plan.ts';
+import { ruleLoops } from '../predicates/loops.ts';
 import { whyNoTables } from './classifier/index.ts';
-import { planCalls } from './inline/calls.ts';
+import { type CallPlan, planCalls } from './inline/calls.ts';
 
 /** How rules become something that runs: as code, or as tables for one program. */
 export type StrategyName = 'inline' | 'classifier';
@@ -34,22 +35,34 @@ export function chooseStrategy(plan: ProgramPlan, wanted: 'auto' | StrategyName)
     reason,
   });
   if (wanted === 'inline') return choice('inline', 'asked for');
-  if (wanted === 'auto' && rules <= INLINE_PAYS_RULES) {
+  const entangled = wanted === 'auto' && loopsBelowReturns(plan);
+  if (wanted === 'auto' && rules <= INLINE_PAYS_RULES && !entangled) {
     return choice('inline', `code is cheaper up to ${INLINE_PAYS_RULES} rules`);
   }
   const obstacle = whyNoTables(plan);
   if (obstacle !== undefined) return choice('inline', obstacle);
+  if (wanted === 'classifier') return choice('classifier', 'asked for');
   return choice(
     'classifier',
-    wanted === 'auto' ? `tables are cheaper above ${INLINE_PAYS_RULES} rules` : 'asked for',
+    rules > INLINE_PAYS_RULES
+      ? `tables are cheaper above ${INLINE_PAYS_RULES} rules`
+      : 'rates, sets or the like in chains below others that are called from several places are verified sooner as tables',
   );
 }
 
-function countRules({ sections }: ProgramPlan): number {
-  let rules = 0;
-  for (const { before, local, forward = [] } of sections) {
-    for (const run of [...before, ...local, ...forward])
-      rules += planCalls(run.table.chains, run.chain).rules;
-  }
-  return rules;
+function calls({ sections }: ProgramPlan): CallPlan[] {
+  return sections
+    .flatMap(({ before, local, forward = [] }) => [...before, ...local, ...forward])
+    .map(({ table, chain }) => planCalls(table.chains, chain));
+}
+
+function countRules(plan: ProgramPlan): number {
+  return calls(plan).reduce((sum, { rules }) => sum + rules, 0);
+}
+
+/** The verifier goes through such a loop once for each way there, and remembers little of one on the next. */
+function loopsBelowReturns(plan: ProgramPlan): boolean {
+  return calls(plan).some(({ order, waiting }) =>
+    order.some(({ name, rules }) => waiting.get(name)!.size > 0 && rules.some(ruleLoops)),
+  );
 }

@@ -56,7 +56,19 @@ export function emitClassifierSection(
     malformed: asm.label('malformed'),
   };
   const { state, logs, hz } = parts;
-  const emission: Emission = { asm, hook, family, facts, frame, state, handed, logs, labels, hz };
+  const emission: Emission = {
+    asm,
+    hook,
+    family,
+    facts,
+    frame,
+    state,
+    handed,
+    logs,
+    labels,
+    returnSlots: [],
+    hz,
+  };
   const walk = walkOffsets(emission);
   if (hook.point.flavour === 'netfilter') handed.use();
 

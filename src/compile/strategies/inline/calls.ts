@@ -17,6 +17,8 @@ export interface CallPlan {
   /** Reachable chains, the built-in one first, callers before the chains they call. */
   readonly order: readonly IrChain[];
   readonly level: ReadonlyMap<string, number>;
+  /** Levels of the chains above each that are called from several places: their return sites wait while it runs. */
+  readonly waiting: ReadonlyMap<string, ReadonlySet<number>>;
   /** Sites of each user chain. */
   readonly sites: ReadonlyMap<string, readonly ReturnSite[]>;
   readonly rules: number;
@@ -49,7 +51,24 @@ export function planCalls(chains: ReadonlyMap<string, IrChain>, base: string): C
     }
   }
   for (const all of sites.values()) all.sort((a, b) => a.id - b.id);
-  return { order, level, sites, rules };
+  return { order, level, waiting: waitingLevels(order, level, sites), sites, rules };
+}
+
+function waitingLevels(
+  order: readonly IrChain[],
+  level: CallPlan['level'],
+  sites: CallPlan['sites'],
+): CallPlan['waiting'] {
+  const waiting = new Map<string, Set<number>>(order.map(({ name }) => [name, new Set()]));
+  for (const { name, rules } of order) {
+    const own = sites.get(name)!.length > 1 ? [level.get(name)!] : [];
+    const below = [...waiting.get(name)!, ...own];
+    for (const { action } of rules) {
+      if (action.kind !== 'jump' && action.kind !== 'goto') continue;
+      for (const one of below) waiting.get(action.chain)!.add(one);
+    }
+  }
+  return waiting;
 }
 
 function topologicalOrder(chains: ReadonlyMap<string, IrChain>, base: string): IrChain[] {

@@ -13,6 +13,7 @@ import { SYSTEM_COUNTERS } from '../../arena/layout.ts';
 import { emitCount } from '../../emit/counter.ts';
 import type { Emission } from '../../emit/emission.ts';
 import { emitPredicate } from '../../predicates/index.ts';
+import { ruleLoops } from '../../predicates/loops.ts';
 import type { RuleTag } from '../../program.ts';
 import { type CallPlan, planCalls, type ReturnSite } from './calls.ts';
 
@@ -28,6 +29,10 @@ export function emitChainRun(emission: Emission, run: ChainRun, accepted: Label)
   new ChainWriter(emission, run, accepted).write();
 }
 
+function returnSlot({ frame }: Emission, level: number): number {
+  return frame.slot(`return.${level}`);
+}
+
 class ChainWriter {
   readonly #emission: Emission;
   readonly #run: ChainRun;
@@ -39,10 +44,10 @@ class ChainWriter {
   readonly #asides: (() => void)[] = [];
 
   constructor(emission: Emission, run: ChainRun, accepted: Label) {
-    this.#emission = emission;
     this.#run = run;
     this.#accepted = accepted;
     this.#plan = planCalls(run.table.chains, run.chain);
+    this.#emission = emission;
     for (const chain of this.#plan.order) this.#entries.set(chain.name, emission.asm.label(chain.name));
     for (const sites of this.#plan.sites.values()) {
       for (const site of sites) {
@@ -53,6 +58,9 @@ class ChainWriter {
 
   write(): void {
     const { asm } = this.#emission;
+    const looping = this.#plan.order.filter(({ rules }) => rules.some(ruleLoops));
+    const asked = new Set(looping.flatMap(({ name }) => this.#waitingSlots(name)));
+    for (const slot of asked) asm.store('u64', R10, slot, 0);
     for (const chain of this.#plan.order) {
       asm.place(this.#entries.get(chain.name)!);
       for (const [index, rule] of chain.rules.entries()) this.#rule(chain, rule, index);
@@ -62,6 +70,16 @@ class ChainWriter {
     }
     for (let aside = this.#asides.shift(); aside !== undefined; aside = this.#asides.shift()) aside();
     asm.at(undefined);
+  }
+
+  /** Where the chains above this one will return to. */
+  #waitingSlots(chain: string): number[] {
+    return [...this.#plan.waiting.get(chain)!].map((level) => returnSlot(this.#emission, level));
+  }
+
+  /** What is emitted with in this chain. */
+  #within(chain: string): Emission {
+    return { ...this.#emission, returnSlots: this.#waitingSlots(chain) };
   }
 
   #tag(chain: string, rule: number): RuleTag {
@@ -99,23 +117,24 @@ class ChainWriter {
         this.#goto(chain, action.chain);
         break;
       default:
-        emitAction(this.#emission, action, tag);
+        emitAction(this.#within(chain.name), action, tag);
     }
     asm.place(next);
   }
 
   /** The conditions from the one at `first` on. */
   #conditions(rule: IrRule, tag: RuleTag, first: number, fail: Label): void {
-    const { asm } = this.#emission;
+    const emission = this.#within(tag.chain);
+    const { asm } = emission;
     for (const [place, predicate] of rule.predicates.entries()) {
       if (place < first) continue;
       const key = `${tag.family} ${tag.table} ${tag.chain} ${tag.rule} ${place}`;
       if (predicate.kind !== 'sctp-chunks' || !predicate.negate) {
-        emitPredicate(this.#emission, predicate, key, fail);
+        emitPredicate(emission, predicate, key, fail);
         continue;
       }
       const doomed = asm.label('doomed');
-      emitPredicate(this.#emission, predicate, key, fail, doomed);
+      emitPredicate(emission, predicate, key, fail, doomed);
       this.#asides.push(() => this.#doomed(rule, tag, place, doomed));
     }
   }
@@ -129,7 +148,7 @@ class ChainWriter {
     asm.at(tag).place(entry);
     this.#conditions(rule, tag, place + 1, labels.hotdrop);
     this.#count(rule);
-    emitAction(this.#emission, rule.action, tag);
+    emitAction(this.#within(tag.chain), rule.action, tag);
     asm.goto(labels.hotdrop);
   }
 
@@ -146,7 +165,7 @@ class ChainWriter {
   }
 
   #slot(chain: string): number {
-    return this.#emission.frame.slot(`return.${this.#plan.level.get(chain)}`);
+    return returnSlot(this.#emission, this.#plan.level.get(chain)!);
   }
 
   #call(chain: string, site: number): void {
