@@ -255,7 +255,7 @@ function codedChains(plans: readonly ProgramPlan[]): string[] {
   const keys = plans.flatMap(({ sections }) =>
     sections.flatMap(({ family, before, local, forward = [] }) =>
       [...before, ...local, ...forward].flatMap(({ table, chain }) =>
-        planCalls(table.chains, chain).order.map(({ name }) => keyOf(family, table.table, name)),
+        planCalls(table.chains, chain).named.map(({ name }) => keyOf(family, table.table, name)),
       ),
     ),
   );
@@ -353,7 +353,7 @@ function refuseAtHooks(
       for (const run of runs) {
         const plan = planCalls(run.table.chains, run.chain);
         rules += plan.rules;
-        for (const chain of plan.order) {
+        for (const chain of plan.named) {
           for (const rule of chain.rules) {
             const found = obstacles(rule, point, run.table.family);
             if (found.length === 0) continue;
@@ -469,7 +469,7 @@ function asksForState({ sections }: ProgramPlan): boolean {
         : predicate.kind === 'scalar' && predicate.field === 'ct.state';
   const runs = sections.flatMap(({ before, local, forward = [] }) => [...before, ...local, ...forward]);
   return runs.some(({ table, chain }) =>
-    planCalls(table.chains, chain).order.some(({ rules }) =>
+    planCalls(table.chains, chain).named.some(({ rules }) =>
       rules.some((rule) => rule.predicates.some(asks)),
     ),
   );

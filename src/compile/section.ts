@@ -81,7 +81,7 @@ export function emitSection(
     hz,
   };
   for (const run of runs) {
-    for (const chain of planCalls(run.table.chains, run.chain).order) {
+    for (const chain of planCalls(run.table.chains, run.chain).named) {
       for (const rule of chain.rules) announceAction(emission, rule.action);
     }
   }
@@ -108,8 +108,8 @@ export function emitSection(
 }
 
 function rejects({ table, chain }: ChainRun): boolean {
-  const { order } = planCalls(table.chains, chain);
-  return order.some(({ rules }) => rules.some(({ action }) => action.kind === 'reject'));
+  const { named } = planCalls(table.chains, chain);
+  return named.some(({ rules }) => rules.some(({ action }) => action.kind === 'reject'));
 }
 
 function emitRuns(emission: Emission, runs: readonly ChainRun[]): void {
@@ -128,7 +128,7 @@ function sectionFacts(
 ): Set<Fact> {
   const wanted: Fact[] = [];
   for (const run of runs) {
-    for (const chain of planCalls(run.table.chains, run.chain).order) {
+    for (const chain of planCalls(run.table.chains, run.chain).named) {
       for (const rule of chain.rules) {
         wanted.push(
           ...rule.predicates.flatMap((predicate) => predicateNeeds(predicate, plan.family)),

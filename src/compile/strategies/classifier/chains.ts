@@ -110,8 +110,8 @@ export class ChainWriter {
 
   /** Number of the built-in chain, written with all that it calls. */
   write(run: ChainRun): number {
-    const { order } = planCalls(run.table.chains, run.chain);
-    for (const chain of order) this.#chain(run, chain);
+    const { named } = planCalls(run.table.chains, run.chain);
+    for (const chain of named) this.#chain(run, chain);
     return this.#numbers.of(this.#family, run.table.table, run.chain);
   }
 

@@ -148,7 +148,8 @@ class Editor {
 
     const chains = edits.map((edit) => this.#chain(edit)).filter(({ number: own }) => own !== 0);
     const entries = live.entries().map((entry) => ({ entry, reached: this.#reached(entry) }));
-    if (chains.some(({ fresh }) => fresh.some(isCall))) this.#checkDepth(entries.map(({ entry }) => entry));
+    // Also without calls among the fresh rules: one that goes away may have hidden some.
+    this.#checkDepth(entries.map(({ entry }) => entry));
     const count = live.chainCount;
     const places = image.reserve(count * 4);
     image.copy(places, live.copy(live.chains, count * 4));
@@ -382,10 +383,6 @@ export function takeCounters(memory: ArenaBytes, root: number, count: number): n
 
 export function keyOf(family: Family, table: string, chain: string): string {
   return `${family} ${table} ${chain}`;
-}
-
-function isCall({ action }: IrRule): boolean {
-  return action.kind === 'jump' || action.kind === 'goto';
 }
 
 /** Sets are looked up by programs that know which of their parts rules ask for. */

@@ -37,10 +37,10 @@ export function whyNoTables(plan: ProgramPlan): string | undefined {
   const answers = hookEmitter(plan.point).answering !== undefined;
   for (const section of plan.sections) {
     for (const run of runsOf(section)) {
-      const { order, level } = planCalls(run.table.chains, run.chain);
+      const { named, level } = planCalls(run.table.chains, run.chain);
       const deepest = Math.max(...level.values());
       if (deepest > MAX_DEPTH) return `chains call each other ${deepest} deep, tables allow ${MAX_DEPTH}`;
-      for (const chain of order) {
+      for (const chain of named) {
         if (chain.rules.length > MAX_CHAIN_RULES) {
           return `chain ${chain.name} has ${chain.rules.length} rules, tables allow ${MAX_CHAIN_RULES}`;
         }
@@ -140,7 +140,7 @@ function writeEntry(
   }
   let needs = section.forward === undefined ? 0 : Need.route;
   for (const run of runsOf(section)) {
-    for (const chain of planCalls(run.table.chains, run.chain).order) {
+    for (const chain of planCalls(run.table.chains, run.chain).named) {
       for (const rule of chain.rules) {
         needs |= actionNeed(rule.action);
         for (const predicate of rule.predicates) needs |= predicateNeed(predicate);
@@ -197,7 +197,7 @@ export function predicateNeed(predicate: Predicate): number {
 /** What the rules of a plan do with sets. */
 export function plannedSetUse({ sections }: ProgramPlan): SetUse {
   const chains = sections.flatMap((section) =>
-    runsOf(section).flatMap((run) => planCalls(run.table.chains, run.chain).order),
+    runsOf(section).flatMap((run) => planCalls(run.table.chains, run.chain).named),
   );
   return setUse(chains.flatMap(({ rules }) => rules));
 }

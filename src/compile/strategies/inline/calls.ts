@@ -1,8 +1,10 @@
 /**
- * Where chains return to. Rules cannot make a loop of chains, so a chain is active at most once at a time, and its level,
- * the longest way to it from a built-in chain, grows along every way: one frame slot a level holds all return sites.
+ * Where chains return to. Rules that packets come to cannot make a loop of chains, so a chain is active at most once at a
+ * time, and its level, the longest way to it from a built-in chain, grows along every way: one frame slot a level holds
+ * all return sites. Behind a verdict without conditions chains may call each other in a circle (mark_source_chains,
+ * net/ipv4/netfilter/ip_tables.c).
  */
-import type { IrChain } from '../../../ir/index.ts';
+import type { IrChain, IrRule } from '../../../ir/index.ts';
 
 /** A place that a chain returns to: behind a jump, or the policy of a built-in chain that was left by goto. */
 export interface ReturnSite {
@@ -14,29 +16,40 @@ export interface ReturnSite {
 }
 
 export interface CallPlan {
-  /** Reachable chains, the built-in one first, callers before the chains they call. */
+  /** Chains that packets can come to, the built-in one first, callers before the chains they call. */
   readonly order: readonly IrChain[];
+  /** These and what is called only behind a verdict without conditions: a change of rules may bring it to light. */
+  readonly named: readonly IrChain[];
   readonly level: ReadonlyMap<string, number>;
   /** Levels of the chains above each that are called from several places: their return sites wait while it runs. */
   readonly waiting: ReadonlyMap<string, ReadonlySet<number>>;
   /** Sites of each user chain. */
   readonly sites: ReadonlyMap<string, readonly ReturnSite[]>;
+  /** Rules of all named chains. */
   readonly rules: number;
+}
+
+/** The rules of a chain that packets can come to: up to a verdict without conditions. */
+export function walkedRules({ rules }: IrChain): readonly IrRule[] {
+  const end = rules.findIndex(
+    ({ predicates, action: { kind } }) =>
+      predicates.length === 0 && (kind === 'accept' || kind === 'drop' || kind === 'return'),
+  );
+  return end < 0 ? rules : rules.slice(0, end + 1);
 }
 
 /** @throws RangeError when chains call each other in a circle, or a chain is missing: a checked ruleset has neither */
 export function planCalls(chains: ReadonlyMap<string, IrChain>, base: string): CallPlan {
   const order = topologicalOrder(chains, base);
+  const named = withUnwalked(chains, order);
   const level = new Map<string, number>([[base, 0]]);
   const sites = new Map<string, ReturnSite[]>();
   const policy: ReturnSite = { id: 1, chain: base, rule: undefined };
   sites.set(base, [policy]);
   let lastId = policy.id;
-  let rules = 0;
   for (const chain of order) {
-    rules += chain.rules.length;
     const own = level.get(chain.name)!;
-    for (const [index, rule] of chain.rules.entries()) {
+    for (const [index, rule] of walkedRules(chain).entries()) {
       const { action } = rule;
       if (action.kind !== 'jump' && action.kind !== 'goto') continue;
       level.set(action.chain, Math.max(level.get(action.chain) ?? 0, own + 1));
@@ -51,7 +64,8 @@ export function planCalls(chains: ReadonlyMap<string, IrChain>, base: string): C
     }
   }
   for (const all of sites.values()) all.sort((a, b) => a.id - b.id);
-  return { order, level, waiting: waitingLevels(order, level, sites), sites, rules };
+  const rules = named.reduce((sum, chain) => sum + chain.rules.length, 0);
+  return { order, named, level, waiting: waitingLevels(order, level, sites), sites, rules };
 }
 
 function waitingLevels(
@@ -60,10 +74,11 @@ function waitingLevels(
   sites: CallPlan['sites'],
 ): CallPlan['waiting'] {
   const waiting = new Map<string, Set<number>>(order.map(({ name }) => [name, new Set()]));
-  for (const { name, rules } of order) {
+  for (const chain of order) {
+    const { name } = chain;
     const own = sites.get(name)!.length > 1 ? [level.get(name)!] : [];
     const below = [...waiting.get(name)!, ...own];
-    for (const { action } of rules) {
+    for (const { action } of walkedRules(chain)) {
       if (action.kind !== 'jump' && action.kind !== 'goto') continue;
       for (const one of below) waiting.get(action.chain)!.add(one);
     }
@@ -71,23 +86,38 @@ function waitingLevels(
   return waiting;
 }
 
+function withUnwalked(chains: ReadonlyMap<string, IrChain>, order: readonly IrChain[]): IrChain[] {
+  const named = new Set(order);
+  for (const chain of named) {
+    for (const { action } of chain.rules) {
+      if (action.kind === 'jump' || action.kind === 'goto') named.add(chainOf(chains, action.chain));
+    }
+  }
+  return [...named];
+}
+
+function chainOf(chains: ReadonlyMap<string, IrChain>, name: string): IrChain {
+  const chain = chains.get(name);
+  if (chain === undefined) throw new RangeError(`chain ${name} does not exist`);
+  return chain;
+}
+
 function topologicalOrder(chains: ReadonlyMap<string, IrChain>, base: string): IrChain[] {
   const finished: IrChain[] = [];
   const state = new Map<string, 'open' | 'done'>();
   // An explicit stack: real rulesets have thousands of chains, one behind the other in generated ones.
-  const stack: { chain: IrChain; next: number }[] = [];
+  const stack: { chain: IrChain; rules: readonly IrRule[]; next: number }[] = [];
   const enter = (name: string): void => {
-    const chain = chains.get(name);
-    if (chain === undefined) throw new RangeError(`chain ${name} does not exist`);
+    const chain = chainOf(chains, name);
     if (state.get(name) === 'open') throw new RangeError(`chain ${name} calls itself`);
     if (state.get(name) === 'done') return;
     state.set(name, 'open');
-    stack.push({ chain, next: 0 });
+    stack.push({ chain, rules: walkedRules(chain), next: 0 });
   };
   enter(base);
   while (stack.length > 0) {
     const top = stack[stack.length - 1]!;
-    const rule = top.chain.rules[top.next];
+    const rule = top.rules[top.next];
     if (rule === undefined) {
       state.set(top.chain.name, 'done');
       finished.push(top.chain);

@@ -15,7 +15,7 @@ import type { Emission } from '../../emit/emission.ts';
 import { emitPredicate } from '../../predicates/index.ts';
 import { ruleLoops } from '../../predicates/loops.ts';
 import type { RuleTag } from '../../program.ts';
-import { type CallPlan, planCalls, type ReturnSite } from './calls.ts';
+import { type CallPlan, planCalls, type ReturnSite, walkedRules } from './calls.ts';
 
 /** One built-in chain to run, and where its counters begin among the generation's. */
 export interface ChainRun {
@@ -63,7 +63,7 @@ class ChainWriter {
     for (const slot of asked) asm.store('u64', R10, slot, 0);
     for (const chain of this.#plan.order) {
       asm.place(this.#entries.get(chain.name)!);
-      for (const [index, rule] of chain.rules.entries()) this.#rule(chain, rule, index);
+      for (const [index, rule] of walkedRules(chain).entries()) this.#rule(chain, rule, index);
       asm.at(this.#tag(chain.name, 0));
       if (chain.policy === undefined) this.#return(chain);
       else this.#policy(chain, chain.policy);
