@@ -33,8 +33,9 @@ const PACKETS = 40;
 const ROOM = 64 << 20;
 const HOOK: Hook = 1;
 const TIMED = /-m (limit|statistic --mode random)/;
+/** What no program does, and what tables do not hold: such rules stay code. */
 const REFUSED =
-  /--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
+  /--chunk-types|--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
 
 const place = (family: Family): number =>
   entryIndex({ flavour: 'netfilter', group: 'filter', family, hook: HOOK });
