@@ -122,7 +122,7 @@ describeKernel('apply that is killed', () => {
     withPair(async ({ a, b }) => {
       const policy = policyName();
       const request = { policy, hooks: ['netfilter'], namespaces: [b.netnsName] } as const;
-      const made = { maps: [] as number[], programs: [] as number[] };
+      const made = { maps: [] as number[], programs: [] as number[], links: [] as number[] };
       const rules = [{ family: 'ipv4', text: NEW }] as const;
       using children = new PolicyChildren();
       try {
@@ -130,9 +130,10 @@ describeKernel('apply that is killed', () => {
           const end = await children.run({ request, rules, killAtStep: step });
           const passes = probe(a, b, b.ipv4);
           expect([ALL_PASS, NEW_PASSES], end).toContain(passes);
-          const { maps, programs } = kernelObjects(policy);
+          const { maps, programs, links } = kernelObjects(policy);
           made.maps.push(...maps);
           made.programs.push(...programs);
+          made.links.push(...links);
           await collectGarbage();
           expect(probe(a, b, b.ipv4), end).toBe(passes);
           if (passes === NEW_PASSES) {
@@ -143,6 +144,7 @@ describeKernel('apply that is killed', () => {
           if (end === 'done') break;
         }
         expect(made.programs.length).toBeGreaterThan(0);
+        expect(made.links.length).toBeGreaterThan(0);
         expect(await remaining(made)).toEqual([]);
       } finally {
         await removePolicies({ policy }).catch(() => []);

@@ -127,6 +127,7 @@ describeKernel('live policies at every hook', () => {
         ]);
         const made = kernelObjects(policy);
         expect(made.programs.length).toBeGreaterThan(1);
+        expect(made.links.length).toBeGreaterThan(0);
         await removePolicies({ policy });
         expect(await remaining(made)).toEqual([]);
         expect(b.run(listNftTables)).toEqual([]);

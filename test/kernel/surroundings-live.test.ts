@@ -252,7 +252,7 @@ describeKernel('addresses and devices that change', () => {
         r.close();
         expect(await eventually(() => livePolicies({ policy }).length === 0)).toBe(true);
         // This process has the memory mapped; programs it has not.
-        expect(await remaining({ maps: [], programs: made.programs })).toEqual([]);
+        expect(await remaining({ ...made, maps: [] })).toEqual([]);
         follower.kill('SIGTERM');
         expect(await ended).toBe(0);
       } finally {

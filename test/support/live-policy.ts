@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { expect } from 'vitest';
 import type { ApplyRequest } from '../../src/host/index.ts';
-import { findBpffs, listIds, openPinnedMap, Program } from '../../src/kernel/index.ts';
+import { findBpffs, Link, listIds, openPinnedMap, Program } from '../../src/kernel/index.ts';
 import type { Family } from '../../src/net/index.ts';
 import { parseRuleset, type Ruleset } from '../../src/rules/index.ts';
 import type { Host } from './netns.ts';
@@ -56,10 +56,17 @@ export function errorOf(use: () => unknown): string {
   }
 }
 
-/** Ids of the maps that a policy has pinned, and of all programs that use any of them. */
-export function kernelObjects(policy: string): { readonly maps: number[]; readonly programs: number[] } {
+/** Ids of what is in the kernel because of a policy. */
+export interface KernelObjects {
+  readonly maps: readonly number[];
+  readonly programs: readonly number[];
+  readonly links: readonly number[];
+}
+
+/** The maps that a policy has pinned, all programs that use any of them, and all links of those. */
+export function kernelObjects(policy: string): KernelObjects {
   const directory = `${findBpffs()}/sluice/policies/${policy}`;
-  if (!existsSync(directory)) return { maps: [], programs: [] };
+  if (!existsSync(directory)) return { maps: [], programs: [], links: [] };
   const names = readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isFile());
   const maps = names.map(({ name }) => {
     using map = openPinnedMap(`${directory}/${name}`)!;
@@ -69,23 +76,26 @@ export function kernelObjects(policy: string): { readonly maps: number[]; readon
     using program = Program.byId(id);
     return program?.describe().mapIds.some((map) => maps.includes(map)) === true;
   });
-  return { maps, programs };
+  const links = listIds('link').filter((id) => {
+    using link = Link.byId(id);
+    return link !== undefined && programs.includes(link.describe().programId);
+  });
+  return { maps, programs, links };
 }
 
 /** Those of the ids that still exist in the end: objects go some time after their last user, late on a busy machine. */
-export async function remaining(ids: {
-  readonly maps: readonly number[];
-  readonly programs: readonly number[];
-}): Promise<string[]> {
+export async function remaining({ maps, programs, links }: KernelObjects): Promise<string[]> {
+  const made = [
+    ['map', maps],
+    ['program', programs],
+    ['link', links],
+  ] as const;
   for (let attempt = 0; ; attempt++) {
-    const left = [
-      ...listIds('map')
-        .filter((id) => ids.maps.includes(id))
-        .map((id) => `map ${id}`),
-      ...listIds('program')
-        .filter((id) => ids.programs.includes(id))
-        .map((id) => `program ${id}`),
-    ];
+    const left = made.flatMap(([kind, ids]) =>
+      listIds(kind)
+        .filter((id) => ids.includes(id))
+        .map((id) => `${kind} ${id}`),
+    );
     if (left.length === 0 || attempt === 500) return left;
     await new Promise((resolve) => setTimeout(resolve, 40));
   }
