@@ -23,38 +23,18 @@ import { knownSubject, type SetSubject } from './subject.ts';
 
 /** Buckets that one packet looks through for timed-out entries when a set is full. */
 const SWEPT_BUCKETS = 128;
+const NS_PER_SEC = 1_000_000_000n;
 const SEQUENCE = 1 << State.sequenceShift;
 
 /** What of an entry that packets add is not their own. */
-export interface SetAddition {
-  /** To `to` when an entry that is there stays as it is. Uses r0. */
-  unlessExist(to: Label): void;
-  /** r3 = nanoseconds that the entry stays; r2 = the set's record. Uses no other register. */
-  timeout(): void;
-}
+type SetAddition = Omit<NonNullable<Extract<Action, { kind: 'set' }>['add']>, 'keys'>;
 
 /** Falls through to what follows, whatever became of it. Uses r0..r5. */
 export function emitSetAction(emission: Emission, { add, remove }: Extract<Action, { kind: 'set' }>): void {
   const { asm } = emission;
   if (add !== undefined) {
-    const { exist, timeoutSec } = add;
     const added = asm.label('set_added');
-    for (const key of add.keys) {
-      emitAdd(
-        emission,
-        knownSubject(emission, key),
-        {
-          unlessExist: (to) => {
-            if (!exist) asm.goto(to);
-          },
-          timeout: () => {
-            if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
-            else asm.loadConstant(R3, BigInt(timeoutSec) * 1_000_000_000n);
-          },
-        },
-        added,
-      );
-    }
+    for (const key of add.keys) emitAdd(emission, knownSubject(emission, key), add, added);
     asm.place(added);
   }
   if (remove !== undefined) {
@@ -65,7 +45,7 @@ export function emitSetAction(emission: Emission, { add, remove }: Extract<Actio
 }
 
 /** Takes the packet's key out, and goes to `removed`; falls through where it is not there. Uses r0..r5. */
-export function emitRemove(emission: Emission, subject: SetSubject, removed: Label): void {
+function emitRemove(emission: Emission, subject: SetSubject, removed: Label): void {
   const { asm } = emission;
   const done = asm.label('set_not_there');
   const found = asm.label('set_remove');
@@ -85,8 +65,6 @@ function emitOwnKey(emission: Emission, subject: SetSubject, missing: Label): vo
   for (let network = 0; network < subject.networks; network++) {
     const again = asm.label('set_longest');
     const chosen = asm.label('set_length_chosen');
-    const none = asm.label('set_no_network');
-    subject.unlessNetwork(network, R1, none);
     subject.record(R1);
     asm.load('u32', R2, R1, SetRecord.lengths + network * 4).mov(R1, R2);
     emitLoopHead(emission, again);
@@ -97,13 +75,11 @@ function emitOwnKey(emission: Emission, subject: SetSubject, missing: Label): vo
     asm.place(some).castToKernel(R3, R1).load('u32', R0, R3, LengthNode.count).jump('==', R0, 0, again);
     asm.place(chosen).store('u32', R10, at.lengths[network]!, R1);
     emitNarrow(emission, subject, network as 0 | 1);
-    asm.place(none);
-    subject.settle();
   }
 }
 
 /** Adds the packet's key, and goes to `added`; falls through where the set does not take it. Uses r0..r5. */
-export function emitAdd(emission: Emission, subject: SetSubject, addition: SetAddition, added: Label): void {
+function emitAdd(emission: Emission, subject: SetSubject, addition: SetAddition, added: Label): void {
   const { asm } = emission;
   const at = setFrame(emission);
   const found = asm.label('set_known');
@@ -115,7 +91,7 @@ export function emitAdd(emission: Emission, subject: SetSubject, addition: SetAd
   emitFind(emission, subject, found, absent);
   asm.place(found);
   emitUnlessExpired(emission, subject, timedOut);
-  addition.unlessExist(done);
+  if (!addition.exist) asm.goto(done);
   emitExtras(emission, subject, addition);
   // The packet's entry is none that is marked nomatch.
   asm.load('u32', R0, R10, at.state).mov(R2, R0).and(R2, ~State.low);
@@ -124,7 +100,6 @@ export function emitAdd(emission: Emission, subject: SetSubject, addition: SetAd
   asm.place(timedOut);
   emitTakeOut(emission, subject, 'bucket', done);
   asm.place(absent);
-  subject.settle();
   emitReserve(emission, subject, done);
   emitClaim(emission, subject, addition, done, added);
   asm.place(done);
@@ -133,7 +108,7 @@ export function emitAdd(emission: Emission, subject: SetSubject, addition: SetAd
 /** What may not be in the set: the address of all zeros, values outside of a bitmap. Uses r1, r2, r3. */
 function emitBounds(emission: Emission, subject: SetSubject, outside: Label): void {
   const { asm, family } = emission;
-  if (!subject.bounded) return;
+  if (subject.networks > 0) return;
   const at = setFrame(emission);
   const within = asm.label('set_bounds');
   const anyAddress = asm.label('set_any_address');
@@ -168,7 +143,6 @@ function emitReserve(emission: Emission, subject: SetSubject, full: Label): void
     else asm.goto(full);
   }
   asm.place(reserved);
-  subject.settle();
 }
 
 /** Takes timed-out entries out of the next buckets. Uses r0..r5. */
@@ -182,7 +156,6 @@ function emitSweep(emission: Emission, subject: SetSubject): void {
   asm.load('u32', R1, R3, SetRecord.expiryAt).jump('==', R1, 0, swept);
   asm.store('u32', R10, at.own, SWEPT_BUCKETS);
   emitLoopHead(emission, next);
-  subject.settle();
   asm.load('u32', R1, R10, at.own).jump('==', R1, 0, swept).sub(R1, 1).store('u32', R10, at.own, R1);
   subject.record(R3);
   asm.mov(R1, 1).atomic('add', 'u32', R3, SetRecord.hand, R1, 'fetch');
@@ -190,7 +163,6 @@ function emitSweep(emission: Emission, subject: SetSubject): void {
   asm.load('u32', R0, R3, SetRecord.bucketSize).mul(R1, R0).add(R1, R2).store('u32', R10, at.bucket, R1);
   asm.store('u32', R10, at.slot, 0);
   emitLoopHead(emission, slot);
-  subject.settle();
   const claimable = asm.label('set_sweep_free');
   emitNextSlot(emission, subject, next, claimable, slot);
   asm.place(claimable).goto(slot);
@@ -232,26 +204,20 @@ function emitTakeOut(emission: Emission, subject: SetSubject, where: 'home' | 'b
   const { asm } = emission;
   const at = setFrame(emission);
   const near = asm.label('set_at_home');
-  if (subject.networks > 0) asm.mov(R4, 0);
-  for (let network = 0; network < subject.networks; network++) {
+  if (subject.networks > 0) {
     // The lengths lie behind the last network.
-    const read = asm.label('set_lengths_read');
-    subject.unlessNetwork(network, R1, read);
     asm
       .load('u32', R1, R10, at.entry)
       .castToKernel(R1, R1)
-      .load('u32', R4, R1, (network + 1) * addressWords(emission.family) * 4);
-    asm.place(read);
+      .load('u32', R4, R1, subject.networks * addressWords(emission.family) * 4);
   }
   asm.load('u32', R0, R10, at.state).mov(R5, R0).mov(R2, R0).and(R2, ~0xffff).add(R2, SEQUENCE).mov32(R2, R2);
   asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
   asm.jump32('!=', R0, R5, lost).store('u32', R10, at.state, R2);
   subject.record(R3);
   asm.mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1);
-  const uncounted = asm.label('set_lengths_counted');
   for (let network = 0; network < subject.networks; network++) {
     // The node of a length lies so many behind the head.
-    subject.unlessNetwork(network, R2, uncounted);
     asm.mov(R2, R4);
     if (network > 0) asm.rsh(R2, 8);
     asm.and(R2, 0xff).lsh(R2, Math.log2(LENGTH_NODE_SIZE));
@@ -263,7 +229,7 @@ function emitTakeOut(emission: Emission, subject: SetSubject, where: 'home' | 'b
     asm.mov(R1, -1).atomic('add', 'u32', R0, LengthNode.count, R1);
   }
   // One less that lies beyond its home bucket.
-  asm.place(uncounted).rsh(R5, State.distanceShift).and(R5, MAX_DISTANCE).jump('==', R5, 0, near);
+  asm.rsh(R5, State.distanceShift).and(R5, MAX_DISTANCE).jump('==', R5, 0, near);
   if (where === 'home') asm.load('u32', R0, R10, at.home);
   else {
     const around = asm.label('set_not_around');
@@ -296,10 +262,8 @@ function emitClaim(
   const none = asm.label('set_no_room');
   emitHome(emission, subject);
   emitLoopHead(emission, bucket);
-  subject.settle();
   asm.store('u32', R10, at.slot, 0);
   emitLoopHead(emission, slot);
-  subject.settle();
   emitNextSlot(emission, subject, next, free, slot);
   asm.place(next);
   asm.load('u32', R1, R10, at.wanted).rsh(R1, State.distanceShift).and(R1, MAX_DISTANCE);
@@ -319,26 +283,16 @@ function emitClaim(
   asm.mov32(R2, R2).load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
   asm.jump32('!=', R0, R5, slot).store('u32', R10, at.state, R2);
   asm.load('u32', R1, R10, at.entry).castToKernel(R1, R1);
-  const written = asm.label('set_key_written');
   for (let word = 0; word < subject.words; word++) {
-    subject.unlessWord(word, R3, written);
     asm.load('u32', R2, R10, at.key + word * 4).store('u32', R1, word * 4, R2);
   }
-  asm.place(written);
   emitExtras(emission, subject, addition);
-  const counted = asm.label('set_claim_counted');
   for (let network = 0; network < subject.networks; network++) {
-    subject.unlessNetwork(network, R0, counted);
     asm.load('u32', R0, R10, at.lengths[network]!).castToKernel(R0, R0);
     asm.mov(R1, 1).atomic('add', 'u32', R0, LengthNode.count, R1);
   }
   const home = asm.label('set_claimed_home');
-  asm
-    .place(counted)
-    .load('u32', R5, R10, at.wanted)
-    .mov(R1, R5)
-    .rsh(R1, State.distanceShift)
-    .and(R1, MAX_DISTANCE);
+  asm.load('u32', R5, R10, at.wanted).mov(R1, R5).rsh(R1, State.distanceShift).and(R1, MAX_DISTANCE);
   asm.jump('==', R1, 0, home).load('u32', R0, R10, at.home).castToKernel(R0, R0);
   asm.mov(R1, 1).atomic('add', 'u32', R0, Bucket.overflow, R1).place(home);
   asm.load('u32', R2, R10, at.state).and(R2, ~0xffff).mov32(R2, R2).or(R2, R5);
@@ -376,7 +330,7 @@ function emitAgree(emission: Emission, subject: SetSubject, done: Label): void {
 }
 
 /** What an entry that a packet makes has besides its key: the packet counted, and a timeout. Uses r0..r3. */
-function emitExtras(emission: Emission, subject: SetSubject, addition: SetAddition): void {
+function emitExtras(emission: Emission, subject: SetSubject, { timeoutSec }: SetAddition): void {
   const { asm, facts } = emission;
   const at = setFrame(emission);
   const part = (offset: number, absent: Label): void => {
@@ -401,7 +355,8 @@ function emitExtras(emission: Emission, subject: SetSubject, addition: SetAdditi
   part(SetRecord.expiryAt, stays);
   asm.call('bpf_ktime_get_ns');
   part(SetRecord.expiryAt, stays);
-  addition.timeout();
+  if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
+  else asm.loadConstant(R3, BigInt(timeoutSec) * NS_PER_SEC);
   asm.add(R0, R3).jump('!=', R3, 0, known).mov(R0, 0);
   asm.place(known).store('u64', R1, 0, R0);
   asm.place(stays);

@@ -10,7 +10,6 @@ import { emitOptionWalk } from '../../predicates/tcpoption.ts';
 import { FACT_WORDS } from './facts.ts';
 import { Node, Operation, Way } from './layout.ts';
 import { emitAskSet } from './sets.ts';
-import type { SetUse } from './setuse.ts';
 import { ADDRESS_TYPES, EXTENSION_HEADERS, HEADER_FIELDS } from './variants.ts';
 import { emitBlur, type WalkFrame } from './walkframe.ts';
 
@@ -18,7 +17,7 @@ import { emitBlur, type WalkFrame } from './walkframe.ts';
 export function emitAsk(
   emission: Emission,
   walk: WalkFrame,
-  sets: SetUse,
+  sets: boolean,
   ask: Label,
   holds: Label,
   fails: Label,
@@ -29,7 +28,7 @@ export function emitAsk(
 class AskWriter {
   readonly #emission: Emission;
   readonly #walk: WalkFrame;
-  readonly #sets: SetUse;
+  readonly #sets: boolean;
   readonly #ask: Label;
   readonly #yes: Label;
   readonly #no: Label;
@@ -37,7 +36,7 @@ class AskWriter {
   readonly #yesAgain: Label;
   readonly #noAgain: Label;
 
-  constructor(emission: Emission, walk: WalkFrame, sets: SetUse, ask: Label) {
+  constructor(emission: Emission, walk: WalkFrame, sets: boolean, ask: Label) {
     const { asm } = emission;
     this.#emission = emission;
     this.#walk = walk;
@@ -65,7 +64,7 @@ class AskWriter {
       [Operation.random, () => this.#random()],
       [Operation.nth, () => this.#nth()],
     ];
-    if (this.#sets !== 'none') {
+    if (this.#sets) {
       operations.push([
         Operation.set,
         () => emitAskSet(this.#emission, this.#walk, this.#yesAgain, this.#noAgain),

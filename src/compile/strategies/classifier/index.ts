@@ -14,4 +14,4 @@ export {
 export type { Piece } from './joining.ts';
 export type { ArenaBytes } from './live.ts';
 export { emitClassifierSection } from './program.ts';
-export { buildTables, type ClassifierTables, plannedSetUse, whyNoTables } from './tables.ts';
+export { buildTables, type ClassifierTables, looksUpSets, whyNoTables } from './tables.ts';

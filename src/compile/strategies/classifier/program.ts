@@ -21,7 +21,6 @@ import { emitTransportFacts } from '../../prologue/transport.ts';
 import type { GenerationParts } from '../../section.ts';
 import { ALL_FACTS } from './facts.ts';
 import { Entry, Need, PacketKind, TablesHeader } from './layout.ts';
-import type { SetUse } from './setuse.ts';
 import { emitWalk } from './walk.ts';
 import { type WalkFrame, walkFrame, walkOffsets } from './walkframe.ts';
 
@@ -36,17 +35,17 @@ const PORTS: readonly Fact[] = ['sourcePort', 'destinationPort', 'icmpType', 'ic
 const SET_PORTS: readonly Fact[] = ['sourceSetPort', 'destinationSetPort'];
 const TCP_FLAGS = 13;
 
-/** `routed`: the hook runs before the routing decision, whose outcome chooses the chains. `sets`: what rules do with sets. */
+/** `routed`: the hook runs before the routing decision, whose outcome chooses the chains. `sets`: rules look sets up. */
 export function emitClassifierSection(
   asm: Assembler<RuleTag>,
   hook: HookEmitter,
   family: Family,
   routed: boolean,
-  sets: SetUse,
+  sets: boolean,
   parts: GenerationParts,
   handed: HandedActions,
 ): void {
-  const frame = walkFrame(sets !== 'none');
+  const frame = walkFrame(sets);
   const known = new Set(knownFacts(hook, family, sets));
   const facts = new Facts(family, known, frame);
   const labels = {
@@ -94,7 +93,7 @@ export function emitClassifierSection(
   }
   emitGate(emission, walk, Need.ports, () => {
     const own = new Set<Fact>([...PORTS, 'transportOffset', 'fragmentOffset']);
-    if (sets !== 'none') for (const fact of closeFacts(SET_PORTS, family)) own.add(fact);
+    if (sets) for (const fact of closeFacts(SET_PORTS, family)) own.add(fact);
     emitTransportFacts({ ...emission, facts: new Facts(family, own, frame) });
   });
   emitGate(emission, walk, Need.tcpFlags, () => emitTcpFlags(emission));
@@ -106,11 +105,11 @@ export function emitClassifierSection(
 }
 
 /** Facts that this hook can find: all of the packet's bytes, and what it knows besides. */
-function knownFacts(hook: HookEmitter, family: Family, sets: SetUse): Fact[] {
+function knownFacts(hook: HookEmitter, family: Family, sets: boolean): Fact[] {
   const hooks = new Set(Object.values(GATED).flat());
   const absent = new Set<Fact>([
     ...(family === 'ipv4' ? (['fragmentHeader', 'authHeader', 'protocolMissing'] as const) : []),
-    ...(sets === 'none' ? SET_PORTS : []),
+    ...(sets ? [] : SET_PORTS),
   ]);
   const possible = ALL_FACTS.filter(
     (fact) => !absent.has(fact) && (!hooks.has(fact) || hook.provides.has(fact)),
@@ -175,7 +174,7 @@ function emitPacketKind(emission: Emission, walk: WalkFrame): void {
 }
 
 /** Before the routing decision and after it; where there is none, the entry's only list. */
-function emitLists(emission: Emission, walk: WalkFrame, sets: SetUse, routed: boolean): void {
+function emitLists(emission: Emission, walk: WalkFrame, sets: boolean, routed: boolean): void {
   const { asm, labels } = emission;
   const start = asm.label('walk');
   const list = (which: 'before' | 'local' | 'forward'): void => {

@@ -39,7 +39,6 @@ function describedSubject(emission: Emission, walk: WalkFrame): SetSubject {
   return {
     words: KEY_WORDS[family],
     networks: 2,
-    bounded: true,
     record,
     key: (missing) => {
       const done = asm.label('set_key_done');

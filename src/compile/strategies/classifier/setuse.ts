@@ -1,11 +1,8 @@
 /** Whether rules look sets up: the code for it is long, and left out where none does. */
 import type { IrRule, Predicate } from '../../../ir/index.ts';
 
-export type SetUse = 'none' | 'looked-up';
-
-export function setUse(rules: Iterable<IrRule>): SetUse {
-  for (const { predicates } of rules) if (predicates.some(looksUp)) return 'looked-up';
-  return 'none';
+export function lookUpSets(rules: readonly IrRule[]): boolean {
+  return rules.some(({ predicates }) => predicates.some(looksUp));
 }
 
 function looksUp(predicate: Predicate): boolean {

@@ -23,7 +23,7 @@ import {
   TABLES_VERSION,
   TablesHeader,
 } from './layout.ts';
-import { type SetUse, setUse } from './setuse.ts';
+import { lookUpSets } from './setuse.ts';
 import { EXTENSION_HEADERS } from './variants.ts';
 import { ImageWriter } from './writer.ts';
 
@@ -194,12 +194,12 @@ export function predicateNeed(predicate: Predicate): number {
   }
 }
 
-/** What the rules of a plan do with sets. */
-export function plannedSetUse({ sections }: ProgramPlan): SetUse {
+/** Whether rules of a plan look sets up. */
+export function looksUpSets({ sections }: ProgramPlan): boolean {
   const chains = sections.flatMap((section) =>
     runsOf(section).flatMap((run) => planCalls(run.table.chains, run.chain).named),
   );
-  return setUse(chains.flatMap(({ rules }) => rules));
+  return lookUpSets(chains.flatMap(({ rules }) => rules));
 }
 
 function runsOf({ before, local, forward = [] }: SectionPlan): readonly ChainRun[] {

@@ -26,7 +26,6 @@ import {
   TablesHeader,
 } from './layout.ts';
 import { emitFindVectors } from './lookup.ts';
-import type { SetUse } from './setuse.ts';
 import { emitBlur, type WalkFrame } from './walkframe.ts';
 
 /**
@@ -36,7 +35,7 @@ import { emitBlur, type WalkFrame } from './walkframe.ts';
 export function emitWalk(
   emission: Emission,
   walk: WalkFrame,
-  sets: SetUse,
+  sets: boolean,
   start: Label,
   through: Label,
 ): void {
@@ -46,7 +45,7 @@ export function emitWalk(
 class WalkWriter {
   readonly #emission: Emission;
   readonly #walk: WalkFrame;
-  readonly #sets: SetUse;
+  readonly #sets: boolean;
   readonly #start: Label;
   readonly #through: Label;
   readonly #begin: Label;
@@ -59,7 +58,7 @@ class WalkWriter {
   readonly #partEnd: Label;
   readonly #end: Label;
 
-  constructor(emission: Emission, walk: WalkFrame, sets: SetUse, start: Label, through: Label) {
+  constructor(emission: Emission, walk: WalkFrame, sets: boolean, start: Label, through: Label) {
     const { asm } = emission;
     this.#emission = emission;
     this.#walk = walk;
