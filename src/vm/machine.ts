@@ -399,6 +399,13 @@ export class Machine {
   /** Record of the call that is being served. */
   currentRecord = 0;
 
+  /** The function of the running program that a helper's argument names. @throws {VmError} VM_CALL_TARGET: none */
+  callbackArgument(register: number): number {
+    const { i32 } = this.memory;
+    const at = R + register * 2;
+    return this.#callTarget(this.currentRecord, i32[at]! >>> 0, i32[at + 1]!);
+  }
+
   #callTarget(ip: number, low: number, high: number): number {
     const program = this.#programAt(ip);
     if (high === 0 && program?.functions.has(low)) return low;

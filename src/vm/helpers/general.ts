@@ -20,7 +20,7 @@ const loop: HelperFunction = (m) => {
   const iterations = u32(m, 1);
   if (u64(m, 4) !== 0n) return -EINVAL;
   if (iterations > MAX_LOOPS) return -E2BIG;
-  const callback = u32(m, 2);
+  const callback = m.callbackArgument(2);
   const context = u32(m, 3);
   for (let index = 0; index < iterations; index++)
     if (m.callBack(callback, index, context) !== 0) return index + 1;

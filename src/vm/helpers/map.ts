@@ -64,7 +64,7 @@ const peek: HelperFunction = (m) => {
 const forEach: HelperFunction = (m) => {
   const map = mapArgument(m, 1);
   if (u64(m, 4) !== 0n) return -EINVAL;
-  const callback = u32(m, 2);
+  const callback = m.callbackArgument(2);
   const context = u32(m, 3);
   const scratch = m.memory.allocate(Math.max(8, map.spec.keySize));
   const region = m.memory.addRegion('key', scratch, map.spec.keySize, false);

@@ -294,6 +294,12 @@ describe('what must not be', () => {
     ['endless loops with may_goto', 'r0 = 0\nagain:\nr0 += 1\nif r0 > 0x0 goto again\nexit', 'VM_BUDGET', 2],
     ['endless recursion', 'call f\nexit\nf:\ncall f\nexit', 'VM_CALL_DEPTH', 2],
     ['a call to nowhere', 'r1 = 5\ncallx r1\nexit', 'VM_CALL_TARGET', 1],
+    [
+      'a callback that is no function',
+      'r1 = 4\nr2 = 5\nr3 = 0\nr4 = 0\ncall bpf_loop\nexit',
+      'VM_CALL_TARGET',
+      4,
+    ],
     ['an unknown helper', 'call #999\nexit', 'VM_HELPER', 0],
     ['a helper of the kernel only', 'call bpf_get_stackid\nexit', 'VM_HELPER', 0],
     ['a map that does not exist', 'r1 = map[fd:77]\nexit', 'VM_MAP', 0],
