@@ -10,7 +10,7 @@ import {
 import type { Family } from '../net/index.ts';
 import type { AttachPoint } from './attach.ts';
 import { certainly, possibly, protocolsOf, stateObstacles } from './connectionstate.ts';
-import type { Fact } from './emit/fact.ts';
+import { type Fact, HOOK_FACTS } from './emit/fact.ts';
 import { hookEmitter } from './hooks/index.ts';
 import type { Bounds } from './partial.ts';
 import { TABLE_TYPES } from './predicates/addresstype.ts';
@@ -173,22 +173,6 @@ function setKeyObstacles({ words }: SetKey): readonly Obstacle[] {
   if (!words.some(({ from }) => from === 'mac.destination')) return [];
   return [{ what: 'set', reason: 'no program reads the destination MAC address' }];
 }
-
-/** Facts that come from the hook, not from the packet's bytes. */
-const HOOK_FACTS: ReadonlySet<Fact> = new Set<Fact>([
-  'inDevice',
-  'outDevice',
-  'inIfindex',
-  'outIfindex',
-  'mark',
-  'packetType',
-  'ctState',
-  'ctStatus',
-  'ctDirection',
-  'ctMark',
-  'macSource',
-  'hasMac',
-]);
 
 const FACT_NAMES: Partial<Record<Fact, string>> = {
   mark: 'mark',

@@ -5,6 +5,7 @@
  * A fact of several words has its words in the packet's order; each is loaded as the packet has it (network order),
  * facts of one word are numbers in host order.
  */
+import type { ScalarField } from '../../ir/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { Frame } from './frame.ts';
 
@@ -72,6 +73,42 @@ export function factWords(fact: Fact, family: Family): number {
       return 1;
   }
 }
+
+/** The fact that a scalar field is; fields that are read from headers at the rule have none. */
+export const FIELD_FACTS: Partial<Record<ScalarField, Fact>> = {
+  'ip.protocol': 'protocol',
+  'ip.fragmentOffset': 'fragmentOffset',
+  'ip.length': 'ipLength',
+  'ip.tos': 'tos',
+  'ip.ttl': 'ttl',
+  'l4.sourcePort': 'sourcePort',
+  'l4.destinationPort': 'destinationPort',
+  'tcp.flags': 'tcpFlags',
+  'icmp.type': 'icmpType',
+  'icmp.code': 'icmpCode',
+  'meta.mark': 'mark',
+  'meta.packetType': 'packetType',
+  'ct.state': 'ctState',
+  'ct.status': 'ctStatus',
+  'ct.direction': 'ctDirection',
+  'ct.mark': 'ctMark',
+};
+
+/** Facts that come from the hook, not from the packet's bytes. The netfilter hooks provide them all. */
+export const HOOK_FACTS: ReadonlySet<Fact> = new Set<Fact>([
+  'inDevice',
+  'outDevice',
+  'inIfindex',
+  'outIfindex',
+  'mark',
+  'packetType',
+  'ctState',
+  'ctStatus',
+  'ctDirection',
+  'ctMark',
+  'macSource',
+  'hasMac',
+]);
 
 /** Where facts lie in a frame: one instance per family section of a program. */
 export class Facts {

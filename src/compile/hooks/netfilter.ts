@@ -20,7 +20,7 @@ import {
 } from '../../isa/index.ts';
 import type { AttachPoint } from '../attach.ts';
 import type { Emission } from '../emit/emission.ts';
-import type { Fact } from '../emit/fact.ts';
+import { type Fact, HOOK_FACTS } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
 import type { RuleTag } from '../program.ts';
 import { emitConnection, emitConntrackFacts } from './conntrack.ts';
@@ -36,28 +36,13 @@ const ETH_HLEN = 14;
 const ETH_SOURCE = 6;
 const ARPHRD_ETHER = 1;
 
-const PROVIDES: ReadonlySet<Fact> = new Set<Fact>([
-  'inDevice',
-  'outDevice',
-  'inIfindex',
-  'outIfindex',
-  'mark',
-  'packetType',
-  'ctState',
-  'ctStatus',
-  'ctDirection',
-  'ctMark',
-  'macSource',
-  'hasMac',
-]);
-
 export class NetfilterHook implements HookEmitter {
   readonly point: AttachPoint & { flavour: 'netfilter' };
   readonly type = 'BPF_PROG_TYPE_NETFILTER';
   readonly attachType = 'BPF_NETFILTER';
   readonly accept: number = NF_ACCEPT;
   readonly drop: number = NF_DROP;
-  readonly provides: ReadonlySet<Fact> = PROVIDES;
+  readonly provides: ReadonlySet<Fact> = HOOK_FACTS;
 
   constructor(point: AttachPoint & { flavour: 'netfilter' }) {
     this.point = point;

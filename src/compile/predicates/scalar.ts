@@ -1,43 +1,23 @@
 /** `((field & mask) in any of ranges) xor negate`: one load and a comparison or two for each range. */
 
-import { SCALAR_WIDTH, type ScalarField, type ScalarPredicate } from '../../ir/index.ts';
+import { SCALAR_WIDTH, type ScalarPredicate } from '../../ir/index.ts';
 import { type Label, R1, R10 } from '../../isa/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { Emission } from '../emit/emission.ts';
-import type { Fact } from '../emit/fact.ts';
+import { type Fact, FIELD_FACTS } from '../emit/fact.ts';
 import { emitConnectionField, isConnectionField } from './connection.ts';
 import { emitHeaderField, headerFieldNeeds } from './headerfield.ts';
 
-/** The fact that a field is; others are read at the rule, see headerfield.ts. */
-const SCALAR_FACTS: Partial<Record<ScalarField, Fact>> = {
-  'ip.protocol': 'protocol',
-  'ip.fragmentOffset': 'fragmentOffset',
-  'ip.length': 'ipLength',
-  'ip.tos': 'tos',
-  'ip.ttl': 'ttl',
-  'l4.sourcePort': 'sourcePort',
-  'l4.destinationPort': 'destinationPort',
-  'tcp.flags': 'tcpFlags',
-  'icmp.type': 'icmpType',
-  'icmp.code': 'icmpCode',
-  'meta.mark': 'mark',
-  'meta.packetType': 'packetType',
-  'ct.state': 'ctState',
-  'ct.status': 'ctStatus',
-  'ct.direction': 'ctDirection',
-  'ct.mark': 'ctMark',
-};
-
 /** `undefined` for fields that no code reads. */
 export function scalarNeeds(predicate: ScalarPredicate, family: Family): readonly Fact[] | undefined {
-  const fact = SCALAR_FACTS[predicate.field];
+  const fact = FIELD_FACTS[predicate.field];
   if (fact !== undefined) return [fact];
   return isConnectionField(predicate.field) ? [] : headerFieldNeeds(predicate.field, family);
 }
 
 export function emitScalar(emission: Emission, predicate: ScalarPredicate, fail: Label): void {
   const { asm, facts, family, labels } = emission;
-  const fact = SCALAR_FACTS[predicate.field];
+  const fact = FIELD_FACTS[predicate.field];
   if (fact === 'protocol' && family === 'ipv6') {
     // ip6_packet_match: a chain without an end drops the packet at the first rule that asks for a protocol.
     asm.load('u32', R1, R10, facts.offset('protocolMissing')).jump('!=', R1, 0, labels.hotdrop);

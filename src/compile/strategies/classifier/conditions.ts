@@ -14,7 +14,7 @@ import type {
   ScalarPredicate,
 } from '../../../ir/index.ts';
 import type { Family } from '../../../net/index.ts';
-import { FIELD_FACTS } from './facts.ts';
+import { FIELD_FACTS } from '../../emit/fact.ts';
 import {
   addressIntervals,
   type Interval,

@@ -1,5 +1,4 @@
 /** Facts as an array in the frame: tables name them by their place, so that one program can look at any. */
-import type { ScalarField } from '../../../ir/index.ts';
 import type { Fact } from '../../emit/fact.ts';
 
 /** Facts of several words first: code that looks at four words never looks behind the array. */
@@ -55,23 +54,3 @@ export function factPlace(fact: Fact): number {
 const PLACES: ReadonlyMap<Fact, number> = new Map(
   ALL_FACTS.map((fact) => [fact, FACT_WORDS.indexOf(`${fact}.0`)]),
 );
-
-/** The fact that a scalar field is; fields that are read from headers at the rule have none. */
-export const FIELD_FACTS: Partial<Record<ScalarField, Fact>> = {
-  'ip.protocol': 'protocol',
-  'ip.fragmentOffset': 'fragmentOffset',
-  'ip.length': 'ipLength',
-  'ip.tos': 'tos',
-  'ip.ttl': 'ttl',
-  'l4.sourcePort': 'sourcePort',
-  'l4.destinationPort': 'destinationPort',
-  'tcp.flags': 'tcpFlags',
-  'icmp.type': 'icmpType',
-  'icmp.code': 'icmpCode',
-  'meta.mark': 'mark',
-  'meta.packetType': 'packetType',
-  'ct.state': 'ctState',
-  'ct.status': 'ctStatus',
-  'ct.direction': 'ctDirection',
-  'ct.mark': 'ctMark',
-};

@@ -3,9 +3,10 @@ import type { Predicate, ScalarPredicate, SetCounterCondition } from '../../../i
 import { SCALAR_WIDTH } from '../../../ir/index.ts';
 import type { Family } from '../../../net/index.ts';
 import { DEVICE_NAME_SIZE, STATE_SIZE } from '../../arena/layout.ts';
+import { FIELD_FACTS } from '../../emit/fact.ts';
 import type { StateWords } from '../../emit/state.ts';
 import { limitCredits } from '../../predicates/limit.ts';
-import { FIELD_FACTS, factPlace } from './facts.ts';
+import { factPlace } from './facts.ts';
 import { Node, Operation, SET_COMPARISONS, SetNode, Way } from './layout.ts';
 import { halves, setSpec } from './setspec.ts';
 import { addressTypeVariant, EXTENSION_HEADERS, HEADER_FIELDS } from './variants.ts';

@@ -3,8 +3,9 @@
  * table. Many rules ask for the same few combinations, so classes are found over the combinations, not over the rules.
  */
 import type { ScalarField } from '../../../ir/index.ts';
+import { FIELD_FACTS } from '../../emit/fact.ts';
 import { CLASS_FIELDS, TRANSPORT_FIELDS } from './conditions.ts';
-import { FIELD_FACTS, factPlace } from './facts.ts';
+import { factPlace } from './facts.ts';
 import type { Interval, Intervals } from './intervals.ts';
 import { CHAIN_SERVICES, PacketKind, SERVICE_FIELD_SIZE, Service, ServiceField } from './layout.ts';
 import { type Partition, partition } from './sweep.ts';
