@@ -1,5 +1,6 @@
 /**
- * Runs benchmarks: `npm run bench [name]…`, each a folder of `bench/` with a `<name>.ts` in it; all without names.
+ * Runs benchmarks: `npm run bench [name]… [-- options]`, each a folder of `bench/` with a `<name>.ts` in it; all without
+ * names. Options are the benchmark's own.
  * Each prints JSON on standard output. TypeScript is stripped on the way in, so that nothing need be built first.
  */
 import { existsSync, readdirSync } from 'node:fs';
@@ -8,7 +9,8 @@ import './typescript.mjs';
 
 const folder = fileURLToPath(new URL('../bench/', import.meta.url));
 const known = readdirSync(folder).filter((name) => existsSync(`${folder}${name}/${name}.ts`));
-const wanted = process.argv.slice(2);
+const options = process.argv.findIndex((argument) => argument.startsWith('--'));
+const wanted = process.argv.slice(2, options < 0 ? undefined : options);
 const missing = wanted.filter((name) => !known.includes(name));
 if (missing.length > 0) {
   console.error(`no benchmark ${missing.join(', ')}; there are: ${known.join(', ')}`);

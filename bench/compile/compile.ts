@@ -7,45 +7,13 @@
  * Prints JSON and writes docs/performance/compile.{json,md}. Needs root. Run: `npm run bench compile`.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { FlowGenerator } from '../scale/generator.ts';
-import { addressList } from '../scale/rulesets.ts';
-import { type Measured, table } from './report.ts';
-import { subjectsFor } from './subjects.ts';
+import { measure } from './measure.ts';
+import { table } from './report.ts';
 
 const ROUNDS = Number(process.env.SLUICE_BENCH_ROUNDS ?? 25);
 const RULES = [1, 10, 100] as const;
-/** Packets of a round: about 10 ms. */
-const PACKETS = 16_384;
 
-function percentile(samples: readonly number[], share: number): number {
-  const sorted = samples.toSorted((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) * share)]!;
-}
-
-function measure(rules: number): Measured[] {
-  const { flows, rules: list } = addressList(rules);
-  const generator = new FlowGenerator(flows);
-  const subjects = subjectsFor(list.map(({ source }) => source));
-  try {
-    for (let round = 0; round <= ROUNDS; round++) {
-      for (const { samples, sample } of subjects) {
-        const ns = sample(generator, PACKETS);
-        // The first round warms up.
-        if (round > 0) samples.push(ns);
-      }
-    }
-    const bare = percentile(subjects[0]!.samples, 0.1);
-    return subjects.slice(1).map(({ name, samples, times, alone }) => {
-      const ns = percentile(samples, 0.1);
-      return { rules, subject: name, addedNs: alone ? ns : ns - bare, bareNs: bare, ...times };
-    });
-  } finally {
-    generator.close();
-    for (const { close } of subjects) close();
-  }
-}
-
-const measured = RULES.flatMap(measure);
+const measured = RULES.flatMap((rules) => measure(rules, ROUNDS));
 const text = `${JSON.stringify({ compile: { version: 1, rounds: ROUNDS, measured } }, undefined, 2)}\n`;
 console.log(text);
 const folder = new URL('../../docs/performance/', import.meta.url);

@@ -16,6 +16,7 @@ export {
   selectedSocketCookie,
   skBuffContext,
   skLookupContext,
+  TestRunFlag,
   type TestRunOptions,
   type TestRunResult,
   testRun,

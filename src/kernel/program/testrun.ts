@@ -10,6 +10,11 @@ import { Errno } from '../sys/errno.ts';
 import { decodeStruct, encodeStruct } from '../sys/struct.ts';
 import type { Program } from './program.ts';
 
+export const TestRunFlag = {
+  /** Frames of the kernel's own that go where the program sends them; neither they nor the context come back. */
+  BPF_F_TEST_XDP_LIVE_FRAMES: 2,
+} as const;
+
 export interface TestRunOptions {
   readonly data?: Uint8Array;
   /** The program type's context, see {@link netfilterContext} and {@link xdpContext}. */
@@ -37,7 +42,8 @@ export function testRun(program: Program, options: TestRunOptions): TestRunResul
   const data = options.data ?? new Uint8Array(0);
   const context = options.context ?? new Uint8Array(0);
   const dataOut = new Uint8Array(options.dataRoom ?? (data.length === 0 ? 0 : data.length + 256));
-  const contextOut = new Uint8Array(context.length);
+  const live = ((options.flags ?? 0) & TestRunFlag.BPF_F_TEST_XDP_LIVE_FRAMES) !== 0;
+  const contextOut = new Uint8Array(live ? 0 : context.length);
   const request = {
     programFd: program.fd.number,
     dataIn: data,
