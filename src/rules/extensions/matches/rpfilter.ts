@@ -2,14 +2,13 @@
 import { Hook } from '../../../ir/index.ts';
 import { type Family, formatAddressBytes } from '../../../net/index.ts';
 import type { EvaluationPacket } from '../../evaluate/packet.ts';
-import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
-import { readFlags } from '../../uapi/payload.ts';
+import { defineMatch, type MatchExtension } from '../../extension.ts';
+import { decodeFlags, encodeFlags, type FlagTable, flagOptions, printFlags } from '../flag-option.ts';
 import { addressOf } from '../header.ts';
 
 type Flag = 'loose' | 'validmark' | 'accept-local' | 'invert';
 
-/** In the order of printing. */
-const FLAGS: readonly (readonly [name: Flag, summary: string])[] = [
+const FLAGS: FlagTable<Flag> = [
   ['loose', 'Any device will do, as long as there is a route'],
   ['validmark', 'The mark of the packet takes part in the look-up'],
   ['accept-local', 'Packets from addresses of this host pass'],
@@ -62,34 +61,18 @@ export const rpfilter: MatchExtension = defineMatch<Set<Flag>>({
   families: ['ipv4', 'ipv6'],
   summary: 'Reverse path filter: a reply would leave by the device the packet came in by',
   where: { tables: ['raw', 'mangle'], hooks: [Hook.PRE_ROUTING] },
-  options: FLAGS.map(
-    ([name, summary]): OptionSpec<Set<Flag>> => ({
-      name,
-      arguments: 0,
-      summary,
-      apply(state) {
-        state.add(name);
-      },
-    }),
-  ),
+  options: flagOptions(FLAGS),
   initial: () => new Set(),
-  print: (state) =>
-    FLAGS.filter(([name]) => state.has(name))
-      .map(([name]) => ` --${name}`)
-      .join(''),
+  print: (state) => printFlags(FLAGS, state),
   // struct xt_rpfilter_info
   abi: [
     {
       name: 'rpfilter',
       revision: 0,
       size: 1,
-      decode(view) {
-        const flags = readFlags(view, 0, 2 ** FLAGS.length - 1, 'rpfilter');
-        return new Set(FLAGS.filter((_, bit) => (flags & (1 << bit)) !== 0).map(([name]) => name));
-      },
+      decode: (view) => decodeFlags(FLAGS, view, 0, 'rpfilter'),
       encode(state, view) {
-        const flags = FLAGS.reduce((sum, [name], bit) => (state.has(name) ? sum | (1 << bit) : sum), 0);
-        view.setUint8(0, flags);
+        view.setUint8(0, encodeFlags(FLAGS, state));
       },
     },
   ],

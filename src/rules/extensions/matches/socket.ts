@@ -1,12 +1,12 @@
 /** `-m socket`: net/netfilter/xt_socket.c, revision 3. */
 import { Hook } from '../../../ir/index.ts';
-import { defineMatch, type MatchExtension, type OptionSpec } from '../../extension.ts';
-import { type AbiForm, readFlags } from '../../uapi/payload.ts';
+import { defineMatch, type MatchExtension } from '../../extension.ts';
+import type { AbiForm } from '../../uapi/payload.ts';
+import { decodeFlags, encodeFlags, type FlagTable, flagOptions, printFlags } from '../flag-option.ts';
 
 type Flag = 'transparent' | 'nowildcard' | 'restore-skmark';
 
-/** In the order of printing. */
-const FLAGS: readonly (readonly [name: Flag, summary: string])[] = [
+const FLAGS: FlagTable<Flag> = [
   ['transparent', 'Only sockets with IP_TRANSPARENT'],
   ['nowildcard', 'Sockets bound to no address count too'],
   ['restore-skmark', 'The packet gets the mark of the socket'],
@@ -18,13 +18,9 @@ function socketForm(revision: number): AbiForm<Set<Flag>> {
     name: 'socket',
     revision,
     size: 1,
-    decode(view) {
-      const flags = revision === 0 ? 0 : readFlags(view, 0, 2 ** revision - 1, 'socket');
-      return new Set(known.filter((_, bit) => (flags & (1 << bit)) !== 0).map(([name]) => name));
-    },
+    decode: (view) => (revision === 0 ? new Set() : decodeFlags(known, view, 0, 'socket')),
     encode(state, view) {
-      const flags = known.reduce((sum, [name], bit) => (state.has(name) ? sum | (1 << bit) : sum), 0);
-      if (revision > 0) view.setUint8(0, flags);
+      if (revision > 0) view.setUint8(0, encodeFlags(known, state));
     },
   };
 }
@@ -34,21 +30,9 @@ export const socket: MatchExtension = defineMatch<Set<Flag>>({
   families: ['ipv4', 'ipv6'],
   summary: 'An open TCP or UDP socket that the packet belongs to',
   where: { hooks: [Hook.PRE_ROUTING, Hook.LOCAL_IN] },
-  options: FLAGS.map(
-    ([name, summary]): OptionSpec<Set<Flag>> => ({
-      name,
-      arguments: 0,
-      summary,
-      apply(state) {
-        state.add(name);
-      },
-    }),
-  ),
+  options: flagOptions(FLAGS),
   initial: () => new Set(),
-  print: (state) =>
-    FLAGS.filter(([name]) => state.has(name))
-      .map(([name]) => ` --${name}`)
-      .join(''),
+  print: (state) => printFlags(FLAGS, state),
   // struct xt_socket_mtinfo1 to 3: each revision knows one flag more
   abi: [socketForm(3), socketForm(2), socketForm(1), { ...socketForm(0), families: ['ipv4'], size: 0 }],
   // Programs of these hooks cannot look sockets up.
