@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { livePolicies, removePolicies, requireLive } from '../../src/host/index.ts';
-import { attachTcx } from '../../src/kernel/index.ts';
+import { R0 } from '../../src/isa/index.ts';
+import { attachTcx, Program, pin } from '../../src/kernel/index.ts';
 import { sluice } from '../support/cli.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { filterText, policyName } from '../support/live-policy.ts';
 import { type Host, withPair } from '../support/netns.ts';
-import { CountingProgram } from '../support/program.ts';
+import { assemble, CountingProgram } from '../support/program.ts';
 
 const TC_NEXT = -1;
 
@@ -120,6 +121,67 @@ describeKernel('policies at devices', () => {
           expect(turned.stderr).toContain(`stands ${position} at tcx`);
           expect(turned.code).toBe(4);
         });
+      }
+    }));
+
+  test('tcx stands before or after one that is named: by name, id, link or pin; what is not there, or there twice, is told', () =>
+    withPair(async ({ b }) => {
+      const { index } = b.device('a');
+      const others = ['slc_front', 'slc_middle', 'slc_twin', 'slc_twin'].map((name) => {
+        const instructions = assemble((asm) => asm.mov(R0, TC_NEXT).exit());
+        const program = b.keep(Program.load({ type: 'BPF_PROG_TYPE_SCHED_CLS', name, instructions }));
+        const link = b.keep(b.run(() => attachTcx(program, { ifindex: index, direction: 'ingress' })));
+        return { program, link };
+      });
+      const middle = others[1]!;
+      const folder = `/sys/fs/bpf/slc-${process.pid}-pins`;
+      try {
+        pin(middle.program, `${folder}/program`);
+        pin(middle.link, `${folder}/link`);
+        for (const what of [
+          'slc_middle',
+          `program/${middle.program.id}`,
+          `link/${middle.link.id}`,
+          `${folder}/program`,
+          `${folder}/link`,
+        ]) {
+          for (const [side, place] of [
+            ['before', '2 of 5'],
+            ['after', '3 of 5'],
+          ] as const) {
+            await withRules(b, async (apply, policy) => {
+              const at = ['--hook', 'tcx-ingress', '--dev', 'a'];
+              const there = ['--tcx-position', `${side}:${what}`];
+              expect(await apply(...at, ...there, '--dry-run')).toMatchObject({ code: 0 });
+              expect(await apply(...at, ...there)).toMatchObject({ code: 0 });
+              expect(standing(policy)).toEqual([place]);
+              // Again, with other rules and without the words: the link stays where it is.
+              expect(await apply(...at, '--allow-partial')).toMatchObject({ code: 0 });
+              expect(standing(policy)).toEqual([place]);
+            });
+          }
+        }
+        await withRules(b, async (apply, policy) => {
+          const at = ['--hook', 'tcx-ingress', '--dev', 'a', '--tcx-position'];
+          for (const more of [[], ['--dry-run']]) {
+            for (const [place, why] of [
+              ['before:nobody', 'nobody is not among the tcx ingress programs'],
+              ['after:slc_twin', 'several tcx ingress programs'],
+              ['before:program/4294967295', 'is not among'],
+              [`before:${folder}/nothing`, 'is the pin of no program and no link'],
+              ['before:', 'is no place among tcx programs'],
+              ['middle', 'is no place among tcx programs'],
+            ] as const) {
+              const { code, stderr } = await apply(...at, place, ...more);
+              expect(stderr).toContain(why);
+              expect(stderr).toMatch(/hint: ./);
+              expect(code).toBe(4);
+            }
+          }
+          expect(livePolicies({ policy })).toEqual([]);
+        });
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
       }
     }));
 

@@ -24,7 +24,6 @@ import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const FRAGMENTS = ['reassemble', 'drop', 'first-only', 'track'] as const;
 const XDP_MODES = ['auto', 'native', 'generic'] as const;
-const TCX_POSITIONS = ['first', 'last'] as const;
 const LONGEST_CONFIRM_S = 86_400;
 
 /** What a command line asks for. */
@@ -86,6 +85,7 @@ export const apply: Command = {
     'Counters of rules that stay are kept. With --confirm, the rules before run again at the deadline unless sluice confirm comes first,\n' +
     'whether or not any process is left. A policy covers both families: give -4 and -6 files together.\n' +
     'With --sets the sets of the file come with the rules, all at once, and no others stay; without it live sets stay as they are.\n' +
+    'Of the places among tcx programs, names and pins outlast a start of the machine, ids do not.\n' +
     'cgroup hooks serve sockets of the named namespaces; those of others in the cgroup are cut off.',
   arguments: [RULE_FILE_ARGUMENT],
   options: [
@@ -131,9 +131,8 @@ export const apply: Command = {
     {
       long: 'tcx-position',
       value: 'POSITION',
-      choices: TCX_POSITIONS,
-      completes: 'choices',
-      summary: 'where tcx programs stand among those of others that are there (last)',
+      summary:
+        'where tcx programs stand among those of others that are there: first, last (the default), before:WHAT or after:WHAT, WHAT a name, program/ID, link/ID or the path of a pin',
     },
     { long: 'confirm', value: 'SECONDS', summary: 'go back unless confirmed within this time' },
     { long: 'counters', short: 'c', summary: "start with the files' counters" },
@@ -143,6 +142,10 @@ export const apply: Command = {
   examples: [
     { line: 'sluice apply -4 rules.v4 -6 rules.v6 --confirm 60', says: 'replace both, with a way back' },
     { line: 'sluice apply rules.v4 --hook xdp --dev eth0 --policy edge', says: 'at the driver of eth0' },
+    {
+      line: 'sluice apply rules.v4 --hook tcx-ingress --dev eth0 --tcx-position before:cil_from_netdev',
+      says: 'before the program of that name',
+    },
   ],
   async run(invocation, environment) {
     const files = await readRuleFiles(invocation, environment);

@@ -53,7 +53,7 @@ import { PolicyError } from './error.ts';
 import { findRoom, OPEN_ROOT } from './generation.ts';
 import { buildId } from './identity.ts';
 import { MAX_ORDER, makeLinks } from './links.ts';
-import { mannerOf, type TcxPosition } from './manner.ts';
+import { mannerOf } from './manner.ts';
 import { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
 import type { NetnsRecord } from './record.ts';
 import { removeStrayGenerations, removeUnwantedLinks, repair, repairAll } from './repair.ts';
@@ -62,6 +62,7 @@ import { knownSets, placeSets, placesOf, reserveSets, runningSets } from './sets
 import { PolicyStore } from './store.ts';
 import { kernelHz, netnsTables } from './surroundings.ts';
 import { checkAttachment, closeTargets, openTargets, type Target, wantedLinks } from './target.ts';
+import type { TcxPosition } from './tcxposition.ts';
 
 export type ApplyFragments = 'reassemble' | FragmentStrategy;
 

@@ -18,6 +18,7 @@ import { entriesOf } from './place.ts';
 import { roleOf } from './roles.ts';
 import type { PolicyStore } from './store.ts';
 import type { Target, WantedLink } from './target.ts';
+import { tcxPlace } from './tcxposition.ts';
 
 /** Policies at one hook: each takes a place for its dispatcher, one for its action chain, one for its backstop. */
 export const MAX_ORDER = 10;
@@ -74,12 +75,10 @@ function attach(program: Program, link: WantedLink, order: number, options: Link
       });
     case 'xdp':
       return attachXdp(program, { ifindex: link.ifindex!, mode: options.manner.xdpMode });
-    case 'tcx':
-      return attachTcx(program, {
-        ifindex: link.ifindex!,
-        direction: point.direction,
-        position: options.manner.tcxPosition,
-      });
+    case 'tcx': {
+      const at = { ifindex: link.ifindex!, direction: point.direction };
+      return attachTcx(program, { ...at, position: tcxPlace(options.manner.tcxPosition, at) });
+    }
     case 'cgroup':
       return attachCgroup(program, { path: options.cgroup!, direction: point.direction });
   }

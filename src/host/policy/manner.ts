@@ -5,9 +5,7 @@
 import type { XdpMode } from '../../kernel/index.ts';
 import { PolicyError } from './error.ts';
 import type { PolicyStore } from './store.ts';
-
-/** Where tcx programs stand among those that are there when they come. */
-export type TcxPosition = 'first' | 'last';
+import type { TcxPosition } from './tcxposition.ts';
 
 export interface Manner {
   readonly xdpMode: XdpMode;
@@ -27,7 +25,7 @@ export function mannerOf(
 ): Manner {
   const live = cookies.flatMap((cookie) => {
     const record = store.records.find(cookie);
-    return (record === undefined ? undefined : store.documentAt(record.running)) ?? [];
+    return (record === undefined ? undefined : store.loadedAt(record.running)) ?? [];
   });
   const xdp = live.filter(({ hooks }) => hooks.includes('xdp')).map(({ manner }) => manner.xdpMode);
   const tcx = live

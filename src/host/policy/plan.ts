@@ -1,6 +1,6 @@
 /** What an `apply` would change, found out without changing anything: --dry-run. */
 import { NO_MARK_CHANGES } from '../../compile/index.ts';
-import { findBpffs } from '../../kernel/index.ts';
+import { findBpffs, withNetns } from '../../kernel/index.ts';
 import { parseRuleset } from '../../rules/index.ts';
 import { type ApplyRequest, aidsOf, compileRequest } from './apply.ts';
 import { type Change, diffRulesets } from './difference.ts';
@@ -10,6 +10,7 @@ import { knownSets } from './sets.ts';
 import { PolicyStore } from './store.ts';
 import { kernelHz } from './surroundings.ts';
 import { closeTargets, openTargets, wantedLinks } from './target.ts';
+import { tcxPlace } from './tcxposition.ts';
 
 export interface ApplyPlan {
   readonly policy: string;
@@ -39,10 +40,17 @@ export function planPolicy(request: ApplyRequest): ApplyPlan {
       instructions: compiled.programs.reduce((sum, { code }) => sum + code.instructions.length, 0),
       notices: compiled.notices,
       namespaces: targets.map((target) => {
-        const wanted = wantedLinks(points, aids.chains, target, request.cgroup).map(({ name }) => name);
+        const links = wantedLinks(points, aids.chains, target, request.cgroup);
+        const wanted = links.map(({ name }) => name);
         const present = store === undefined ? [] : linkNames(store, target.cookie);
         const record = store?.records.find(target.cookie);
         const document = record && store?.documentAt(record.running);
+        const { tcxPosition } = request;
+        for (const { name, point, ifindex } of links) {
+          if (tcxPosition === undefined || point.flavour !== 'tcx' || present.includes(name)) continue;
+          const { direction } = point;
+          withNetns(target.netns, () => tcxPlace(tcxPosition, { ifindex: ifindex!, direction }));
+        }
         const live = (document?.rulesets ?? []).map(
           ({ family, text }) => parseRuleset(text, { file: 'live rules', family }).ruleset,
         );

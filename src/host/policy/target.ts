@@ -4,7 +4,7 @@ import { type AttachPoint, entryIndex, type HookName } from '../../compile/index
 import { findDevice, withNetns, type XdpMode } from '../../kernel/index.ts';
 import { type NamedNetns, openNamedNetns } from '../netns.ts';
 import { PolicyError } from './error.ts';
-import type { TcxPosition } from './manner.ts';
+import { parseTcxPosition, type TcxPosition } from './tcxposition.ts';
 
 /** A namespace with the devices that were named, by index. */
 export interface Target extends NamedNetns {
@@ -45,6 +45,7 @@ export function checkAttachment({ hooks, devices, cgroup, xdpMode, tcxPosition }
     refuse('--xdp-mode is for the hook xdp', 'add --hook xdp');
   if (tcxPosition !== undefined && !hooks.some((hook) => hook.startsWith('tcx')))
     refuse('--tcx-position is for the hooks tcx-ingress and tcx-egress', 'add --hook tcx-ingress');
+  if (tcxPosition !== undefined) parseTcxPosition(tcxPosition);
   const ofCgroups = hooks.some((hook) => hook.startsWith('cgroup'));
   if (ofCgroups && cgroup === undefined)
     refuse('the cgroup hooks need a cgroup', 'name its directory with --cgroup');
