@@ -11,6 +11,7 @@ import {
   buildNotifyFilter,
   createMemfd,
   lock,
+  lockHolder,
   NotificationListener,
   openPidfd,
   readProcessMemory,
@@ -29,12 +30,16 @@ describeKernel('processes', () => {
       const held = tryLock(path)!;
       expect(tryLock(path)).toBeUndefined();
       expect(await lock(path, 50)).toBeUndefined();
+      expect(lockHolder(path)).toMatch(new RegExp(`^process ${process.pid} \\(.*node`));
       const waiting = lock(path, 5000, 'shared');
       held.close();
       using shared = await waiting;
       using second = tryLock(path, 'shared');
       expect([shared?.closed, second?.closed]).toEqual([false, false]);
       expect(tryLock(path)).toBeUndefined();
+      shared?.close();
+      second?.close();
+      expect(lockHolder(path)).toBeUndefined();
     } finally {
       rmSync(directory, { recursive: true });
     }

@@ -1,7 +1,7 @@
 /** Where policies lie: a directory of pins for each, and one lock for all who change any of them. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { mkdirSync, readdirSync } from 'node:fs';
-import { findBpffs, lock, requireKernel } from '../../kernel/index.ts';
+import { findBpffs, lock, lockHolder, requireKernel } from '../../kernel/index.ts';
 import { PolicyError } from './error.ts';
 
 const LOCK_DIRECTORY = '/run/sluice';
@@ -105,12 +105,13 @@ const holding = new AsyncLocalStorage<true>();
 export async function withPolicyLock<T>(use: () => T | Promise<T>): Promise<T> {
   if (holding.getStore() === true) return await use();
   mkdirSync(LOCK_DIRECTORY, { recursive: true, mode: 0o755 });
-  const held = await lock(`${LOCK_DIRECTORY}/policies.lock`, LOCK_TIMEOUT_MS);
+  const path = `${LOCK_DIRECTORY}/policies.lock`;
+  const held = await lock(path, LOCK_TIMEOUT_MS);
   if (held === undefined) {
     throw new PolicyError(
       'HOST_POLICY_BUSY',
-      `another command has been changing policies for ${LOCK_TIMEOUT_MS / 1000} s`,
-      'wait for it to end',
+      `other commands have been changing policies for ${LOCK_TIMEOUT_MS / 1000} s; now it is ${lockHolder(path) ?? 'nobody'}`,
+      'wait for it to end, and try again',
     );
   }
   try {

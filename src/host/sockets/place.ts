@@ -1,6 +1,6 @@
 /** Where the state of a network namespace lies: a directory of pins, and a lock. */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { ensureBpffs, findBpffs, lock, openPinnedLink, tryLock } from '../../kernel/index.ts';
+import { ensureBpffs, findBpffs, lock, lockHolder, openPinnedLink, tryLock } from '../../kernel/index.ts';
 import { SocketHostError } from './error.ts';
 
 const LOCK_DIRECTORY = '/run/sluice';
@@ -40,12 +40,13 @@ function lockPath(cookie: bigint | string): string {
 
 /** Takes the namespace's lock for as long as the function runs. @throws {SocketHostError} `HOST_SOCKETS_BUSY` */
 export async function withSocketLock<T>(cookie: bigint, use: () => T | Promise<T>): Promise<T> {
-  const held = await lock(lockPath(cookie), LOCK_TIMEOUT_MS);
+  const path = lockPath(cookie);
+  const held = await lock(path, LOCK_TIMEOUT_MS);
   if (held === undefined) {
     throw new SocketHostError(
       'HOST_SOCKETS_BUSY',
-      `another command has been changing the socket tables for ${LOCK_TIMEOUT_MS / 1000} s`,
-      'wait for it to end',
+      `other commands have been changing the socket tables for ${LOCK_TIMEOUT_MS / 1000} s; now it is ${lockHolder(path) ?? 'nobody'}`,
+      'wait for it to end, and try again',
     );
   }
   try {
