@@ -21,7 +21,7 @@ import {
   waitFor,
 } from '../../src/kernel/sys/socket.ts';
 import { syscall } from '../../src/kernel/sys/syscall.ts';
-import { parseBindings } from '../../src/sklookup/index.ts';
+import { labelOptions, MAX_MEMBERS, MAX_SLOTS, parseBindings } from '../../src/sklookup/index.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { addressBytes, type Host, withNamespaces } from '../support/netns.ts';
 
@@ -92,6 +92,26 @@ const WRONG: readonly (readonly [string, string, (host: Host) => Fd])[] = [
     },
   ],
 ];
+
+/** Takes all places of the socket map but `left`, as many labels would whose sockets have been closed. */
+function fill({ objects: { state } }: SocketSteering, left: number): void {
+  const { destinations } = state;
+  const free = MAX_SLOTS - destinations.list().flatMap(({ members }) => members).length - left;
+  state.change(() => {
+    for (let taken = 0, label = 0; taken < free; label++) {
+      const index = destinations.add(`filler${label}`, 'udp', 'ipv4', labelOptions(new Map(), ''));
+      const count = Math.min(MAX_MEMBERS, free - taken);
+      const members = Array.from({ length: count }, () => ({
+        slot: destinations.reserveSlot(index),
+        weight: 1,
+        address: addressBytes('127.0.0.1'),
+        port: 6001,
+      }));
+      destinations.setMembers(index, members);
+      taken += count;
+    }
+  });
+}
 
 describeKernel('registering', () => {
   test.each(WRONG)('%s is refused: %s', (_, code, open) =>
@@ -222,6 +242,45 @@ describeKernel('registering', () => {
       await steering.unregister({ label: 'dns', port: 6001 });
       await steering.register(host.udp(6066, '127.0.0.1').fd, { label: 'dns' });
       expect(steering.status().destinations[0]!.members.map(({ port }) => port)).toContain(6066);
+    }));
+
+  test('a full socket map says so, and nothing changes; a place that becomes free is used', () =>
+    withSteering(async (host, steering) => {
+      const file =
+        'label dns spread hash\ndns udp 127.1.0.1 53\nweb udp 127.1.0.2 53\nwide tcp ::/0 80\nwide tcp 0.0.0.0/0 80\n';
+      await steering.apply(parseBindings(file, 'test'));
+      const server = host.udp(6001, '127.0.0.1');
+      await steering.register(server.fd, { label: 'dns' });
+      fill(steering, 1);
+
+      const before = steering.status();
+      const full = expect.objectContaining({
+        code: 'SOCKETS_FULL',
+        message: expect.stringContaining(String(MAX_SLOTS)),
+        hint: expect.stringMatching(/./),
+      });
+      // It needs two places, of which there is one.
+      const both = host.listen(8080, '::');
+      await expect(steering.register(both.fd, { label: 'wide' })).rejects.toEqual(full);
+      expect(steering.status()).toEqual(before);
+      const last = host.udp(6002, '127.0.0.1');
+      await steering.register(last.fd, { label: 'web' });
+      const filled = steering.status();
+      for (const label of ['web', 'dns', 'another'])
+        await expect(steering.register(host.udp(0, '127.0.0.1').fd, { label })).rejects.toEqual(full);
+      expect(steering.status()).toEqual(filled);
+      // What is registered goes on being served, and may be registered again.
+      const client = host.udp(0, '127.0.0.1');
+      client.send('127.1.0.2', 53, 'x');
+      expect(last.receiveText()).toBe('x');
+      await steering.register(server.fd, { label: 'dns', weight: 2 });
+      client.send('127.1.0.1', 53, 'y');
+      expect(server.receiveText()).toBe('y');
+
+      await steering.unregister({ label: 'filler0' });
+      await steering.register(both.fd, { label: 'wide' });
+      host.connect('127.0.0.9', 80);
+      expect(both.accept()).toBeDefined();
     }));
 
   test('descriptors with high numbers and gaps before them are found', () =>

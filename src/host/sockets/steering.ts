@@ -220,18 +220,21 @@ export class SocketSteering {
     const socket = inspectSocket(fd, this.#netns.cookie);
     return await this.#locked(() =>
       this.#objects.state.change(() => {
-        for (const family of socket.families) this.#registerFor(fd, socket, family, options);
+        // All that may fail comes first: a socket serves all its families, or none.
+        const joined = socket.families.map((family) => this.#joined(fd, socket, family, options));
+        for (const { destination, members } of joined) this.#setMembers(destination, members);
         return socket;
       }),
     );
   }
 
-  #registerFor(
+  /** Puts a socket into the map, and says what a destination's members are with it. */
+  #joined(
     fd: Fd,
     socket: SteerableSocket,
     family: Family,
     { label, weight = 1 }: RegisterOptions,
-  ): void {
+  ): { readonly destination: DestinationState; readonly members: readonly MemberState[] } {
     const { state } = this.#objects;
     const behaviour = labelOptions(state.labels(), label);
     const destination = state.destination(label, socket.protocol, family);
@@ -247,7 +250,9 @@ export class SocketSteering {
         : socket.protocol === 'udp' && behaviour.flows === 'keep'
           ? others.map((member) => ({ ...member, weight: 0 }))
           : [];
-    this.#setMembers(destination, [...kept, added]);
+    const members = [...kept, added];
+    state.destinations.requireRoom(members.length);
+    return { destination, members };
   }
 
   #putSocket(fd: Fd, destination: number, socket: SteerableSocket): number {

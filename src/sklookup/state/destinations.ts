@@ -145,15 +145,19 @@ export class Destinations {
     });
   }
 
+  /** @throws {SocketStateError} `SOCKETS_FULL` when a label cannot have so many members */
+  requireRoom(members: number): void {
+    if (members <= layout.MAX_MEMBERS) return;
+    throw new SocketStateError(
+      'SOCKETS_FULL',
+      `a label has room for ${layout.MAX_MEMBERS} sockets`,
+      'unregister some, or give the sockets SO_REUSEPORT and register one of them',
+    );
+  }
+
   /** Replaces a destination's members by one store; slots that are no longer named stay reserved (see freeSlot). */
   setMembers(index: number, members: readonly MemberState[]): void {
-    if (members.length > layout.MAX_MEMBERS) {
-      throw new SocketStateError(
-        'SOCKETS_FULL',
-        `a label has room for ${layout.MAX_MEMBERS} sockets`,
-        'unregister some, or give the sockets SO_REUSEPORT and register one of them',
-      );
-    }
+    this.requireRoom(members.length);
     const memory = this.#memory;
     const at = destinationOffset(index);
     const first = layout.MEMBERS_OFFSET + index * 2 * layout.MEMBERS_SIZE;
@@ -169,9 +173,10 @@ export class Destinations {
 
   /** A free place in the socket map, reserved for a destination. @throws {SocketStateError} `SOCKETS_FULL` */
   reserveSlot(destination: number): number {
+    const owners = this.#slotOwners();
     for (let slot = 0; slot < layout.MAX_SLOTS; slot++) {
+      if (owners(slot) !== 0) continue;
       const at = layout.SLOTS_OFFSET + slot * layout.SLOT_SIZE;
-      if (this.#memory.u32(at + 4) !== 0) continue;
       const epoch = BigInt((this.#memory.u32(at) + 1) >>> 0);
       this.#memory.publishU64(at, epoch | (BigInt(destination + 1) << 32n));
       return slot;
@@ -187,11 +192,17 @@ export class Destinations {
   strayedSlots(): number[] {
     const named = new Set(this.list().flatMap(({ members }) => members.map(({ slot }) => slot)));
     const strayed: number[] = [];
-    for (let slot = 0; slot < layout.MAX_SLOTS; slot++) {
-      const owner = this.#memory.u32(layout.SLOTS_OFFSET + slot * layout.SLOT_SIZE + 4);
-      if (owner !== 0 && !named.has(slot)) strayed.push(slot);
-    }
+    const owners = this.#slotOwners();
+    for (let slot = 0; slot < layout.MAX_SLOTS; slot++)
+      if (owners(slot) !== 0 && !named.has(slot)) strayed.push(slot);
     return strayed;
+  }
+
+  /** Who has a place of the socket map, plus 1; 0: nobody. By one view of all of them, as there are thousands. */
+  #slotOwners(): (slot: number) => number {
+    const slots = this.#memory.bytes(layout.SLOTS_OFFSET, layout.MAX_SLOTS * layout.SLOT_SIZE);
+    const view = new DataView(slots.buffer, slots.byteOffset, slots.byteLength);
+    return (slot) => view.getUint32(slot * layout.SLOT_SIZE + 4, true);
   }
 
   /** Gives a place back; flows that were kept on it are new ones from now on. */
