@@ -41,7 +41,12 @@ export async function measureConnections(at: SteeredNetns): Promise<object> {
   };
 }
 
-/** What became of connections during the changes that the live test makes; `perSecond`: the slowest whole second, and the mean. */
+function rates(perSecond: readonly number[]): object {
+  const mean = perSecond.reduce((sum, each) => sum + each, 0) / perSecond.length;
+  return { slowest: Math.min(...perSecond), mean: Math.round(mean) };
+}
+
+/** What became of connections and flows during the changes that the live test makes. */
 export async function measureChanges(at: SteeredNetns): Promise<object> {
   withNetns(at.netns, () => {
     for (const address of ['fd00::1', 'fd00::2'])
@@ -49,13 +54,16 @@ export async function measureChanges(at: SteeredNetns): Promise<object> {
   });
   const processes = new Processes(at.name);
   try {
-    const { made, failures, perSecond } = await changeUnderLoad(at.steering, processes);
-    const mean = perSecond.reduce((sum, each) => sum + each, 0) / perSecond.length;
+    const { udp, ...tcp } = await changeUnderLoad(at.steering, processes);
     return {
-      asked: ASKED_PER_SECOND,
-      made,
-      failures,
-      perSecond: { slowest: Math.min(...perSecond), mean: Math.round(mean) },
+      askedPerSecond: ASKED_PER_SECOND,
+      connections: { made: tcp.made, failures: tcp.failures, perSecond: rates(tcp.perSecond) },
+      udpFlows: {
+        made: udp.made,
+        failures: udp.failures,
+        movedBeforeEnd: udp.moves.filter(({ atMs }) => atMs < udp.handOver.endMs).length,
+        perSecond: rates(udp.perSecond),
+      },
     };
   } finally {
     await processes.close();

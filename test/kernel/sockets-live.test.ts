@@ -198,16 +198,35 @@ describeKernel('steering live', () => {
       expect(new Set(round())).toEqual(new Set([2]));
     }));
 
-  test('under 2,000 new connections a second: upgrades, 100,000 other bindings, hand-over; none refused or misrouted', () =>
+  test('under 2,000 new connections and 2,000 new UDP flows a second: upgrades, 100,000 other bindings, hand-over; none refused or misrouted', () =>
     withServers(async (_host, steering, processes) => {
-      const { made, answers, failures } = await changeUnderLoad(steering, processes);
+      const { made, answers, failures, udp } = await changeUnderLoad(steering, processes);
       expect(failures).toEqual({});
       expect(Object.keys(answers).sort()).toEqual(['other', 'web1', 'web2', 'wide']);
       expect(Object.values(answers).reduce((sum, each) => sum + each, 0)).toBe(made);
-      // Six times 400 that one of the four targets must get.
-      expect(made).toBeGreaterThan(9_000);
+      // Seven times 400 that one of the four targets must get.
+      expect(made).toBeGreaterThan(10_000);
+
+      expect(udp.failures).toEqual({});
+      expect(Object.keys(udp.flows).sort()).toEqual(['dns1', 'dns2']);
+      const { dns1, dns2 } = udp.flows;
+      expect(dns1!.count + dns2!.count).toBe(udp.made);
+      expect(udp.made).toBeGreaterThan(2000);
+      // Those that go on are more datagrams than flows.
+      expect(udp.answered).toBeGreaterThan(udp.made);
+      // New flows go to the new server from the moment that it is registered, and no flow leaves the old one while that lives.
+      const { beginMs, newFlowsMs, endMs } = udp.handOver;
+      expect(dns1!.lastMs).toBeLessThanOrEqual(newFlowsMs);
+      expect(dns2!.firstMs).toBeGreaterThanOrEqual(beginMs);
+      expect(
+        udp.moves.filter(({ from, to, atMs }) => from !== 'dns1' || to !== 'dns2' || atMs < endMs),
+      ).toEqual([]);
+
       const { destinations } = steering.status();
       const errors = destinations.map(({ metrics }) => metrics.lookups - metrics.assigned);
       expect(errors).toEqual(destinations.map(() => 0));
+      expect(
+        destinations.filter(({ label, metrics }) => label === 'dns' && metrics.keptFlows > 0),
+      ).toHaveLength(2);
     }));
 });

@@ -30,6 +30,13 @@ export class Processes {
     return child;
   }
 
+  /** Runs a command to its end. */
+  async run(...words: readonly string[]): Promise<void> {
+    const child = this.start(words);
+    const [status] = (await once(child, 'exit')) as [number | null];
+    if (status !== 0) throw new Error(`${words.join(' ')} ended with ${status}`);
+  }
+
   async close(): Promise<void> {
     for (const child of this.#children) {
       if (child.exitCode !== null || child.signalCode !== null) continue;
