@@ -30,7 +30,14 @@ import {
 import { syscall, trySyscall } from '../../src/kernel/sys/syscall.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { addressBytes, type Host, withNamespaces } from '../support/netns.ts';
-import { LOOKUP_CASES, type LookupCase, type ServerCase } from '../support/sklookup-cases.ts';
+import {
+  ACCEPTANCE_NAMES,
+  LOOKUP_CASES,
+  type LookupCase,
+  NARROW_CASES,
+  REJECTED_CASES,
+  type ServerCase,
+} from '../support/sklookup-cases.ts';
 import {
   ACCESS_CASES,
   ASSIGN_CASES,
@@ -212,6 +219,13 @@ describeKernel('acceptance cases of sk_lookup in the kernel', () => {
     }),
   );
 
+  test('all 50 cases and 21 accesses are here', ({ task }) => {
+    const names = task.suite!.tasks.map(({ name }) => name);
+    expect([new Set(ACCEPTANCE_NAMES).size, ACCESS_CASES.length]).toEqual([50, 21]);
+    expect(names).toEqual(expect.arrayContaining([...ACCEPTANCE_NAMES]));
+    expect(names).toEqual(expect.arrayContaining(ACCESS_CASES.map(({ name }) => name)));
+  });
+
   test('query lookup prog', () =>
     withLoopback((host) => {
       using objects = new CaseObjects();
@@ -253,7 +267,7 @@ describeKernel('acceptance cases of sk_lookup in the kernel', () => {
     }),
   );
 
-  test('sk_assign rejects TCP established, UDP connected, other protocols and families', () =>
+  test('sk_assign rejects other states, protocols and families, each by its own error', () =>
     withLoopback((host) => {
       using objects = new CaseObjects();
       const listener = openServer(host, 'tcp', { address: '127.0.0.1', port: 7007 });
@@ -291,38 +305,37 @@ describeKernel('acceptance cases of sk_lookup in the kernel', () => {
       expect(verdict(6, '127.0.0.1', 4, -97)).toBe(1);
     }));
 
-  test.each(['tcp', 'udp'] as const)(
-    'what sk_assign rejects gets nothing, the regular %s server does',
-    (protocol) =>
-      withLoopback((host) => {
-        using objects = new CaseObjects();
-        const regular = openServer(host, protocol, { address: '127.0.0.1', port: 7007 });
-        const rejected =
-          protocol === 'tcp'
-            ? host.connect('127.0.0.1', 7007).fd
-            : openServer(host, 'udp', { address: '127.0.0.2', port: 8008 });
-        if (protocol === 'tcp') {
-          const number = syscall('accept4', regular.number, null, null, SOCK_NONBLOCK);
-          host.keep(new Fd(number, 'the other end'));
-        } else {
-          const peer = encodeEndpoint({ address: addressBytes('127.0.0.9'), port: 9 });
-          syscall('connect', rejected.number, peer, peer.length);
-        }
-        objects.sockets.update(0, fdValue(rejected));
-        using program = objects.load(assignProgram([{ slot: 0, flags: 0, result: -94 }]));
-        const link = attachSkLookup(program, host.netns.number);
-        try {
-          const target = { address: '127.0.0.1', port: 7007 };
-          const each = { ...LOOKUP_CASES[0]!, protocol, target };
-          const servers = new Map([
-            ['regular', regular],
-            ['rejected', rejected],
-          ]);
-          expect(outcome(host, each, servers)).toEqual(['regular']);
-        } finally {
-          link.close();
-        }
-      }),
+  // It gets nothing, the regular server does.
+  test.each(REJECTED_CASES)('%s', (_, protocol) =>
+    withLoopback((host) => {
+      using objects = new CaseObjects();
+      const regular = openServer(host, protocol, { address: '127.0.0.1', port: 7007 });
+      const rejected =
+        protocol === 'tcp'
+          ? host.connect('127.0.0.1', 7007).fd
+          : openServer(host, 'udp', { address: '127.0.0.2', port: 8008 });
+      if (protocol === 'tcp') {
+        const number = syscall('accept4', regular.number, null, null, SOCK_NONBLOCK);
+        host.keep(new Fd(number, 'the other end'));
+      } else {
+        const peer = encodeEndpoint({ address: addressBytes('127.0.0.9'), port: 9 });
+        syscall('connect', rejected.number, peer, peer.length);
+      }
+      objects.sockets.update(0, fdValue(rejected));
+      using program = objects.load(assignProgram([{ slot: 0, flags: 0, result: -94 }]));
+      const link = attachSkLookup(program, host.netns.number);
+      try {
+        const target = { address: '127.0.0.1', port: 7007 };
+        const each = { ...LOOKUP_CASES[0]!, protocol, target };
+        const servers = new Map([
+          ['regular', regular],
+          ['rejected', rejected],
+        ]);
+        expect(outcome(host, each, servers)).toEqual(['regular']);
+      } finally {
+        link.close();
+      }
+    }),
   );
 
   test('access ctx->sk', () =>
@@ -341,7 +354,7 @@ describeKernel('acceptance cases of sk_lookup in the kernel', () => {
       expect(testRun(program, { context }).returnValue).toBe(1);
     }));
 
-  test.each(['127.0.0.1', 'fd00::1'])('narrow access to ctx of %s', (address) => {
+  test.each(NARROW_CASES)('%s', (_, address) => {
     using objects = new CaseObjects();
     const local = addressBytes(address);
     using program = objects.load(narrowProgram(narrowFields(local, 0)));

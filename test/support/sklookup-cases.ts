@@ -112,5 +112,29 @@ function* cases(): Generator<LookupCase> {
   }
 }
 
-/** The cases that end with a client and a server: 41 of the 50 (the rest asks for values; see where they are run). */
+/** The cases that end with a client and a server; the rest asks for values, see where they are run. */
 export const LOOKUP_CASES: readonly LookupCase[] = [...cases()];
+
+/** The addresses at which narrow loads of the context are compared, by the name of the case. */
+export const NARROW_CASES = [
+  ['narrow access to ctx v4', '127.0.0.1'],
+  ['narrow access to ctx v6', 'fd00::1'],
+] as const;
+
+/** Sockets that cannot be selected, by the name of the case. */
+export const REJECTED_CASES = [
+  ['sk_assign rejects TCP established', 'tcp'],
+  ['sk_assign rejects UDP connected', 'udp'],
+] as const;
+
+/** The subtests of the kernel's prog_tests/sk_lookup.c, one test each in either engine. */
+export const ACCEPTANCE_NAMES: readonly string[] = [
+  'query lookup prog',
+  ...LOOKUP_CASES.map(({ name }) => name),
+  'sk_assign returns EEXIST',
+  'sk_assign honors F_REPLACE',
+  'sk_assign accepts NULL socket',
+  'access ctx->sk',
+  ...NARROW_CASES.map(([name]) => name),
+  ...REJECTED_CASES.map(([name]) => name),
+];
