@@ -69,7 +69,7 @@ export async function reportFailure(
 ): Promise<number> {
   // A reader that closed the pipe early (head, less) is no failure of ours.
   if (isCoded(error) && error.code === 'EPIPE') return ExitCode.OK;
-  const json = words.includes('--json') || words.includes('-j');
+  const json = asksForJson(words);
   if (error instanceof RulesetError || error instanceof RefusedError || isBindingsError(error)) {
     for (const diagnostic of error.diagnostics) {
       if (json) await writeJson(environment, diagnosticJson(diagnostic));
@@ -101,6 +101,14 @@ export async function reportFailure(
   if (json) await writeJson(environment, { code: 'DEFECT', message, hint });
   else await environment.stderr.write(`sluice: unexpected: ${message}${detail}\n  hint: ${hint}\n`);
   return ExitCode.DEFECT;
+}
+
+/** Words behind "--" are another program's, and so are all behind the names of iptables' programs, where -j is a target's. */
+function asksForJson(words: readonly string[]): boolean {
+  if (/^ip6?tables(-|$)/.test(words[0] ?? '')) return false;
+  const end = words.indexOf('--');
+  const own = end < 0 ? words : words.slice(0, end);
+  return own.includes('--json') || own.includes('-j');
 }
 
 async function writeJson(

@@ -14,6 +14,10 @@ export const NETNS_OPTION: CommandOption = {
   completes: 'netns',
   summary: 'the network namespace, if not the one of this process',
 };
+export const OFFLOAD_OPTION: CommandOption = {
+  long: 'offload',
+  summary: 'ask the devices to run the rules themselves, and say what they answer; nothing is changed',
+};
 
 export const DEFAULT_POLICY = 'main';
 

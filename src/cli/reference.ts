@@ -1,4 +1,4 @@
-import { SOCKET_HOST_CODES } from '../host/index.ts';
+import { POLICY_CODES, SOCKET_HOST_CODES, SUPERVISOR_CODES } from '../host/index.ts';
 import { DIAGNOSTIC_CODES, iptablesReference } from '../rules/index.ts';
 import { BINDING_CODES, SOCKET_STATE_CODES } from '../sklookup/index.ts';
 import { COMMON_OPTIONS, type Command, type CommandOption } from './command.ts';
@@ -72,6 +72,12 @@ ${codeTable(DIAGNOSTIC_CODES)}
 Likewise with file, line and column.
 
 ${codeTable(BINDING_CODES)}
+## Errors of live policies
+
+${codeTable(POLICY_CODES)}
+## Errors of supervised commands
+
+${codeTable(SUPERVISOR_CODES)}
 ## Errors of socket steering
 
 ${codeTable({ ...SOCKET_HOST_CODES, ...SOCKET_STATE_CODES })}`;

@@ -5,9 +5,10 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { removePolicies } from '../../src/host/index.ts';
+import { livePolicies, offloadAnswer, removePolicies } from '../../src/host/index.ts';
+import { Errno } from '../../src/kernel/index.ts';
 import { describeKernel } from '../support/kernel.ts';
-import { type Host, withNamespaces } from '../support/netns.ts';
+import { type Host, withNamespaces, withPair } from '../support/netns.ts';
 import { supervisionMissing } from '../support/supervised.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/sluice.js', import.meta.url));
@@ -95,6 +96,46 @@ describeKernel(
         } finally {
           await removePolicies({ policy });
         }
+      });
+    });
+
+    // The ninth step, on devices without such hardware: what they answer is told, and nothing else happens.
+    test('offload to a device', async () => {
+      await withPair(async ({ a }) => {
+        const rule = '-t filter -A INPUT -i b -s 192.168.2.2/32 -j DROP';
+        const target = ['--netns', a.netnsName, '--policy', `slc-${process.pid}-offload`];
+        const run = (...words: string[]): { status: number | null; said: string } => {
+          const done = spawnSync(process.execPath, [PROGRAM, ...words], {
+            encoding: 'utf8',
+            input: '*filter\n:INPUT DROP\nCOMMIT\n',
+            timeout: 60_000,
+          });
+          return { status: done.status, said: done.stdout + done.stderr };
+        };
+        const where = ['--hook', 'xdp', '--dev', 'lo', '--dev', 'b', '--offload'];
+        const iptables = ['--', 'iptables-legacy', ...rule.split(' ')];
+        for (const done of [
+          run('exec', ...target, ...where, '--json', ...iptables),
+          run('apply', '-4', '-', ...target, ...where, '--json'),
+          run('apply', '-4', '-', ...target, ...where, '--json', '--dry-run'),
+        ]) {
+          expect(done.status).toBe(4);
+          const { error } = JSON.parse(done.said) as { error: { code: string; message: string } };
+          expect(error).toMatchObject({
+            code: 'HOST_OFFLOAD_REFUSED',
+            message: `${offloadAnswer('lo', { errno: Errno.EOPNOTSUPP, summary: '' })}; ${offloadAnswer('b', { errno: Errno.EINVAL, summary: '' })}`,
+          });
+        }
+        const tcx = ['--hook', 'tcx-ingress', '--dev', 'b', '--offload'];
+        expect(run('exec', ...target, ...tcx, ...iptables)).toMatchObject({
+          status: 4,
+          said: expect.stringContaining('hint: leave --offload out'),
+        });
+        expect(run('exec', ...target, '--offload', ...iptables).said).toContain(
+          'add --hook xdp --dev DEVICE',
+        );
+        expect(livePolicies({ cookie: BigInt(a.cookie) })).toEqual([]);
+        expect(a.exec('iptables-legacy-save')).toBe('');
       });
     });
   },

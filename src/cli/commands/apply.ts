@@ -4,13 +4,14 @@ import {
   type ApplyReport,
   type ApplyRequest,
   applyPolicy,
+  askForOffload,
   MAX_ORDER,
   planPolicy,
 } from '../../host/index.ts';
 import type { Command, Invocation } from '../command.ts';
 import { ExitCode } from '../exit.ts';
 import { changeLines } from '../output/changes.ts';
-import { DEFAULT_POLICY, NETNS_OPTION, POLICY_OPTION } from '../policies.ts';
+import { DEFAULT_POLICY, NETNS_OPTION, OFFLOAD_OPTION, POLICY_OPTION } from '../policies.ts';
 import {
   RULE_FILE_ARGUMENT,
   RULE_FILES,
@@ -134,6 +135,7 @@ export const apply: Command = {
       summary:
         'where tcx programs stand among those of others that are there: first, last (the default), before:WHAT or after:WHAT, WHAT a name, program/ID, link/ID or the path of a pin',
     },
+    OFFLOAD_OPTION,
     { long: 'confirm', value: 'SECONDS', summary: 'go back unless confirmed within this time' },
     { long: 'counters', short: 'c', summary: "start with the files' counters" },
     { long: 'allow-partial', summary: 'replace rules that cannot be compiled by what is at least as strict' },
@@ -151,6 +153,7 @@ export const apply: Command = {
     const files = await readRuleFiles(invocation, environment);
     requireSound(files);
     const request = requestFrom(invocation, files, await requireSets(invocation, environment));
+    if (invocation.flag('offload')) askForOffload(request);
     const json = invocation.flag('json');
     if (invocation.flag('dry-run')) {
       const plan = refusing(files, () => planPolicy(request));

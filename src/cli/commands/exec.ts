@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { HOOK_NAMES, type HookName } from '../../compile/index.ts';
 import {
+  askForOffload,
   closeTargets,
   findLegacyProgram,
   LiveEngine,
@@ -15,7 +16,7 @@ import type { Family } from '../../net/index.ts';
 import { printRuleset } from '../../rules/index.ts';
 import { type Command, type Invocation, UsageError } from '../command.ts';
 import type { CliEnvironment } from '../environment.ts';
-import { DEFAULT_POLICY, NETNS_OPTION, POLICY_OPTION } from '../policies.ts';
+import { DEFAULT_POLICY, NETNS_OPTION, OFFLOAD_OPTION, POLICY_OPTION } from '../policies.ts';
 import { RULE_FILES, readRuleFiles, requireSound } from '../rulesets.ts';
 import { requireSets, SETS_OPTION } from '../sets.ts';
 
@@ -155,6 +156,7 @@ export const exec: Command = {
       completes: 'device',
       summary: 'a device for the hooks xdp, tcx-ingress and tcx-egress',
     },
+    OFFLOAD_OPTION,
     ...RULE_FILES,
     SETS_OPTION,
     {
@@ -185,7 +187,11 @@ export const exec: Command = {
   async run(invocation, environment) {
     if (invocation.rest.length === 0)
       throw new UsageError('no command given', 'put it after "--": sluice exec -- ./firewall.sh');
-    if (invocation.text('engine') === 'netstack') return await inNetstack(invocation, environment);
+    if (invocation.text('engine') === 'netstack') {
+      if (invocation.flag('offload'))
+        throw new UsageError('--offload goes with a live policy', 'leave --engine netstack out');
+      return await inNetstack(invocation, environment);
+    }
     if (
       invocation.text('save') !== undefined ||
       invocation.text('sets') !== undefined ||
@@ -196,13 +202,17 @@ export const exec: Command = {
         'a live policy is read with "sluice save" and replaced with "sluice apply"',
       );
     const hooks = [...new Set(invocation.list('hook') as readonly HookName[])];
+    const devices = [...new Set(invocation.list('dev'))];
+    const netns = invocation.text('netns');
+    if (invocation.flag('offload'))
+      askForOffload({ hooks, devices, ...(netns === undefined ? {} : { namespaces: [netns] }) });
     return await onLivePolicy(
       {
         argv: invocation.rest,
         policy: invocation.text('policy') ?? DEFAULT_POLICY,
         hooks: hooks.length === 0 ? ['netfilter'] : hooks,
-        devices: [...new Set(invocation.list('dev'))],
-        netns: invocation.text('netns'),
+        devices,
+        netns,
         allowNetlink: invocation.flag('allow-netlink'),
       },
       environment,

@@ -9,12 +9,13 @@ export { collectGarbage, confirmPolicy, refreshPolicies, removePolicies, zeroCou
 export type { StepListener } from './commit.ts';
 export { type Change, diffRulesets } from './difference.ts';
 export type { GenerationDocument, KernelAids } from './document.ts';
-export { PolicyError, type PolicyErrorCode } from './error.ts';
+export { POLICY_CODES, PolicyError, type PolicyErrorCode } from './error.ts';
 export { followAddresses } from './follow.ts';
 export { buildId } from './identity.ts';
 export { MAX_ORDER } from './links.ts';
 export { livePrograms, type ProgramListing } from './listing.ts';
 export { type LogEvent, LogReader, logLine } from './log.ts';
+export { askForOffload, type OffloadRequest, offloadAnswer } from './offload.ts';
 export { listOtherFirewalls, type OtherFirewall, runningRules } from './others.ts';
 export { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
 export { type ApplyPlan, planPolicy } from './plan.ts';

@@ -1,11 +1,15 @@
-export type SupervisorErrorCode =
-  | 'HOST_LEGACY_MISSING'
-  | 'HOST_COMMAND_NOT_FOUND'
-  | 'HOST_NAMESPACE_TOOL_MISSING'
-  | 'HOST_LAUNCH_FAILED'
-  | 'HOST_SUPERVISED_ALREADY';
+/** What can go wrong with supervision; the codes are stable. */
 
-/** A command cannot be run under supervision. */
+/** The codes, with what each means. */
+export const SUPERVISOR_CODES = {
+  HOST_COMMAND_NOT_FOUND: 'There is no such program',
+  HOST_LAUNCH_FAILED: 'The command could not be prepared: its namespaces or its filter were refused',
+  HOST_LEGACY_MISSING: 'The legacy iptables program is not installed',
+  HOST_NAMESPACE_TOOL_MISSING: 'unshare(1) is not installed',
+  HOST_SUPERVISED_ALREADY: 'The process is under a supervisor already',
+} as const;
+export type SupervisorErrorCode = keyof typeof SUPERVISOR_CODES;
+
 export class SupervisorError extends Error {
   readonly code: SupervisorErrorCode;
   readonly hint: string;
