@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { NotificationListener, openPidfd, takeFd } from '../../kernel/index.ts';
+import type { StepListener } from '../policy/index.ts';
 import { supervisedCalls } from './calls.ts';
 import { SupervisorError } from './error.ts';
 import { GO_FD, type LaunchOrder, type LaunchReport, REPORT_FD } from './launch-order.ts';
@@ -33,6 +34,8 @@ export interface SuperviseOptions {
   /** Lock file of the programs; absent: one of this session. */
   readonly lockFile?: string;
   readonly say: (line: string) => void;
+  /** Told each step of a call that changes tables; tests end processes there. */
+  readonly step?: StepListener;
 }
 
 /** How the command ended: its exit code, or 128 and the signal's number as shells have it. */
@@ -133,6 +136,7 @@ async function serve(
     thread,
     storeOf: options.storeOf ?? (() => undefined),
     say: options.say,
+    step: options.step,
   });
   let code: number | undefined;
   const over = ended.then((number) => {

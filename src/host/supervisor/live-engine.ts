@@ -12,7 +12,13 @@ import {
   type Table,
   type TableName,
 } from '../../rules/index.ts';
-import { applyPolicy, type ChainCounts, WatchedPolicy, withPolicyLock } from '../policy/index.ts';
+import {
+  applyPolicy,
+  type ChainCounts,
+  type StepListener,
+  WatchedPolicy,
+  withPolicyLock,
+} from '../policy/index.ts';
 import type { LiveCounters, TableEngine } from './engine.ts';
 
 export interface LiveEngineOptions {
@@ -22,6 +28,8 @@ export interface LiveEngineOptions {
   /** Name, path or pid; absent: the namespace of this process. */
   readonly netns: string | undefined;
   readonly netnsCookie: bigint;
+  /** Told each step of a change; tests end processes there. */
+  readonly step?: StepListener;
 }
 
 export class LiveEngine implements TableEngine {
@@ -64,21 +72,19 @@ export class LiveEngine implements TableEngine {
     this.#rulesets = rulesets;
     this.#mark = this.#watched.mark;
     if (before === undefined) return undefined;
+    this.#options.step?.('take counters off');
     await this.#watched.add(takenOff(before, table, counts, family));
     return inOrder(before, counts);
   }
 
   /** @throws {AbiError} with the text of each rule of `changed` that cannot run */
   async #apply(changed: Ruleset, rulesets: readonly Ruleset[]): Promise<void> {
-    const { policy, hooks, devices, netns } = this.#options;
+    const { policy, hooks, devices, netns, step } = this.#options;
     try {
-      await applyPolicy({
-        policy,
-        hooks,
-        devices,
-        rulesets,
-        ...(netns === undefined ? {} : { namespaces: [netns] }),
-      });
+      await applyPolicy(
+        { policy, hooks, devices, rulesets, ...(netns === undefined ? {} : { namespaces: [netns] }) },
+        step,
+      );
     } catch (error) {
       if (!(error instanceof CompileError)) throw error;
       const reasons = error.refusals.map((refusal) => {
@@ -99,6 +105,7 @@ export class LiveEngine implements TableEngine {
   }
 
   async addCounters(family: Family, table: Table, added: LiveCounters): Promise<void> {
+    this.#options.step?.('add counters');
     const chains: ChainCounts[] = [];
     let entry = 0;
     for (const chain of table.chains) {

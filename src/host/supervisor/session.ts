@@ -22,6 +22,7 @@ import {
   SO_IP_SET,
   TableOption,
 } from '../../rules/index.ts';
+import type { StepListener } from '../policy/index.ts';
 import { mayChangeTables, namespaceOf, programName, socketOf } from './caller.ts';
 import { LEVELS, OPEN_NUMBER } from './calls.ts';
 import type { TableStore } from './store.ts';
@@ -44,6 +45,8 @@ export interface SessionOptions {
   readonly storeOf: (netnsCookie: bigint) => TableStore | undefined;
   /** Words for the user; each is said once. */
   readonly say: (line: string) => void;
+  /** Told each step of a call that changes tables. */
+  readonly step?: StepListener | undefined;
 }
 
 /** A call that ends with this errno. */
@@ -74,6 +77,7 @@ export class Session {
     if (call === undefined) return false;
     try {
       const answer = await this.#answer(call);
+      if (call.nr === syscallNumber('setsockopt')) this.#step('answer');
       if (answer !== undefined) listener.answer(call.id, answer);
     } catch (error) {
       listener.answer(call.id, { errno: this.#errnoOf(error) });
@@ -90,6 +94,10 @@ export class Session {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Errno.ESRCH;
     this.#say(`a call could not be answered: ${error instanceof Error ? error.message : String(error)}`);
     return Errno.EIO;
+  }
+
+  #step(name: string): void {
+    this.#options.step?.(name);
   }
 
   #say(line: string): void {
@@ -177,6 +185,7 @@ export class Session {
     const address = call.arguments[3]!;
     const length = Number(BigInt.asIntN(32, call.arguments[4]!));
     if (length < 0 || length > LONGEST_REQUEST) return { errno: Errno.EINVAL };
+    this.#step('read request');
     if (Number(call.arguments[2]! & 0xffff_ffffn) === TableOption.SET_ADD_COUNTERS) {
       await store.addCounters(family, this.#read(call, address, length), length);
       return { value: 0n };
@@ -187,6 +196,7 @@ export class Session {
     if (!this.#options.listener.stillValid(call.id)) throw new Refusal(Errno.ESRCH);
     try {
       const { oldCounters, countersAddress } = await store.replace(family, request, length);
+      this.#step('tell old counters');
       this.#writeOldCounters(call, countersAddress, oldCounters);
       return { value: 0n };
     } catch (error) {
