@@ -7,6 +7,7 @@ import {
   type Counters,
   placesInOrder,
   printRule,
+  type Rule,
   type Ruleset,
   type SetContents,
   type SetPlace,
@@ -44,6 +45,8 @@ export class MemoryEngine implements TableEngine {
   readonly tables: readonly TableName[] = ['raw', 'mangle', 'nat', 'filter', 'security'];
   readonly sets: AskableSets;
   readonly #places: ReadonlyMap<string, SetPlace>;
+  /** Rules that are known to run: tables have those again that they had before. */
+  readonly #sound = new WeakSet<Rule>();
 
   /** @param sets those that rules may name; numbered as they stand */
   constructor(sets: readonly SetContents[] = []) {
@@ -57,8 +60,18 @@ export class MemoryEngine implements TableEngine {
 
   /** Refuses, before anything changes, what the reference semantics cannot run. */
   replace({ family }: Ruleset, table: Table): Promise<undefined> {
-    const refused = unsupportedRules({ family, tables: [table] }, true, this.#places);
-    if (refused.length === 0) return Promise.resolve(undefined);
+    const fresh = table.chains.map((chain) => ({
+      ...chain,
+      rules: chain.rules.filter((rule) => !this.#sound.has(rule)),
+    }));
+    const check = (chains: Table['chains']): ReturnType<typeof unsupportedRules> =>
+      unsupportedRules({ family, tables: [{ ...table, chains }] }, true, this.#places);
+    if (check(fresh).length === 0) {
+      for (const { rules } of fresh) for (const rule of rules) this.#sound.add(rule);
+      return Promise.resolve(undefined);
+    }
+    // Numbers of rules are those of the whole chain.
+    const refused = check(table.chains);
     const reasons = refused.map(({ what, chain: name, number }) => {
       const rule = table.chains.find((chain) => chain.name === name)?.rules[number - 1];
       const text = rule === undefined ? '' : `: ${printRule(rule, name, family)}`;

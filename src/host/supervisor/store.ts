@@ -95,7 +95,8 @@ export class TableStore {
   async replace(family: Family, request: Uint8Array, length: number): Promise<Replaced> {
     const header = decodeReplaceHeader(request, length);
     const entries = request.subarray(REPLACE_BYTES, REPLACE_BYTES + header.size);
-    const decoded = decodeTable(entries, header, family, this.#engine.sets);
+    const before = isTableName(header.table) ? this.#held[family].get(header.table) : undefined;
+    const decoded = decodeTable(entries, header, family, this.#engine.sets, before);
     return await this.#exclusively(() => this.#commit(family, header, decoded));
   }
 

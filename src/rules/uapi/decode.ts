@@ -42,6 +42,9 @@ export interface DecodedTable {
   readonly shape: TableShape;
   /** Byte offset in `blob` of each entry. */
   readonly offsets: readonly number[];
+  /** For {@link decodeTable}, which need not read again what a later table has again. */
+  readonly entries: readonly Entry[];
+  readonly read: readonly ReadRule[];
 }
 
 /** The rules of a request, with one span per entry: line is its number from 1. */
@@ -55,18 +58,31 @@ const BUILTIN_BYTES: Readonly<Record<string, number>> = {
   [ERROR_TARGET]: CHAIN_NAME_BYTES,
 };
 
-/** Reads and checks a whole table; `entries` is not changed. @throws {AbiError} with the kernel's errno */
+/**
+ * Reads and checks a whole table; `entries` is not changed. Rules that stand at the front or the end of `before`, too, are
+ * the same objects in both tables, with the spans that they had: a change of a few rules costs little in a long table.
+ * @throws {AbiError} with the kernel's errno
+ */
 export function decodeTable(
   entries: Uint8Array,
   request: TableRequest,
   family: Family,
   sets?: SetNumbers,
+  before?: DecodedTable,
 ): DecodedTable {
   const layout = ENTRY_LAYOUTS[family];
   const blob = new Uint8Array(entries);
   const checked = checkEntries(blob, request, request.entryCount, layout);
   const reader = new RuleReader(blob, request.table, layout, sets);
-  const rules = checked.entries.map((entry, index) => reader.read(entry, index));
+  const comparable = before?.table.name === request.table && (before.blob.length | blob.length) % 8 === 0;
+  const known = comparable ? findKnown(before, blob, checked.entries, layout) : [];
+  const rules = checked.entries.map((entry, index) => {
+    const old = known[index];
+    // What is checked and what is filled in depends on the hooks that come by, and on nothing else around the rule.
+    if (old === undefined || old.namesSets || old.reach !== entry.reach) return reader.read(entry, index);
+    blob.fill(0, entry.at + layout.counters, entry.at + layout.bytes);
+    return old;
+  });
   reader.finish();
   const chains = assemble(blob, checked, rules);
   const span = spanOf(request.table, 0);
@@ -76,7 +92,44 @@ export function decodeTable(
     blob,
     shape: checked.shape,
     offsets: checked.entries.map(({ at }) => at),
+    entries: checked.entries,
+    read: rules,
   };
+}
+
+/** What `before` read of the entry that each of these is again, as far as they stand at the front or at the end. */
+function findKnown(
+  before: DecodedTable,
+  blob: Uint8Array<ArrayBuffer>,
+  entries: readonly Entry[],
+  layout: EntryLayout,
+): (ReadRule | undefined)[] {
+  const { read, entries: old } = before;
+  const words = new Int32Array(blob.buffer);
+  const oldWords = new Int32Array(before.blob.buffer);
+  const isSame = (was: Entry, entry: Entry): boolean => {
+    if (was.bytes !== entry.bytes || was.target - was.at !== entry.target - entry.at) return false;
+    const jumps = was.verdict > 0 && entry.verdict > 0;
+    const verdict = jumps ? (entry.target + ExtensionHeader.BYTES - entry.at) / 4 : -1;
+    const counters = layout.counters / 4;
+    const behind = layout.bytes / 4;
+    const oldAt = was.at / 4;
+    const at = entry.at / 4;
+    for (let word = entry.bytes / 4 - 1; word >= 0; word--) {
+      if (words[at + word] === oldWords[oldAt + word] || word === verdict) continue;
+      if (word < counters || word >= behind) return false;
+    }
+    return true;
+  };
+  const known = new Array<ReadRule | undefined>(entries.length).fill(undefined);
+  const shorter = Math.min(old.length, entries.length);
+  let front = 0;
+  for (; front < shorter && isSame(old[front]!, entries[front]!); front++) known[front] = read[front];
+  for (let back = 1; back <= shorter - front; back++) {
+    if (!isSame(old[old.length - back]!, entries[entries.length - back]!)) break;
+    known[entries.length - back] = read[old.length - back];
+  }
+  return known;
 }
 
 function spanOf(table: string, entry: number): Span {
@@ -84,12 +137,18 @@ function spanOf(table: string, entry: number): Span {
 }
 
 /** What an entry says, where jumps are still byte offsets. */
-interface ReadRule {
+export interface ReadRule {
+  /** Hooks that come by, as its entry has them. */
+  readonly reach: number;
   readonly base: BaseMatch;
   readonly matches: readonly MatchUse[];
   readonly target: TargetUse | undefined;
   readonly goto: boolean;
   readonly span: Span;
+  /** What it says changes with the numbers of sets. */
+  readonly namesSets: boolean;
+  /** The rule, once it is part of a chain. */
+  rule?: Rule;
 }
 
 class RuleReader {
@@ -98,6 +157,7 @@ class RuleReader {
   readonly #table: string;
   readonly #layout: EntryLayout;
   readonly #context: PayloadContext;
+  #askedSets = false;
   /** The first thing that rules cannot say; the kernel's refusals of later entries come before it. */
   #unwritten: UnwrittenError | undefined;
 
@@ -111,7 +171,15 @@ class RuleReader {
     this.#view = new DataView(blob.buffer);
     this.#table = table;
     this.#layout = layout;
-    this.#context = { family: layout.family, sets };
+    this.#context = { family: layout.family, sets: sets && this.#noting(sets) };
+  }
+
+  #noting(sets: SetNumbers): SetNumbers {
+    const note = (): SetNumbers => {
+      this.#askedSets = true;
+      return sets;
+    };
+    return { numberOf: (name) => note().numberOf(name), nameOf: (number) => note().nameOf(number) };
   }
 
   /** @throws {UnwrittenError} after everything was read */
@@ -131,6 +199,7 @@ class RuleReader {
   }
 
   read(entry: Entry, index: number): ReadRule {
+    this.#askedSets = false;
     const span = spanOf(this.#table, index);
     const layout = this.#layout;
     const rule = { protocol: this.#protocol(entry), hooks: reachedHooks(entry) };
@@ -157,11 +226,13 @@ class RuleReader {
     this.#fill(entry, place);
     const ip = new DataView(this.#blob.buffer, entry.at, layout.bytes);
     return {
+      reach: entry.reach,
       base: this.#orLater(() => decodeBase(ip, layout)) ?? {},
       matches,
       target,
       goto: (this.#blob[entry.at + layout.flags]! & layout.gotoFlag) !== 0,
       span,
+      namesSets: this.#askedSets,
     };
   }
 
@@ -351,14 +422,19 @@ function isHead(entry: Entry, starts: ReadonlyMap<number, number>): boolean {
 }
 
 function finishRule(read: ReadRule, entry: Entry, chainAt: ReadonlyMap<number, string>): Rule {
-  const { base, matches, span } = read;
-  const rule = { base, matches, counters: { packets: 0n, bytes: 0n }, span };
+  const { base, matches, target, goto, span, rule: known } = read;
+  const make = (to?: TargetUse): Rule => {
+    read.rule = { base, matches, counters: { packets: 0n, bytes: 0n }, span, ...(to && { target: to }) };
+    return read.rule;
+  };
   const jump = entry.targetName === STANDARD_TARGET && entry.verdict > 0;
-  if (read.goto && !jump) unwritten(`the rule at ${entry.at} goes to no chain`);
-  if (read.target !== undefined) return { ...rule, target: read.target };
+  if (goto && !jump) unwritten(`the rule at ${entry.at} goes to no chain`);
+  if (target !== undefined) return known ?? make(target);
   if (!jump) return unwritten(`the entry at ${entry.at} is a chain's head inside another chain`);
-  if (entry.verdict === entry.at + entry.bytes && !read.goto) return rule;
+  if (entry.verdict === entry.at + entry.bytes && !goto)
+    return known !== undefined && known.target === undefined ? known : make();
   const chain = chainAt.get(entry.verdict);
   if (chain === undefined) unwritten(`the rule at ${entry.at} jumps into the middle of a chain`);
-  return { ...rule, target: { kind: 'chain', chain, goto: read.goto, span } };
+  const same = known?.target?.kind === 'chain' && known.target.chain === chain;
+  return same ? known : make({ kind: 'chain', chain, goto, span });
 }
