@@ -5,7 +5,8 @@ import { findBpffs, lock, lockHolder, requireKernel } from '../../kernel/index.t
 import { PolicyError } from './error.ts';
 
 const LOCK_DIRECTORY = '/run/sluice';
-const LOCK_TIMEOUT_MS = 30_000;
+/** Tables of 100,000 rules take ten seconds to make live, several times that on a busy machine, and at boot many may wait. */
+const LOCK_TIMEOUT_MS = 120_000;
 /** Starts the names of directories that are being made; no policy's name does. */
 const STAGING = '-';
 
