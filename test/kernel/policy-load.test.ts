@@ -1,15 +1,20 @@
-/** Counters under load that lasts, in and out at once on every CPU: nothing is counted twice or lost, by zero neither. */
+/**
+ * Counters under load that lasts, in and out at once on every CPU: nothing is counted twice or lost, neither by zero nor by
+ * replacements, over which rules that stay keep their counters.
+ */
 import { cpus } from 'node:os';
 import { expect, test } from 'vitest';
 import { Generation, type HookName } from '../../src/compile/index.ts';
 import { applyPolicy, removePolicies, requireLive, zeroCounters } from '../../src/host/index.ts';
+import { ruleCounters } from '../../src/host/policy/document.ts';
 import { PolicyStore } from '../../src/host/policy/store.ts';
 import { findBpffs } from '../../src/kernel/index.ts';
+import { printRule } from '../../src/rules/index.ts';
 import { ScratchCgroup } from '../support/cgroup.ts';
 import { Flood, lostBetween } from '../support/flood.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { parsed, policyName } from '../support/live-policy.ts';
-import { withPair } from '../support/netns.ts';
+import { withPair, withRouter } from '../support/netns.ts';
 
 const LOAD_MS = process.env.SLUICE_SOAK === '1' ? 60_000 : 1500;
 const PACKETS_A_SECOND = 6_000;
@@ -26,27 +31,69 @@ function baselines(policy: string): (index: number) => bigint {
   return (index) => view.getBigUint64(at + index * 8, true);
 }
 
+/** Rules of every chain that no packet matches: none, one or two of them, others at each turn. */
+function passing(turn: number, chains: readonly string[]): string[] {
+  const ports = Array.from({ length: turn % 3 }, (_, index) => 7000 + turn * 3 + index);
+  return chains.flatMap((chain) => ports.map((port) => `-A ${chain} -p udp -m udp --dport ${port} -j DROP`));
+}
+
+/** Does something again and again until all floods are over. Returns how often. */
+async function untilSent(
+  floods: readonly Flood[],
+  turn: (number: number) => Promise<unknown>,
+): Promise<number> {
+  let done = false;
+  const ended = (): void => {
+    done = true;
+  };
+  Promise.all(floods.map(({ sent }) => sent)).then(ended, ended);
+  for (const flood of floods) flood.start();
+  for (let number = 1; ; number++) {
+    await turn(number);
+    if (done) return number;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 describeKernel('counters under load', () => {
-  test.each([
-    { hooks: ['xdp', 'cgroup-egress'] },
-    { hooks: ['cgroup-ingress', 'cgroup-egress'] },
-    { hooks: ['tcx-ingress', 'tcx-egress'] },
-  ] satisfies readonly { readonly hooks: readonly HookName[] }[])('$hooks', ({ hooks }) =>
+  const cases = (
+    [
+      ['xdp', 'cgroup-egress'],
+      ['cgroup-ingress', 'cgroup-egress'],
+      ['tcx-ingress', 'tcx-egress'],
+    ] satisfies HookName[][]
+  ).flatMap((hooks) => (['zero', 'replace'] as const).map((meanwhile) => ({ hooks, meanwhile })));
+  test.each(cases)('$hooks, $meanwhile', ({ hooks, meanwhile }) =>
     withPair(async ({ a, b }) => {
       const policy = policyName();
       const chains = [':INPUT ACCEPT [0:0]', ':FORWARD ACCEPT [0:0]', ':OUTPUT ACCEPT [0:0]'];
       const lines = ['INPUT', 'OUTPUT'].flatMap((chain) => RULES.map((rule) => `-A ${chain} ${rule}`));
       const cgroup = hooks.some((hook) => hook.startsWith('cgroup')) ? new ScratchCgroup() : undefined;
       const floods: Flood[] = [];
-      try {
-        await applyPolicy({
+      /** Rules that come and go before and behind those that stay. */
+      const apply = (turn: number) =>
+        applyPolicy({
           policy,
           hooks,
           namespaces: [b.netnsName],
           devices: hooks.some((hook) => !hook.startsWith('cgroup')) ? ['a'] : [],
-          rulesets: [parsed(['*filter', ...chains, ...lines, 'COMMIT', ''].join('\n'))],
+          rulesets: [
+            parsed(
+              [
+                '*filter',
+                ...chains,
+                ...passing(turn, ['INPUT', 'OUTPUT']),
+                ...lines,
+                ...passing(turn + 1, ['OUTPUT']),
+                'COMMIT',
+                '',
+              ].join('\n'),
+            ),
+          ],
           ...(cgroup === undefined ? {} : { cgroup: cgroup.path }),
         });
+      try {
+        await apply(0);
         // The sockets that packets arrive at are in the cgroup, too.
         const bind = (): unknown[] => [5000, 5001].map((port) => b.udp(port, b.ipv4));
         if (cgroup === undefined) bind();
@@ -58,20 +105,11 @@ describeKernel('counters under load', () => {
           floods.push(new Flood({ ...plan, from: b, to: a.ipv4, cpu, ...inside }));
         }
         const lostBefore = lostBetween(a, 'b', b, 'a');
-        const all = Promise.all(floods.map(({ sent }) => sent));
-        for (const flood of floods) flood.start();
-        let done = false;
-        all.then(
-          () => (done = true),
-          () => (done = true),
+        const turns = await untilSent(floods, (turn) =>
+          meanwhile === 'zero' ? zeroCounters({ policy }) : apply(turn),
         );
-        let zeroed = 0;
-        for (; !done; zeroed++) {
-          await zeroCounters({ policy });
-          await new Promise((resolve) => setTimeout(resolve, 20));
-        }
-        expect(zeroed).toBeGreaterThan(3);
-        const sent = await all;
+        expect(turns).toBeGreaterThan(2);
+        const sent = await Promise.all(floods.map((flood) => flood.sent));
         const lost = BigInt(lostBetween(a, 'b', b, 'a') - lostBefore);
         const { document, rulesets } = requireLive({ policy });
         const taken = baselines(policy);
@@ -81,9 +119,13 @@ describeKernel('counters under load', () => {
         ] as const) {
           const place = document.chains.find((one) => one.chain === chain)!;
           const { rules } = rulesets[0]!.tables[0]!.chains.find(({ name }) => name === chain)!;
-          const counted = rules.map(({ counters: { packets, bytes } }, index) => {
-            const at = place.rules[0]![0] + index;
-            return { packets: packets + taken(at * 2), bytes: bytes + taken(at * 2 + 1) };
+          const places = ruleCounters(place);
+          const counted = rules.flatMap((rule, index) => {
+            if (!RULES.some((text) => printRule(rule, chain, 'ipv4').endsWith(text))) return [];
+            const { packets, bytes } = rule.counters;
+            if (meanwhile === 'replace') return [{ packets, bytes }];
+            const at = places[index]! * 2;
+            return [{ packets: packets + taken(at), bytes: bytes + taken(at + 1) }];
           });
           const flows = sent.filter((_, index) => index % 2 === first);
           const total = flows.reduce((sum, packets) => sum + BigInt(packets), 0n);
@@ -104,4 +146,66 @@ describeKernel('counters under load', () => {
       }
     }),
   );
+
+  test('netfilter, replace: all five hooks of a router', () =>
+    withRouter(async ({ a, b, r }) => {
+      const policy = policyName();
+      const hooks = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'] as const;
+      const apply = (turn: number) =>
+        applyPolicy({
+          policy,
+          hooks: ['netfilter'],
+          namespaces: [r.netnsName],
+          rulesets: [
+            parsed(
+              [
+                '*mangle',
+                ...hooks.map((chain) => `:${chain} ACCEPT [0:0]`),
+                ...passing(turn, hooks),
+                ...hooks.flatMap((chain) => RULES.map((rule) => `-A ${chain} ${rule.replace(/ -j .*/, '')}`)),
+                ...passing(turn + 1, hooks),
+                'COMMIT',
+                '',
+              ].join('\n'),
+            ),
+          ],
+        });
+      const floods: Flood[] = [];
+      try {
+        await apply(0);
+        for (const port of [5000, 5001]) {
+          r.udp(port);
+          b.udp(port);
+        }
+        const plan = { packetsPerSecond: PACKETS_A_SECOND, milliseconds: LOAD_MS };
+        floods.push(
+          new Flood({ ...plan, from: a, to: '10.12.0.2', cpu: 0 }),
+          new Flood({ ...plan, from: a, to: '10.11.0.254', cpu: 1 }),
+          new Flood({ ...plan, from: r, to: '10.12.0.2', cpu: 1 }),
+        );
+        const lostBefore = lostBetween(a, 'r', r, 'a');
+        expect(await untilSent(floods, apply)).toBeGreaterThan(2);
+        const [through = 0, into = 0, out = 0] = await Promise.all(floods.map(({ sent }) => sent));
+        const lost = lostBetween(a, 'r', r, 'a') - lostBefore;
+        const { chains } = requireLive({ policy }).rulesets[0]!.tables[0]!;
+        const counted = (wanted: (typeof hooks)[number]): number => {
+          const own = chains
+            .find(({ name }) => name === wanted)!
+            .rules.filter((rule) => /--dport 500[01]$/.test(printRule(rule, wanted, 'ipv4')));
+          expect(own).toHaveLength(2);
+          for (const { counters } of own) expect(counters.bytes).toBe(counters.packets * BYTES);
+          return own.reduce((sum, { counters }) => sum + Number(counters.packets), 0);
+        };
+        expect(through).toBeGreaterThan(1000);
+        expect(counted('PREROUTING')).toBe(through + into - lost);
+        expect(counted('INPUT') + counted('FORWARD')).toBe(through + into - lost);
+        expect(counted('OUTPUT')).toBe(out);
+        expect(counted('POSTROUTING')).toBe(counted('FORWARD') + out);
+        if (lost === 0) expect([counted('INPUT'), counted('FORWARD')]).toEqual([into, through]);
+      } finally {
+        for (const flood of floods) flood.close();
+        await removePolicies({ policy }).catch(() => []);
+        await Promise.allSettled(floods.map(({ sent }) => sent));
+      }
+    }));
 });
