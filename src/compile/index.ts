@@ -32,6 +32,8 @@ export {
   type Piece,
   type TableEdit,
   takeCounters,
+  type WantedChain,
+  type Written,
 } from './strategies/classifier/index.ts';
 export type { ChainRun } from './strategies/inline/chain.ts';
 export * from './support.ts';

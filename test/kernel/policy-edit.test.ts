@@ -9,9 +9,11 @@ import {
   type ApplyReport,
   type ApplyRequest,
   applyPolicy,
+  LogReader,
   removePolicies,
   requireLive,
 } from '../../src/host/index.ts';
+import { parseSets, printRuleset } from '../../src/rules/index.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { filterRules, parsed, request } from '../support/live-policy.ts';
 import { type Host, withNamespaces, withPair } from '../support/netns.ts';
@@ -196,17 +198,104 @@ describeKernel('edits of live tables', () => {
       }
     }));
 
-  test('what needs more than tables is loaded whole, and says why', () =>
+  test(
+    'LOG, MARK, REJECT, rates, states, sets and chains come and go; what lives says so',
+    () =>
+      withPair(async ({ a, b }) => {
+        const { sets } = parseSets('create s hash:ip\nadd s 192.0.2.7\n', { file: 'sets' });
+        const mangle = (lines: readonly string[]) =>
+          parsed(
+            `*mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n${[...FILLING, ...lines].join('\n')}\nCOMMIT\n`,
+          ).tables;
+        const filter = (lines: readonly string[], chains: readonly string[] = []) =>
+          parsed(
+            `*filter\n:INPUT DROP [0:0]\n${chains.map((chain) => `:${chain} - [0:0]\n`).join('')}${lines.join('\n')}\nCOMMIT\n`,
+          ).tables;
+        const looking = '-A INPUT -m set --match-set s src -j DROP';
+        const wanted = request(b, []);
+        const { policy } = wanted;
+        const server = b.udp(PORT);
+        const reaches = (): boolean => {
+          a.udp().send(b.ipv4, PORT, 'x');
+          return server.receive(200) !== undefined;
+        };
+        const apply = async (
+          marks: readonly string[],
+          lines: readonly string[],
+          chains: readonly string[] = [],
+        ) => {
+          const tables = [...mangle(marks), ...filter(lines, chains)];
+          const report = await applyPolicy({ ...wanted, rulesets: [{ family: 'ipv4', tables }] });
+          expect(report).toMatchObject({ editedRules: expect.any(Number), programs: { loaded: 0 } });
+          const [ruleset] = requireLive({ policy }).rulesets;
+          expect(printRuleset(ruleset!)).toBe(printRuleset({ family: 'ipv4', tables }));
+          return report;
+        };
+        try {
+          const tables = [...mangle([]), ...filter([...FILLING, looking, ACCEPT])];
+          await applyPolicy({ ...wanted, rulesets: [{ family: 'ipv4', tables }], sets });
+          expect(reaches()).toBe(true);
+          const mark = '-A INPUT -p udp -j MARK --set-xmark 0x5/0xffffffff';
+          const marked = (value: string): string => `-A INPUT -p udp -m mark --mark ${value} -j ACCEPT`;
+          const reject = '-A INPUT -p udp -j REJECT --reject-with icmp-admin-prohibited';
+          // The mark that a rule sets in one table is asked for in the other.
+          await apply([mark], [...FILLING, looking, marked('0x5'), reject]);
+          expect(reaches()).toBe(true);
+          await apply([], [...FILLING, looking, marked('0x5'), reject]);
+          expect(reaches()).toBe(false);
+          const log = '-A one -p udp -j LOG --log-prefix "in one: "';
+          const reader = new LogReader([policy]);
+          try {
+            await apply(
+              [],
+              [...FILLING, looking, '-A INPUT -j one', log, '-A one -p udp -j ACCEPT'],
+              ['one'],
+            );
+            expect(reaches()).toBe(true);
+            // Another place, read after that.
+            await apply(
+              [],
+              [looking, '-A INPUT -j one', '-A one -p tcp', log, '-A one -p udp -j ACCEPT'],
+              ['one'],
+            );
+            expect(reaches()).toBe(true);
+            const lines: string[] = [];
+            const deadline = Date.now() + 10_000;
+            while (lines.length < 2 && Date.now() < deadline)
+              await reader.read(
+                (event) => void lines.push(`${event.point?.rule.rule} ${event.point?.prefix}`),
+                100,
+              );
+            expect(lines).toEqual(['1 in one: ', '2 in one: ']);
+          } finally {
+            reader.close();
+          }
+          const state =
+            '-A INPUT -p udp -m conntrack --ctstate NEW,ESTABLISHED -m limit --limit 1/hour --limit-burst 1 -j ACCEPT';
+          await apply([], [looking, '-A INPUT -m set --match-set s dst -j DROP', state]);
+          expect([reaches(), reaches()]).toEqual([true, false]);
+          const live = requireLive({ policy });
+          expect(live.problems).toEqual([]);
+          expect(live.document.aids).toMatchObject({ conntrack: true, rejects: { ipv4: [8] } });
+        } finally {
+          await removePolicies({ policy });
+        }
+      }),
+    60_000,
+  );
+
+  test('what needs another program is loaded whole, and says why', () =>
     withPair(async ({ b }) => {
       const wanted = request(b, [...FILLING, ACCEPT]);
+      const { sets } = parseSets('create s hash:ip\n', { file: 'sets' });
       try {
-        await applyPolicy(wanted);
+        await applyPolicy({ ...wanted, sets });
         const of = async (lines: readonly string[]): Promise<ApplyReport> =>
           await applyPolicy({ ...wanted, rulesets: [filterRules(lines)] });
-        const logged = await of([...FILLING, '-A INPUT -p udp -j LOG', ACCEPT]);
-        expect(logged).toMatchObject({ notEdited: 'a rule for chain INPUT: log needs more than tables' });
-        const stated = await of([...FILLING, '-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT']);
-        expect(stated.notEdited).toBe('rules ask for connections, which nothing follows yet');
+        const looked = await of([...FILLING, '-A INPUT -m set --match-set s src -j DROP', ACCEPT]);
+        expect(looked.notEdited).toBe('the program looks no sets up, which the one for rules with sets does');
+        const added = await of([...FILLING, '-A INPUT -j SET --add-set s src', ACCEPT]);
+        expect(added.notEdited).toBe('a rule for chain INPUT: IP sets are changed by code');
         const refused = of([...FILLING, '-A INPUT -m string --string x --algo bm -j ACCEPT']);
         await expect(refused).rejects.toMatchObject({ code: 'COMPILE_REFUSED' });
       } finally {

@@ -57,22 +57,27 @@ export function emitHandOn(emission: Emission): void {
 
 /**
  * Adds to the word what the packet's mark, in the sk_buff at r9, is to become. A change of bits that no rule changes alone
- * means that some rule set the mark whole: all its bits are then such as rules set. Uses r1, r2, r3.
+ * means that some rule set the mark whole: all its bits are then such as rules set. Uses r1..r4.
  */
 function emitMarkChanges(emission: Emission): void {
-  const { asm, facts, handed } = emission;
+  const { asm, facts, handed, liveMarks } = emission;
   const { bits, whole } = handed.marks;
-  if (!facts.has('mark') || (bits === 0 && !whole)) return;
+  if (!facts.has('mark') || (liveMarks === undefined && bits === 0 && !whole)) return;
   const turned = asm.label('mark_turned');
+  const none = asm.label('mark_as_it_was');
   const slot = handedSlot(emission);
+  liveMarks?.unlessChanged(none);
   asm.loadField('u32', R1, R9, 'sk_buff', 'mark').load('u32', R2, R10, facts.offset('mark')).xor(R1, R2);
-  if (whole) {
+  if (liveMarks !== undefined || whole) {
+    liveMarks?.load(R4, R3);
+    if (liveMarks !== undefined) asm.jump('==', R3, 0, turned).xor32(R4, -1);
     asm
       .mov(R3, R1)
-      .and32(R3, ~bits >>> 0)
+      .and32(R3, liveMarks === undefined ? ~bits >>> 0 : R4)
       .jump('==', R3, 0, turned);
     asm.loadConstant(R1, 2 ** (MARK_RESET_BIT - MARK_BITS_SHIFT)).or(R1, R2);
     asm.place(turned);
   }
   asm.lsh(R1, MARK_BITS_SHIFT).load('u64', R2, R10, slot).or(R1, R2).store('u64', R10, slot, R1);
+  asm.place(none);
 }

@@ -33,7 +33,7 @@ export interface TableImage {
 export interface GenerationImage {
   /** Bytes of the extent. */
   readonly size: number;
-  /** The bytes for an extent to whose first byte `root` points, a multiple of ROOT_ALIGNMENT. */
+  /** The bytes for an extent to whose first byte `root` points, a multiple of ROOT_ALIGNMENT: all but the room for edits. */
   build(root: number): Uint8Array;
 }
 
@@ -76,7 +76,7 @@ export function generationImage(
   const build = (root: number): Uint8Array => {
     if (root % ROOT_ALIGNMENT !== 0)
       throw new RangeError(`root ${root} is not a multiple of ${ROOT_ALIGNMENT}`);
-    const bytes = new Uint8Array(size);
+    const bytes = new Uint8Array(roomStart);
     const view = new DataView(bytes.buffer);
     const u32 = (offset: number, value: number): void => view.setUint32(offset, value, true);
     u32(Generation.magic, GENERATION_MAGIC);

@@ -13,7 +13,7 @@ export const GENERATION_MAGIC = 0x47554c53;
 /** "SLUN", first word of a namespace's surroundings. */
 export const SURROUNDINGS_MAGIC = 0x4e554c53;
 /** Changes whenever a program built for the old layout could misread the new one. */
-export const ARENA_VERSION = 4;
+export const ARENA_VERSION = 5;
 
 /** Header at offset 0. */
 export const ArenaHeader = {
@@ -25,6 +25,8 @@ export const ArenaHeader = {
   cpus: 8,
   /** u32 size of the arena in bytes; 0 means 4 GiB */
   size: 12,
+  /** u32 number of the last generation that was written */
+  lastNumber: 16,
 } as const;
 
 /**
@@ -128,6 +130,12 @@ export const Generation = {
   roomEnd: 92,
   counterNext: 96,
   stateNext: 100,
+  /** u32 root of the last edit that was written there, in force or not; 0: none */
+  lastEdit: 104,
+  /** u32 of an edit: root of the generation that it was made of, pointer to the text that says what it changed, and its bytes */
+  before: 108,
+  note: 112,
+  noteSize: 116,
   /** u32[ENTRY_SLOTS]: program-array index of the program of each attach point; 0: nothing to run, the packet passes */
   entries: 128,
 } as const;

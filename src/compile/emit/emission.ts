@@ -4,7 +4,7 @@
  * Registers, from the prologue on: r6 the context, r7 the generation's root (arena pointer), r8 this CPU's counters
  * (arena pointer), r9 the hook's own (see hooks/). r0..r5 are anybody's between two emitters.
  */
-import type { Assembler, Label } from '../../isa/index.ts';
+import type { Assembler, Label, Register } from '../../isa/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { HookEmitter } from '../hooks/hook.ts';
 import type { RuleTag } from '../program.ts';
@@ -39,6 +39,15 @@ export interface Emission {
   readonly returnSlots: readonly number[];
   /** Jiffies a second of the machine that will run it. */
   readonly hz: number;
+  /** Where programs serve any rules: what those do to marks is asked when it runs. Absent: it is what `handed` says. */
+  readonly liveMarks?: LiveMarks;
+}
+
+export interface LiveMarks {
+  /** To `none` when no rule here changes marks. Uses r1. */
+  unlessChanged(none: Label): void;
+  /** `bits` and `whole` = the two parts of {@link MarkChanges}, `whole` 1 or 0. */
+  load(bits: Register, whole: Register): void;
 }
 
 /** Where verdicts are carried out: placed once per section. */

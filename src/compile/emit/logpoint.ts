@@ -10,12 +10,18 @@ export interface LogPoint {
 
 export class LogPoints {
   readonly #points: LogPoint[] = [];
+  readonly #first: number;
+
+  /** `first` is the number of the first point. */
+  constructor(first = 0) {
+    this.#first = first;
+  }
 
   get list(): readonly LogPoint[] {
     return this.#points;
   }
 
-  /** Number of a rule's log point, from 0, the same in every program that has the rule. */
+  /** Number of a rule's log point, the same in every program that has the rule. */
   number(point: LogPoint): number {
     const { rule } = point;
     const found = this.#points.findIndex(
@@ -25,6 +31,6 @@ export class LogPoints {
         known.chain === rule.chain &&
         known.rule === rule.rule,
     );
-    return found >= 0 ? found : this.#points.push(point) - 1;
+    return this.#first + (found >= 0 ? found : this.#points.push(point) - 1);
   }
 }

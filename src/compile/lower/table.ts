@@ -61,8 +61,14 @@ export function lowerTable(
 }
 
 /** One rule of a chain, whose counter is of no account; `undefined`: not all of it can be lowered. */
-export function lowerRule(table: Table, chain: Chain, index: number, family: Family): IrRule | undefined {
-  const lowering = new RuleLowering(table, chain, chain.rules[index]!, index + 1, family, new Map());
+export function lowerRule(
+  table: Pick<Table, 'name'>,
+  chain: Pick<Chain, 'name' | 'rules'>,
+  index: number,
+  family: Family,
+  sets: ReadonlyMap<string, SetPlace> = new Map(),
+): IrRule | undefined {
+  const lowering = new RuleLowering(table, chain, chain.rules[index]!, index + 1, family, sets);
   const rule = lowering.lower(0);
   return lowering.refusals.length === 0 && !lowering.unknownTarget ? rule : undefined;
 }
@@ -70,16 +76,16 @@ export function lowerRule(table: Table, chain: Chain, index: number, family: Fam
 class RuleLowering {
   readonly refusals: Refusal[] = [];
   unknownTarget = false;
-  readonly #table: Table;
-  readonly #chain: Chain;
+  readonly #table: Pick<Table, 'name'>;
+  readonly #chain: Pick<Chain, 'name'>;
   readonly #rule: Rule;
   readonly #number: number;
   readonly #family: Family;
   readonly #sets: ReadonlyMap<string, SetPlace>;
 
   constructor(
-    table: Table,
-    chain: Chain,
+    table: Pick<Table, 'name'>,
+    chain: Pick<Chain, 'name'>,
     rule: Rule,
     number: number,
     family: Family,

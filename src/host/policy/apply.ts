@@ -243,18 +243,27 @@ function freeOrder(bpffs: string): number {
 }
 
 interface NetnsPlan extends Committed {
+  readonly target: Target;
   readonly image: GenerationImage;
   root: number;
   links: readonly ReturnType<typeof wantedLinks>[number][];
 }
 
-/** Room for edits: up to as much again as the tables. Code is not edited. */
-function roomFor({ classifier }: CompiledPolicy): EditRoom {
+/** Room for edits, of which no page is taken before it is written to. Code is not edited. */
+function roomFor({ classifier, counters }: CompiledPolicy, namespaces: number): EditRoom {
   if (classifier === undefined) return { bytes: 0, counters: 0, state: 0 };
-  return { bytes: Math.min(Math.max(classifier.size, LEAST_ROOM), MOST_ROOM), counters: 512, state: 64 };
+  const bytes = Math.min(Math.max(classifier.size * ROOM_RATIO, LEAST_ROOM), MOST_ROOM / namespaces);
+  return {
+    bytes: Math.floor(bytes),
+    counters: Math.min(Math.max(counters, LEAST_COUNTERS), MOST_COUNTERS),
+    state: 256,
+  };
 }
-const LEAST_ROOM = 64 << 10;
-const MOST_ROOM = 4 << 20;
+const ROOM_RATIO = 4;
+const LEAST_ROOM = 1 << 20;
+const MOST_ROOM = 64 << 20;
+const LEAST_COUNTERS = 512;
+const MOST_COUNTERS = 4096;
 
 /** Everything from the loading of programs to the removal of what is old. Synchronous: nothing comes between two stores. */
 function install(
@@ -267,7 +276,11 @@ function install(
 ): Omit<ApplyReport, 'repaired' | 'times'> & { times: { loadMs: number; commitUs: number } } {
   const started = performance.now();
   const live = store.numbers.map((number) => store.document(String(number))!);
-  const knownMarks = unionOfAids(live.map(({ aids }) => aids)).marks;
+  const named = store.records.all().flatMap((record) => record.named);
+  const knownMarks = unionOfAids([
+    ...live.map(({ aids }) => aids),
+    ...named.flatMap((root) => store.aidsAt(root)),
+  ]).marks;
   step('make sets');
   const sets =
     request.sets === undefined
@@ -308,9 +321,8 @@ function install(
   const chains = chainCounters(compiled);
   const carried =
     request.ownCounters === true ? ownCounters(request.rulesets, chains) : new Map<number, Counters>();
-  let number = Math.max(0, ...store.numbers);
   const plans: NetnsPlan[] = targets.map((target) => {
-    number += 1;
+    const number = store.takeNumber();
     const image = withNetns(target.netns, () =>
       generationImage(
         compiled.counters,
@@ -323,7 +335,7 @@ function install(
           carried,
         },
         compiled.classifier,
-        roomFor(compiled),
+        roomFor(compiled, targets.length),
       ),
     );
     const links = wantedLinks(points, aids.chains, target, request.cgroup);
@@ -383,7 +395,7 @@ function install(
     for (const { target, links } of plans) {
       const record = prepareNetns(store, target, step);
       step(`tables of ${target.cookie}`);
-      const running = record.named.flatMap((root) => store.documentAt(root)?.aids ?? []);
+      const running = record.named.flatMap((root) => store.aidsAt(root));
       withNetns(target.netns, () => ensureAids(store, unionOfAids([...running, aids])));
       const options = {
         defragment: request.fragments === undefined || request.fragments === 'reassemble',
@@ -462,7 +474,7 @@ export function aidsOf(
 }
 
 /** Where the counters of each chain lie among the generation's. */
-function chainCounters(compiled: CompiledPolicy): ChainCounters[] {
+export function chainCounters(compiled: CompiledPolicy): ChainCounters[] {
   const numbers = new Map(
     compiled.chains.map(({ family, table, chain, number }) => [keyOf(family, table, chain), number]),
   );

@@ -30,8 +30,7 @@ export function carryCounters(
   old: { readonly document: GenerationDocument; readonly generation: LiveGeneration },
   fresh: { readonly document: GenerationDocument; readonly generation: LiveGeneration },
 ): void {
-  // An edit counts on in the same places.
-  if (fresh.document.ownCounters || old.generation.extent === fresh.generation.extent) return;
+  if (fresh.document.ownCounters) return;
   const before = counterKeys(old.document);
   for (const [key, index] of counterKeys(fresh.document)) {
     const from = before.get(key);

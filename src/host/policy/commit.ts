@@ -7,7 +7,7 @@ import type { Target } from './target.ts';
 
 /** A generation that has been written for a namespace. */
 export interface Committed {
-  readonly target: Target;
+  readonly target: Pick<Target, 'cookie'>;
   readonly number: number;
   /** Pointer to it. */
   readonly root: number;

@@ -83,6 +83,8 @@ export interface GenerationDocument {
   /** Milliseconds since 1970. */
   readonly appliedMs: number;
   readonly rulesets: readonly { readonly family: Family; readonly text: string }[];
+  /** The rules that programs and tables were made of; absent: these. What was pinned has none: edits lie in the arena. */
+  readonly loaded?: GenerationDocument['rulesets'];
   readonly hooks: readonly HookName[];
   readonly devices: readonly string[];
   readonly cgroup?: string;

@@ -64,6 +64,13 @@ export class LiveGeneration {
     return this.#u32(Generation.extent);
   }
 
+  /** Root of the generation that it was made of by an edit, and what that changed; absent where it was loaded whole. */
+  get edit(): { readonly before: number; readonly note: Uint8Array } | undefined {
+    if (this.extent === this.root) return undefined;
+    const note = new Uint8Array(this.#arena, this.#u32(Generation.note), this.#u32(Generation.noteSize));
+    return { before: this.#u32(Generation.before), note };
+  }
+
   /** Where the surroundings that count lie, and their bytes. */
   get surroundings(): { readonly pointer: number; readonly bytes: Uint8Array } {
     return this.#surroundingsAt(this.#u32(Generation.surroundings));

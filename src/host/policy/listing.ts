@@ -18,11 +18,11 @@ export interface ProgramListing {
 }
 
 /**
- * Compiles the live rules once more, which gives the same programs, and says so only if it does.
+ * Compiles the rules that were loaded once more (edits change tables, no programs), which gives the same programs, and says so only if it does.
  * @throws {PolicyError} `HOST_POLICY_VERSION` when another build made the live programs
  */
 export function livePrograms(document: GenerationDocument): ProgramListing[] {
-  const rulesets = document.rulesets.map(
+  const rulesets = (document.loaded ?? document.rulesets).map(
     ({ family, text }) => parseRuleset(text, { file: 'live rules', family }).ruleset,
   );
   const { hooks, hz, knownMarks, fragments, allowPartial } = document;

@@ -69,7 +69,7 @@ function readEvent(store: PolicyStore, bytes: Uint8Array): LogEvent {
   };
   const u32 = (at: number): number => view.getUint32(at, true);
   const number = u32(LogRecord.generation);
-  const document = store.document(String(number));
+  const document = store.documentOf(number);
   const captured = u32(LogRecord.captured);
   const vlan = {
     protocol: view.getUint16(LogRecord.vlanProtocolBe),

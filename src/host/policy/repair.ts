@@ -148,14 +148,14 @@ function settle(store: PolicyStore, record: NetnsRecord, done: string[]): void {
  */
 export function endCommit(store: PolicyStore, record: NetnsRecord): void {
   const { inFlight, root } = record;
-  const old = store.documentAt(inFlight);
-  const fresh = store.documentAt(root);
-  const replaced = inFlight !== root && inFlight !== 0;
-  if (replaced && old !== undefined && fresh !== undefined) {
-    const from = store.generation(inFlight);
-    const to = store.generation(root);
-    // What was given up goes before what counts again.
-    if (from.number < to.number)
+  const replaced = inFlight !== root && ![root, inFlight].some((one) => one === 0 || one === OPEN_ROOT);
+  const from = replaced ? store.generation(inFlight) : undefined;
+  const to = store.generation(root);
+  // What was given up goes before what counts again; an edit counts on in the same places.
+  if (from !== undefined && from.number < to.number && from.extent !== to.extent) {
+    const old = store.documentAt(inFlight);
+    const fresh = store.documentAt(root);
+    if (old !== undefined && fresh !== undefined)
       carryCounters({ document: old, generation: from }, { document: fresh, generation: to });
   }
   record.inFlight = record.isWaiting() ? root : 0;
@@ -181,8 +181,8 @@ export function dropNamespace(store: PolicyStore, record: NetnsRecord, path: str
 export function removeUnwantedLinks(store: PolicyStore, record: NetnsRecord): void {
   const wanted = new Set<string>();
   for (const root of record.named) {
-    const number = root === OPEN_ROOT ? 0 : store.generation(root).number;
-    const member = store.documentAt(root)?.members.find((one) => one.number === number);
+    const number = root === OPEN_ROOT ? 0 : store.loadedNumber(root);
+    const member = store.loadedAt(root)?.members.find((one) => one.number === number);
     for (const name of member?.links ?? []) wanted.add(name);
   }
   for (const name of linkNames(store, record.cookie)) {
@@ -201,7 +201,7 @@ export function removeUnwantedLinks(store: PolicyStore, record: NetnsRecord): vo
 function bringUpToDate(store: PolicyStore, record: NetnsRecord, path: string): boolean {
   const roots = record.named.filter((root) => root !== OPEN_ROOT);
   if (roots.length === 0) return false;
-  const aids = unionOfAids(roots.flatMap((root) => store.documentAt(root)?.aids ?? []));
+  const aids = unionOfAids(roots.flatMap((root) => store.aidsAt(root)));
   const netns = openNetnsFile(path);
   try {
     return withNetns(netns, () => {
@@ -229,7 +229,7 @@ function removeStrayNamespaces(store: PolicyStore): void {
 export function removeStrayGenerations(store: PolicyStore): void {
   const live = new Set<number>();
   for (const record of store.records.all()) {
-    for (const root of record.named) if (root !== OPEN_ROOT) live.add(store.generation(root).number);
+    for (const root of record.named) if (root !== OPEN_ROOT) live.add(store.loadedNumber(root));
   }
   for (const number of store.numbers) if (!live.has(number)) store.dropDocument(number);
   releaseSets(

@@ -101,7 +101,7 @@ export function knownSets(request: {
   try {
     return placesOf(
       stores.flatMap((store) =>
-        store.records.all().flatMap(({ running }) => store.documentAt(running)?.sets ?? []),
+        store.records.all().flatMap(({ running }) => store.loadedAt(running)?.sets ?? []),
       ),
     );
   } finally {
@@ -168,7 +168,7 @@ export function runningSets(store: PolicyStore, cookies: readonly bigint[]): Pla
   const found = new Map<string, PlacedSet>();
   for (const cookie of cookies) {
     const record = store.records.find(cookie);
-    const document = record === undefined ? undefined : store.documentAt(record.running);
+    const document = record === undefined ? undefined : store.loadedAt(record.running);
     for (const set of document?.sets ?? []) {
       const known = found.get(set.name);
       if (known !== undefined && known.slot !== set.slot) {
@@ -275,12 +275,12 @@ async function changeSets(
       const sets = change(store, runningSets(store, cookies));
       for (const cookie of cookies) {
         const record = store.records.find(cookie)!;
-        const document = store.documentAt(record.running);
+        const document = store.loadedAt(record.running);
         if (document === undefined) continue;
         const changed: GenerationDocument = { ...document, sets };
         const map = writeDocument(changed);
         try {
-          store.replaceDocument(changed, map, store.generation(record.running).number);
+          store.replaceDocument(changed, map, store.loadedNumber(record.running));
         } finally {
           map.close();
         }

@@ -212,7 +212,7 @@ function problemsOf(
   if (path === '') return problems;
   const netns = openNetnsFile(path);
   try {
-    const aids = unionOfAids(record.named.flatMap((root) => store.documentAt(root)?.aids ?? []));
+    const aids = unionOfAids(record.named.flatMap((root) => store.aidsAt(root)));
     for (const missing of withNetns(netns, () => missingAids(store.name, aids)))
       problems.push(`${missing}, is missing (nft flush ruleset?); sluice gc puts it back`);
   } finally {

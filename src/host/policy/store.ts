@@ -6,6 +6,7 @@ import {
   ACTIONS_SIZE,
   type ActionFilter,
   ARENA_VERSION,
+  ArenaHeader,
   type AttachPoint,
   buildActionFilter,
   buildBackstop,
@@ -14,6 +15,7 @@ import {
   entryIndex,
   FIRST_PROGRAM_INDEX,
   type FlightRole,
+  GENERATIONS_OFFSET,
   initializeArena,
   type MapDescription,
   PROGRAM_ARRAY_SIZE,
@@ -36,6 +38,7 @@ import {
 import { createArena, forgetArena, openArena } from '../arenas.ts';
 import {
   type GenerationDocument,
+  type KernelAids,
   type NetnsDocument,
   type PlacedProgram,
   type PolicyDocument,
@@ -44,8 +47,10 @@ import {
 } from './document.ts';
 import { PolicyError } from './error.ts';
 import { LiveGeneration, OPEN_ROOT, writeOpenGeneration } from './generation.ts';
+import { decodeNote, type EditNote } from './note.ts';
 import { entriesOf, PolicyPlace } from './place.ts';
 import { type NetnsRecord, Records } from './record.ts';
+import { RuleState } from './rulestate.ts';
 import { setExtents } from './setextents.ts';
 
 const ARENA_BYTES = 2 ** 30;
@@ -131,7 +136,73 @@ export class PolicyStore {
 
   /** The document of the generation at `root`; none for the open one. */
   documentAt(root: number): GenerationDocument | undefined {
-    return root === 0 || root === OPEN_ROOT ? undefined : this.document(String(this.generation(root).number));
+    const loaded = this.loadedAt(root);
+    if (loaded === undefined || this.#notesAt(root).length === 0) return loaded;
+    return this.rulesAt(root)!.document(loaded);
+  }
+
+  /** The document that was pinned when the extent that `root` lies in was loaded: what edits do not change is there. */
+  loadedAt(root: number): GenerationDocument | undefined {
+    return root === 0 || root === OPEN_ROOT ? undefined : this.document(String(this.loadedNumber(root)));
+  }
+
+  /** Number of the generation that was loaded whole, of which the one at `root` is an edit: its document is pinned. */
+  loadedNumber(root: number): number {
+    return this.generation(this.generation(root).extent).number;
+  }
+
+  /** The rules of the generation at `root`, taken apart. */
+  rulesAt(root: number): RuleState | undefined {
+    const loaded = this.loadedAt(root);
+    if (loaded === undefined) return undefined;
+    const state = new RuleState(loaded);
+    for (const note of this.#notesAt(root)) state.apply(note);
+    return state;
+  }
+
+  /** What the kernel's own code does for the generation at `root`. */
+  aidsAt(root: number): KernelAids[] {
+    const loaded = this.loadedAt(root);
+    if (loaded === undefined) return [];
+    const later = this.#notesAt(root).flatMap(({ aids }) =>
+      aids === undefined ? [] : [{ ...loaded.aids, ...aids }],
+    );
+    return [loaded.aids, ...later];
+  }
+
+  /** What edits changed from the rules that were loaded to those at `root`, the first one first. */
+  #notesAt(root: number): EditNote[] {
+    const notes: EditNote[] = [];
+    for (let at = root; ; ) {
+      const { edit } = this.generation(at);
+      if (edit === undefined) return notes.reverse();
+      notes.push(decodeNote(edit.note));
+      at = edit.before;
+    }
+  }
+
+  /** A number for a generation that is to be written. */
+  takeNumber(): number {
+    const words = new Uint32Array(this.arena.buffer, 0, GENERATIONS_OFFSET / 4);
+    words[ArenaHeader.lastNumber / 4]! += 1;
+    return words[ArenaHeader.lastNumber / 4]!;
+  }
+
+  /** The document of a generation by its number, as LOG records have it, as long as a record names it or what came of it. */
+  documentOf(number: number): GenerationDocument | undefined {
+    const pinned = this.document(String(number));
+    if (pinned !== undefined) return pinned;
+    for (const { named } of this.records.all()) {
+      for (let at of named) {
+        while (at !== OPEN_ROOT) {
+          const generation = this.generation(at);
+          if (generation.number === number) return this.documentAt(at);
+          if (generation.edit === undefined) break;
+          at = generation.edit.before;
+        }
+      }
+    }
+    return undefined;
   }
 
   /** The document of a generation's number. */

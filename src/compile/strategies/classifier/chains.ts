@@ -18,6 +18,7 @@ import {
   RULE_RECORD_SIZE,
   RuleAction,
   RuleRecord,
+  Way,
 } from './layout.ts';
 import { NodeWriter } from './nodes.ts';
 import { planServices, type ServicePlan, writeService } from './service.ts';
@@ -58,14 +59,14 @@ export interface ChainParts {
   readonly handed: HandedActions;
 }
 
-/** Numbers of the chains of all families, from 1, in the order in which they are asked for. */
-export class ChainNumbers {
-  readonly #byKey: Map<string, number>;
+/** Numbers of chains in the tables. */
+export interface ChainNumbering {
+  of(family: Family, table: string, chain: string): number;
+}
 
-  /** `known`: numbers that there are, by family, table and chain with blanks between. */
-  constructor(known: ReadonlyMap<string, number> = new Map()) {
-    this.#byKey = new Map(known);
-  }
+/** Numbers of the chains of all families, from 1, in the order in which they are asked for. */
+export class ChainNumbers implements ChainNumbering {
+  readonly #byKey = new Map<string, number>();
 
   /** One more than the last. */
   get count(): number {
@@ -96,11 +97,11 @@ export class ChainWriter {
   readonly #family: Family;
   readonly #parts: ChainParts;
   readonly #nodes: NodeWriter;
-  readonly #numbers: ChainNumbers;
+  readonly #numbers: ChainNumbering;
   /** Where each chain was written, by number. */
   readonly offsets: Map<number, number> = new Map();
 
-  constructor(image: ImageWriter, family: Family, parts: ChainParts, numbers: ChainNumbers) {
+  constructor(image: ImageWriter, family: Family, parts: ChainParts, numbers: ChainNumbering) {
     this.#image = image;
     this.#family = family;
     this.#parts = parts;
@@ -115,19 +116,26 @@ export class ChainWriter {
     return this.#numbers.of(this.#family, run.table.table, run.chain);
   }
 
-  /** Writes the record of a rule of which all conditions are asked at its turn; `counter` is its number in the generation. */
-  writeRecord(place: ChainPlace, rule: IrRule, counter: number, at: number): void {
+  /**
+   * Writes the record of a rule of which all conditions are asked at its turn, or none when vectors have answered them;
+   * `counter` is its number in the generation.
+   */
+  writeRecord(place: ChainPlace, rule: IrRule, counter: number, at: number, answered: boolean): void {
     this.#record(place, rule, counter, divideRule(rule, this.#family, new Set()), at, true);
-    this.#image.copyWay(at + RuleRecord.rest, at + RuleRecord.all);
+    if (answered) this.#image.u32(at + RuleRecord.rest, Way.holds);
+    else this.#image.copyWay(at + RuleRecord.rest, at + RuleRecord.all);
   }
 
-  /** Completes the part at `offset` by what finds those of its rules that fit; false: their fields find none. */
-  writeVectors(offset: number, rules: readonly IrRule[]): boolean {
+  /**
+   * Completes the part at `offset` by what finds those of its rules that fit, and tells of each whether nothing is left to
+   * ask then; `undefined`: their fields find none.
+   */
+  writeVectors(offset: number, rules: readonly IrRule[]): readonly boolean[] | undefined {
     const divided = this.#divide(rules);
-    if (divided.every(isUnanswered)) return false;
+    if (divided.every(isUnanswered)) return undefined;
     this.#vectors(offset, divided);
     for (const one of divided) this.#noteHeaderBytes(one);
-    return true;
+    return divided.map(({ rest }) => rest.length === 0);
   }
 
   #chain(run: ChainRun, chain: IrChain): void {

@@ -6,10 +6,11 @@ export {
   type EditRequest,
   editTables,
   keyOf,
-  MAX_PARTS_COST,
   type NotEdited,
   type TableEdit,
   takeCounters,
+  type WantedChain,
+  type Written,
 } from './edit.ts';
 export type { Piece } from './joining.ts';
 export type { ArenaBytes } from './live.ts';

@@ -9,9 +9,12 @@ export type Piece =
   | { readonly rule: IrRule; readonly counter: number };
 
 /** A rule of a part that is written: a record among others that is there already, or a rule. */
-export type Source =
-  | { readonly rules: number; readonly index: number }
-  | { readonly rule: IrRule; readonly counter: number };
+export type Source = KeptRecord | { readonly rule: IrRule; readonly counter: number };
+
+export interface KeptRecord {
+  readonly rules: number;
+  readonly index: number;
+}
 
 export type Run =
   | { readonly kind: 'kept'; readonly part: LivePart; readonly first: number; readonly count: number }
@@ -80,6 +83,11 @@ export function joinRuns(runs: readonly Run[]): Run[] {
     }
   }
   return joined;
+}
+
+/** All rules of the runs as one part of vectors. */
+export function wholeRun(runs: readonly Run[]): Run {
+  return { kind: 'rules', sources: runs.flatMap(sourcesOf), start: 0, vectors: true };
 }
 
 /** A run that is built anew takes its neighbour along, whichever of them comes first. */

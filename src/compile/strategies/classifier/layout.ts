@@ -26,7 +26,7 @@
 
 /** "SLUC", first word of the tables. */
 export const TABLES_MAGIC = 0x43554c53;
-export const TABLES_VERSION = 2;
+export const TABLES_VERSION = 3;
 
 export const TablesHeader = {
   magic: 0,
@@ -35,6 +35,9 @@ export const TablesHeader = {
   chains: 8,
   /** u32 how many, number 0 included */
   chainCount: 12,
+  /** u32 bits of the packet's mark that any rule changes, and u32 1: some rule sets it whole (actions/handed.ts) */
+  markBits: 16,
+  markWhole: 20,
   /** u8[64]: place of a word's only bit, by its product with {@link DE_BRUIJN} shifted right by 58 */
   bitPlaces: 64,
   /** u32[128]: {@link Entry} by attach point place * 2 + (ipv6 ? 1 : 0); 0: no chains */
@@ -62,8 +65,16 @@ export const Entry = {
   forward: 12,
   /** u8[256]: by protocol, the least transport bytes with which no rule's header is cut short */
   headerBytes: 16,
+  /** u32 {@link ProgramFeature} bits: what the entry's program can do that not every one can */
+  features: 272,
 } as const;
-export const ENTRY_SIZE = 272;
+export const ENTRY_SIZE = 276;
+
+/** What programs leave out where no rule asks for it, because it is long. */
+export const ProgramFeature = {
+  /** Looks sets up. */
+  sets: 1,
+} as const;
 
 /** Facts that cost something to find, and that not every ruleset asks for. */
 export const Need = {

@@ -1,6 +1,7 @@
 /** Tables as they lie in an arena: read by those who edit them. */
 import type { Family } from '../../../net/index.ts';
 import { Generation } from '../../arena/layout.ts';
+import type { MarkChanges } from '../../emit/emission.ts';
 import {
   CHAIN_SIZE,
   Chain,
@@ -106,16 +107,49 @@ export class LiveTables {
 
   /** Numbers of the chains that a chain's rules jump or go to. */
   calls(chain: number): Set<number> {
+    return this.#calledAt(this.parts(chain), [{ from: 0, to: Number.POSITIVE_INFINITY }]);
+  }
+
+  /** Those of a chain's calls that its rules at these places make. */
+  remainingCalls(
+    parts: readonly LivePart[],
+    kept: readonly { readonly from: number; readonly to: number }[],
+    calls: ReadonlySet<number>,
+  ): ReadonlySet<number> {
+    const count = parts.reduce((sum, part) => sum + part.count - part.first, 0);
+    const gone = this.#calledAt(parts, gaps(kept, count));
+    // Mostly no rule that calls has gone: the others need not be looked at.
+    return gone.size === 0 ? calls : this.#calledAt(parts, kept);
+  }
+
+  #calledAt(
+    parts: readonly LivePart[],
+    places: readonly { readonly from: number; readonly to: number }[],
+  ): Set<number> {
     const called = new Set<number>();
-    for (const { rules, first, count } of this.parts(chain)) {
-      for (let index = first; index < count; index++) {
-        const record = rules + (index << RULE_RECORD_SHIFT);
-        const action = this.u32(record + RuleRecord.action);
-        if (action === RuleAction.jump || action === RuleAction.goto)
-          called.add(this.u32(record + RuleRecord.a));
+    for (const { from, to } of places) {
+      let behind = 0;
+      for (const { rules, first, count } of parts) {
+        const start = first - behind;
+        behind += count - first;
+        for (let index = Math.max(first, from + start); index < Math.min(count, to + start); index++) {
+          const record = rules + (index << RULE_RECORD_SHIFT);
+          const action = this.u32(record + RuleRecord.action);
+          if (action === RuleAction.jump || action === RuleAction.goto)
+            called.add(this.u32(record + RuleRecord.a));
+        }
       }
     }
     return called;
+  }
+
+  /** What rules do to marks. */
+  get marks(): MarkChanges {
+    const { header } = this;
+    return {
+      bits: this.u32(header + TablesHeader.markBits),
+      whole: this.u32(header + TablesHeader.markWhole) !== 0,
+    };
   }
 
   /** What attach points run. */
@@ -137,4 +171,19 @@ export class LiveTables {
     }
     return roots;
   }
+}
+
+/** Places below `count` that none of these has, whatever their order. */
+function gaps(
+  places: readonly { readonly from: number; readonly to: number }[],
+  count: number,
+): { from: number; to: number }[] {
+  const found: { from: number; to: number }[] = [];
+  let from = 0;
+  for (const place of [...places].sort((a, b) => a.from - b.from)) {
+    if (place.from > from) found.push({ from, to: place.from });
+    from = Math.max(from, place.to);
+  }
+  if (from < count) found.push({ from, to: count });
+  return found;
 }

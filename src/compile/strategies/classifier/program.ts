@@ -67,6 +67,16 @@ export function emitClassifierSection(
     labels,
     returnSlots: [],
     hz,
+    liveMarks: {
+      unlessChanged: (none) => {
+        asm.load('u32', R1, R10, walk.entry).castToKernel(R1, R1).load('u32', R1, R1, Entry.needs);
+        asm.and(R1, Need.mark).jump('==', R1, 0, none);
+      },
+      load: (bits, whole) => {
+        asm.load('u32', whole, R7, Generation.tables).castToKernel(whole, whole);
+        asm.load('u32', bits, whole, TablesHeader.markBits).load('u32', whole, whole, TablesHeader.markWhole);
+      },
+    },
   };
   const walk = walkOffsets(emission);
   if (hook.point.flavour === 'netfilter') handed.use();

@@ -1,8 +1,9 @@
 /** The tables of a policy: one image that the one program of each hook flavour reads. */
-import type { Action, Predicate, SetKey } from '../../../ir/index.ts';
+import type { Action, IrRule, Predicate, SetKey } from '../../../ir/index.ts';
 import type { Family } from '../../../net/index.ts';
 import type { TableImage } from '../../arena/image.ts';
 import { type AttachPoint, entryIndex } from '../../attach.ts';
+import type { MarkChanges } from '../../emit/emission.ts';
 import { hookEmitter } from '../../hooks/index.ts';
 import type { ProgramPlan } from '../../plan.ts';
 import { isConnectionField } from '../../predicates/connection.ts';
@@ -18,6 +19,7 @@ import {
   MAX_CHAIN_RULES,
   MAX_DEPTH,
   Need,
+  ProgramFeature,
   TABLES_HEADER_SIZE,
   TABLES_MAGIC,
   TABLES_VERSION,
@@ -105,7 +107,7 @@ export function buildTables(plans: readonly ProgramPlan[], parts: ChainParts): C
       const { family } = section;
       const writer = writers[family] ?? new ChainWriter(image, family, parts, numbers);
       writers[family] = writer;
-      const entry = writeEntry(image, plan.point, section, writer);
+      const entry = writeEntry(image, plan.point, section, writer, looksUpSets(plan));
       headerBytes.push({ entry, writer });
     }
   }
@@ -116,6 +118,7 @@ export function buildTables(plans: readonly ProgramPlan[], parts: ChainParts): C
   }
   const places = image.reserve(numbers.count * 4);
   image.pointer(TablesHeader.chains, places);
+  writeMarks(image, 0, parts.handed.marks);
   image.u32(TablesHeader.chainCount, numbers.count);
   for (const writer of Object.values(writers)) {
     for (const [number, offset] of writer.offsets) image.pointer(places + number * 4, offset);
@@ -124,11 +127,18 @@ export function buildTables(plans: readonly ProgramPlan[], parts: ChainParts): C
   return { image: image.finish(), chains };
 }
 
+/** What rules do to marks, for the tables whose header lies at `header`. */
+export function writeMarks(image: ImageWriter, header: number, { bits, whole }: MarkChanges): void {
+  image.u32(header + TablesHeader.markBits, bits);
+  image.u32(header + TablesHeader.markWhole, whole ? 1 : 0);
+}
+
 function writeEntry(
   image: ImageWriter,
   point: AttachPoint,
   section: SectionPlan,
   writer: ChainWriter,
+  sets: boolean,
 ): number {
   const lists = { before: section.before, local: section.local, forward: section.forward ?? [] };
   const entry = image.reserve(ENTRY_SIZE, 64);
@@ -140,20 +150,16 @@ function writeEntry(
   }
   let needs = section.forward === undefined ? 0 : Need.route;
   for (const run of runsOf(section)) {
-    for (const chain of planCalls(run.table.chains, run.chain).named) {
-      for (const rule of chain.rules) {
-        needs |= actionNeed(rule.action);
-        for (const predicate of rule.predicates) needs |= predicateNeed(predicate);
-      }
-    }
+    for (const chain of planCalls(run.table.chains, run.chain).named) needs |= needsOf(chain.rules);
   }
   image.u32(entry + Entry.needs, needs);
+  image.u32(entry + Entry.features, sets ? ProgramFeature.sets : 0);
   const place = entryIndex(point) * 2 + (section.family === 'ipv6' ? 1 : 0);
   image.pointer(TablesHeader.entries + place * 4, entry);
   return entry;
 }
 
-export function actionNeed(action: Action): number {
+function actionNeed(action: Action): number {
   if (action.kind === 'log') return Need.devices | Need.mark;
   return action.kind === 'mark' ? Need.mark : 0;
 }
@@ -169,7 +175,7 @@ function keyNeed({ words }: SetKey): number {
   return needs;
 }
 
-export function predicateNeed(predicate: Predicate): number {
+function predicateNeed(predicate: Predicate): number {
   switch (predicate.kind) {
     case 'all':
     case 'any':
@@ -192,6 +198,16 @@ export function predicateNeed(predicate: Predicate): number {
     default:
       return 0;
   }
+}
+
+/** What rules want found before they are asked. */
+export function needsOf(rules: readonly IrRule[]): number {
+  let needs = 0;
+  for (const { action, predicates } of rules) {
+    needs |= actionNeed(action);
+    for (const predicate of predicates) needs |= predicateNeed(predicate);
+  }
+  return needs;
 }
 
 /** Whether rules of a plan look sets up. */
