@@ -40,6 +40,8 @@ const ORACLES = {
   ip: 'iproute2',
   bpftool: 'bpftool',
   tshark: 'tshark',
+  zsh: 'zsh',
+  fish: 'fish',
 };
 
 const onPath = (tool) =>
@@ -47,7 +49,7 @@ const onPath = (tool) =>
     existsSync(join(folder, tool)),
   );
 
-/** Debian packages of the tools that kernel tests compare with; only as root on Debian, else they are left out. */
+/** Debian packages of the tools that tests compare with, and of the shells that complete our commands; only as root on Debian, else they are left out. */
 export function installOracles() {
   if (process.platform !== 'linux' || process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) return;
   const missing = [

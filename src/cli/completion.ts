@@ -121,9 +121,9 @@ function fish(commands: readonly Command[]): string {
     for (const option of [...command.options, ...COMMON_OPTIONS]) {
       const short = option.short === undefined ? '' : ` -s ${option.short}`;
       const long = option.long === undefined ? '' : ` -l ${option.long}`;
-      const source = valueSource(option);
-      const value =
-        option.value === undefined ? '' : source === '' ? ' -r -F' : ` -x -a ${quote(`(${source})`)}`;
+      // Words of -a are split at blanks, the output of a command at line ends alone.
+      const source = option.choices?.join(' ') ?? valueSource(option).replace(/^.+$/, '($&)');
+      const value = option.value === undefined ? '' : source === '' ? ' -r -F' : ` -x -a ${quote(source)}`;
       lines.push(`complete -c sluice -n ${quote(seen)}${short}${long}${value} -d ${quote(option.summary)}`);
     }
   }

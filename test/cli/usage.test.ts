@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/registry.ts';
 import { sluice } from '../support/cli.ts';
@@ -56,10 +55,4 @@ describe('completion', () => {
       for (const { name } of COMMANDS) for (const word of name.split(' ')) expect(stdout).toContain(word);
     });
   }
-
-  it('prints a script that bash can read', async () => {
-    const { stdout } = await sluice(['completion', 'bash']);
-    const { status, stderr } = spawnSync('bash', ['-n'], { input: stdout, encoding: 'utf8' });
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-  });
 });
