@@ -29,8 +29,10 @@ export function annotate(program: CompiledProgram, textOf: RuleText): string {
     if (tag === last) continue;
     if (tag !== undefined && !sameRule(tag, last)) {
       const text = textOf(tag) ?? '(unknown rule)';
-      notes.set(slot, `${tag.family} ${tag.table}${tag.rule > 0 ? ` ${tag.rule}` : ''}: ${text}`);
-    } else if (tag === undefined && last !== undefined) {
+      const line = `${tag.family} ${tag.table}${tag.rule > 0 ? ` ${tag.rule}` : ''}: ${text}`;
+      const note = notes.get(slot);
+      notes.set(slot, note === undefined ? line : `${line}\n; ${note}`);
+    } else if (tag === undefined && last !== undefined && !notes.has(slot)) {
       notes.set(slot, 'end of rules');
     }
     last = tag;

@@ -1,7 +1,7 @@
 /** From rulesets to programs: lowers, refuses what cannot be done, plans, and writes code. Needs no kernel. */
 
 import type { IrRule, IrTable, Predicate } from '../ir/index.ts';
-import { Assembler, R0 } from '../isa/index.ts';
+import { Assembler } from '../isa/index.ts';
 import type { Family } from '../net/index.ts';
 import type { Ruleset, SetPlace, Span, TableName } from '../rules/index.ts';
 import { ACTIONS_MAP, ACTIONS_SIZE } from './actions/handed.ts';
@@ -295,15 +295,15 @@ function writeProgram(
     }
   }
   asm.at(undefined);
-  asm.place(other);
+  asm.place(other).note('neither IPv4 nor IPv6, or a VLAN of its own: counted, passes');
   emitTick({ asm, hook }, SystemCounter.notIp);
   asm.return(hook.accept);
-  asm.place(otherFamily);
+  asm.place(otherFamily).note('a family without rules: counted, passes');
   emitTick({ asm, hook }, SystemCounter.otherFamily);
   asm.return(hook.accept);
-  asm.place(malformed);
+  asm.place(malformed).note('malformed: counted, dropped');
   emitTick({ asm, hook }, SystemCounter.malformed);
-  asm.place(lost).mov32(R0, hook.drop).exit();
+  asm.place(lost).note('no way back to the dispatcher: dropped').return(hook.drop);
   const program: CompiledProgram = {
     name: `slc_p${entryIndex(point)}`,
     point,

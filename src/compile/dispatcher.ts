@@ -42,11 +42,8 @@ import { emitHandoverPointer, emitIdentityBits, emitPackRoot } from './prologue/
 const RECORD_SHIFT = Math.log2(RECORD_SIZE);
 const GATE_SHIFT = Math.log2(GATE_SIZE);
 const ROOT_SHIFT = Math.log2(ROOT_ALIGNMENT);
-/** Frame slots. */
-const COOKIE = -8;
-const ROOTS = -16;
-const IDENTITY = -24;
-const CLOSES = -32;
+/** Frame slot: when the gate closes. */
+const CLOSES = -8;
 
 /**
  * Where a packet stands on its way through a policy's hooks: at the `first` it notes which generation it met, at `later`
@@ -62,15 +59,15 @@ export function buildDispatcher(point: AttachPoint, role: FlightRole): CompiledP
   const chosen = asm.label('chosen');
 
   hook.begin(asm);
+  asm.note("the namespace's record");
   hook.cookie(asm, R1);
-  asm.store('u64', R10, COOKIE, R1);
   emitFindRecord(asm, drop);
   emitChooseRoot(asm);
   if (role !== 'only') emitFlight(asm, hook, role, chosen);
   asm.place(chosen);
 
   // Hand over, then leave for the program.
-  asm.jump('==', R7, 0, drop);
+  asm.note('hands over, and leaves for the program').jump('==', R7, 0, drop);
   emitHandoverPointer(asm);
   hook.identity(asm, R1);
   emitIdentityBits(asm, R1);
@@ -80,8 +77,8 @@ export function buildDispatcher(point: AttachPoint, role: FlightRole): CompiledP
   asm.castToKernel(R7, R7);
   asm.load('u32', R3, R7, Generation.entries + 4 * entryIndex(point)).jump('==', R3, 0, pass);
   asm.mov(R1, R6).loadMap(R2, programArrayName(point)).call('bpf_tail_call');
-  asm.place(drop).return(hook.drop);
-  asm.place(pass).return(hook.accept);
+  asm.place(drop).note('no record, no generation or no program: dropped').return(hook.drop);
+  asm.place(pass).note('nothing to run here: passes').return(hook.accept);
   return {
     name: `slc_d${entryIndex(point)}_${role}`,
     point,
@@ -91,10 +88,10 @@ export function buildDispatcher(point: AttachPoint, role: FlightRole): CompiledP
   };
 }
 
-/** r8 = the namespace's record, as arena pointer. */
+/** r8 = the record of the namespace whose cookie is in r1, as arena pointer. */
 function emitFindRecord(asm: Assembler<RuleTag>, missing: Label): void {
   const found = asm.label('record');
-  asm.load('u64', R1, R10, COOKIE).jump('==', R1, 0, missing);
+  asm.jump('==', R1, 0, missing);
   asm
     .mov(R2, R1)
     .and(R2, RECORD_SLOTS - 1)
@@ -112,15 +109,15 @@ function emitFindRecord(asm: Assembler<RuleTag>, missing: Label): void {
 function emitChooseRoot(asm: Assembler<RuleTag>): void {
   const open = asm.label('gate_open');
   const chosen = asm.label('root');
-  asm.load('u64', R7, R8, Record.root).store('u64', R10, ROOTS, R7);
   asm
-    .mov32(R7, R7)
+    .note('the generation: the previous one while its gate is closed')
+    .load('u64', R7, R8, Record.root)
     .mov(R1, R7)
     .and(R1, ROOT_ALIGNMENT - 1)
-    .jump('==', R1, 0, chosen);
+    .jump('==', R1, 0, open);
   asm.lsh(R1, GATE_SHIFT).loadArena(R2, 'arena', GATES_OFFSET).add(R2, R1).castToKernel(R2, R2);
   asm.load('u64', R1, R2, 0).store('u64', R10, CLOSES, R1);
-  asm.call('bpf_ktime_get_ns').load('u64', R7, R10, ROOTS).load('u64', R1, R10, CLOSES);
+  asm.call('bpf_ktime_get_ns').load('u64', R1, R10, CLOSES);
   asm.jump('<', R0, R1, open).rsh(R7, 32).goto(chosen);
   asm.place(open).mov32(R7, R7).and(R7, -ROOT_ALIGNMENT);
   asm.place(chosen);
@@ -128,11 +125,11 @@ function emitChooseRoot(asm: Assembler<RuleTag>): void {
 
 /** While a commit is under way: the first hook notes the root, later ones follow the note. */
 function emitFlight(asm: Assembler<RuleTag>, hook: HookEmitter, role: FlightRole, chosen: Label): void {
+  asm.note('while a commit is under way: the generation that the packet met first');
   asm.load('u32', R5, R8, Record.inFlight).jump('==', R5, 0, chosen);
   hook.identity(asm, R1);
-  asm.store('u64', R10, IDENTITY, R1);
-  emitFlightPointer(asm, R3, R1);
-  asm.load('u64', R1, R10, IDENTITY);
+  asm.mov(R2, R1);
+  emitFlightPointer(asm, R3, R2);
   emitIdentityBits(asm, R1);
   if (role === 'first') {
     asm.mov(R4, R7);

@@ -50,6 +50,7 @@ export function fragmentNeeds(strategy: FragmentStrategy, family: 'ipv4' | 'ipv6
 export function emitFragmentStrategy(emission: Emission, strategy: FragmentStrategy): void {
   const { asm, facts, labels } = emission;
   if (strategy === 'rules') return;
+  asm.note('fragments');
   if (strategy === 'first-only') {
     asm.load('u32', R1, R10, facts.offset('fragmentOffset')).jump('!=', R1, 0, labels.accept);
     return;

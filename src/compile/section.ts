@@ -77,7 +77,6 @@ export function emitSection(
     handed,
     logs,
     labels,
-    returnSlots: [],
     hz,
   };
   for (const run of runs) {

@@ -9,14 +9,14 @@ import { IsaError } from './error.ts';
 import { type HelperName, helperId } from './helper.ts';
 import { type Item, type Label, type LabelState, layOut, makeLabel } from './layout.ts';
 import * as op from './opcode.ts';
-import { reachableItems } from './prune.ts';
+import { prunedItems } from './prune.ts';
 import type { AssembledProgram, ProgramFunction, Reference } from './reference.ts';
 import { R0, type Register } from './register.ts';
 
 /** The second operand of arithmetic, of comparisons and of stores. */
 export type Operand = Register | number;
 export interface FinishOptions {
-  /** Leaves out what control cannot reach, and jumps to what follows anyway; see `prune.ts`. */
+  /** Leaves out what control cannot reach, and needless jumps; see `prune.ts`. */
   readonly prune?: boolean;
 }
 /** Bits that a conversion keeps. */
@@ -59,7 +59,7 @@ export class Assembler<Tag = unknown> {
     return this;
   }
 
-  /** Remark for listings, on the next instruction. */
+  /** Remark for listings, on the next instruction; gone with it when that is pruned. */
   note(text: string): this {
     this.#notes.set(this.#items.length, text);
     return this;
@@ -368,19 +368,26 @@ export class Assembler<Tag = unknown> {
    */
   finish(options: FinishOptions = {}): AssembledProgram<Tag> {
     const starts = this.#functions.map(({ label }) => this.#labels[label.id]!.item!);
-    const kept = options.prune === true ? reachableItems(this.#items, this.#labels, starts) : undefined;
-    const items = kept === undefined ? this.#items : kept.map((index) => this.#items[index]!);
+    const kept =
+      options.prune === true
+        ? prunedItems(this.#items, this.#labels, starts)
+        : this.#items.map((item, index) => ({ item, index }));
+    const items = kept.map(({ item }) => item);
+    const places = kept.map(({ index }) => index);
     /** Place among the kept items of the first one that stands at or after an emitted item. */
-    const placeOf = (item: number): number => (kept === undefined ? item : firstNotBelow(kept, item));
+    const placeOf = (item: number): number => firstNotBelow(places, item);
     const labels = this.#labels.map(({ label, item }) => ({
       label,
       item: item === undefined ? undefined : placeOf(item),
     }));
     const laid = layOut(items, labels);
     const tags: (Tag | undefined)[] = [];
-    for (const item of laid.origins) tags.push(this.#tags[kept === undefined ? item : kept[item]!]);
+    for (const item of laid.origins) tags.push(this.#tags[places[item]!]);
     const slotOf = (item: number): number => laid.starts[placeOf(item)] ?? laid.instructions.length;
-    const notes = new Map([...this.#notes].map(([item, text]) => [slotOf(item), text]));
+    const stays = new Set(places);
+    const notes = new Map(
+      [...this.#notes].filter(([item]) => stays.has(item)).map(([item, text]) => [slotOf(item), text]),
+    );
     const functions: ProgramFunction[] = this.#functions.map(({ name }, index) => ({
       name,
       start: slotOf(starts[index]!),

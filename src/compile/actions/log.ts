@@ -93,11 +93,11 @@ export function emitLog(emission: Emission, point: number | { readonly word: num
   if ((flags & LOG_UID) !== 0) hook.logOwner?.(emission, record);
   asm.load('u64', R4, R10, record).load('u32', R1, R10, facts.offset('length'));
   asm.jump('<=', R1, LOG_CAPTURE, whole).mov(R1, LOG_CAPTURE);
-  asm.place(whole).store('u32', R4, LogRecord.captured, R1).jump('==', R1, 0, cut).mov(R4, R1);
+  asm.place(whole).store('u32', R4, LogRecord.captured, R1).jump('==', R1, 0, cut);
   const place = (register: Register): void => {
     asm.load('u64', register, R10, record).add(register, LogRecord.packet);
   };
-  hook.read(emission, place, { constant: 0 }, cut);
+  hook.read(emission, R1, place, { constant: 0 }, cut);
   asm.place(cut);
   asm.load('u64', R1, R10, record).mov(R2, 0).call('bpf_ringbuf_submit').goto(done);
   asm.place(lost);

@@ -10,16 +10,16 @@ import { emitReplies } from './reply/reply.ts';
 export function emitVerdicts(emission: Emission, fragments: FragmentStrategy): void {
   const { asm, hook, labels } = emission;
   asm.at(undefined);
-  asm.place(labels.accept);
+  asm.place(labels.accept).note('accepted');
   emitHandOn(emission);
   if (fragments === 'track') emitRemember(emission);
   asm.return(hook.accept);
-  asm.place(labels.malformed);
+  asm.place(labels.malformed).note('malformed: counted, dropped');
   emitTick(emission, SystemCounter.malformed);
   asm.goto(labels.drop);
-  asm.place(labels.hotdrop);
+  asm.place(labels.hotdrop).note('hotdrop: counted, dropped');
   emitTick(emission, SystemCounter.hotdrops);
-  asm.place(labels.drop).return(hook.drop);
+  asm.place(labels.drop).note('dropped').return(hook.drop);
   if (labels.reply !== undefined && hook.answering !== undefined) {
     emitReplies(emission, labels.reply, hook.answering);
   }

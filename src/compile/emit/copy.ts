@@ -11,16 +11,16 @@ export function emitCopy(
   bytes: number,
   short: Label,
 ): void {
-  if (emission.hook.copy !== undefined) {
-    emission.hook.copy(emission, to, from, bytes, short);
-    return;
-  }
-  emission.asm.mov(R4, bytes);
-  emitCopyVariable(emission, to, from, short);
+  const { hook } = emission;
+  if (hook.copy === undefined) hook.read(emission, bytes, pointTo(emission, to), from, short);
+  else hook.copy(emission, to, from, bytes, short);
 }
 
 /** As {@link emitCopy} for a length in r4, which the verifier must know to be at least 1 and within the block at `to`. */
 export function emitCopyVariable(emission: Emission, to: number, from: PacketOffset, short: Label): void {
-  const { asm, hook } = emission;
-  hook.read(emission, (register: Register) => asm.mov(register, R10).add(register, to), from, short);
+  emission.hook.read(emission, R4, pointTo(emission, to), from, short);
+}
+
+function pointTo({ asm }: Emission, to: number): (register: Register) => void {
+  return (register) => asm.mov(register, R10).add(register, to);
 }

@@ -35,8 +35,6 @@ export interface Emission {
   readonly handed: HandedActions;
   readonly logs: LogPoints;
   readonly labels: VerdictLabels;
-  /** Frame slots that say where chains under way return to; see loop.ts. */
-  readonly returnSlots: readonly number[];
   /** Jiffies a second of the machine that will run it. */
   readonly hz: number;
   /** Where programs serve any rules: what those do to marks is asked when it runs. Absent: it is what `handed` says. */

@@ -8,7 +8,7 @@
 import { IsaError } from '../../isa/index.ts';
 
 /** 512 bytes, less what the verifier takes for the iteration budget of `may_goto`. */
-const FRAME_SIZE = 512 - 16;
+export const FRAME_SIZE: number = 512 - 16;
 
 export class Frame {
   #used = 0;

@@ -3,7 +3,7 @@
  *
  * All packet offsets are counted from the network header.
  */
-import type { Assembler, AttachType, Label, ProgramType, Register } from '../../isa/index.ts';
+import type { Assembler, AttachType, Label, Operand, ProgramType, Register } from '../../isa/index.ts';
 import type { AttachPoint } from '../attach.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
@@ -43,13 +43,21 @@ export interface HookEmitter {
   cookie(asm: Assembler<RuleTag>, to: Register): void;
   /** Sorts the packet by family. Uses r0..r5, may use `frame`. */
   sort(asm: Assembler<RuleTag>, frame: Frame, labels: FamilyLabels): void;
-  /** Before the first {@link read} of a section. */
+  /** Before the first {@link read} of a section, and before anything else takes of its frame. */
   open(emission: Emission): void;
+  /** Bytes at the frame's top that {@link open} takes for what the verifier must not forget. */
+  readonly keeps: number;
   /**
-   * Copies r4 bytes of the packet to where `place` makes a register point (it may use that register alone); goes to
-   * `short` when they are not all there. Uses r0..r5. See emit/copy.ts.
+   * Copies `bytes` bytes of the packet to where `place` makes a register point (it may use that register alone); goes to
+   * `short` when they are not all there. Uses r0..r5, of which r1 or r4 may hold the number. See emit/copy.ts.
    */
-  read(emission: Emission, place: (register: Register) => void, from: PacketOffset, short: Label): void;
+  read(
+    emission: Emission,
+    bytes: Operand,
+    place: (register: Register) => void,
+    from: PacketOffset,
+    short: Label,
+  ): void;
   /** As {@link read} of a constant length to the frame at `to`, where the hook has a quicker way. Uses r0..r5. */
   readonly copy?: (emission: Emission, to: number, from: PacketOffset, bytes: number, short: Label) => void;
   /** Stores what the hook knows of the packet besides its bytes: devices, mark, state, ... Uses r0..r5. */

@@ -7,6 +7,7 @@
 import {
   type Assembler,
   type Label,
+  type Operand,
   R0,
   R1,
   R2,
@@ -35,6 +36,8 @@ const NF_ACCEPT = 1;
 const ETH_HLEN = 14;
 const ETH_SOURCE = 6;
 const ARPHRD_ETHER = 1;
+/** struct bpf_dynptr */
+const DYNPTR_BYTES = 16;
 
 export class NetfilterHook implements HookEmitter {
   readonly point: AttachPoint & { flavour: 'netfilter' };
@@ -42,6 +45,7 @@ export class NetfilterHook implements HookEmitter {
   readonly attachType = 'BPF_NETFILTER';
   readonly accept: number = NF_ACCEPT;
   readonly drop: number = NF_DROP;
+  readonly keeps: number = DYNPTR_BYTES;
   readonly provides: ReadonlySet<Fact> = HOOK_FACTS;
 
   constructor(point: AttachPoint & { flavour: 'netfilter' }) {
@@ -59,12 +63,11 @@ export class NetfilterHook implements HookEmitter {
   cookie(asm: Assembler<RuleTag>, to: Register): void {
     const known = asm.label('netns');
     asm.load('u64', R1, R6, CONTEXT_STATE).loadField('u64', R1, R1, 'nf_hook_state', 'net');
-    asm.loadField('u64', R2, R1, 'net', 'net_cookie').jump('!=', R2, 0, known);
+    asm.loadField('u64', to, R1, 'net', 'net_cookie').jump('!=', to, 0, known);
     // A test run (net/bpf/test_run.c) names no namespace; its output device is the loopback device of the caller's.
     asm.load('u64', R1, R6, CONTEXT_STATE).loadField('u64', R1, R1, 'nf_hook_state', 'out');
     asm.loadField('u64', R1, R1, 'net_device', 'nd_net.net');
-    asm.loadField('u64', R2, R1, 'net', 'net_cookie');
-    asm.place(known).mov(to, R2);
+    asm.loadField('u64', to, R1, 'net', 'net_cookie').place(known);
   }
 
   sort(asm: Assembler<RuleTag>, _frame: Frame, labels: FamilyLabels): void {
@@ -73,19 +76,30 @@ export class NetfilterHook implements HookEmitter {
 
   open(emission: Emission): void {
     const { asm, frame } = emission;
-    asm.mov(R1, R9).mov(R2, 0).mov(R3, R10).add(R3, frame.block('dynptr', 16));
+    asm
+      .note('the packet and its length')
+      .mov(R1, R9)
+      .mov(R2, 0)
+      .mov(R3, R10)
+      .add(R3, frame.block('dynptr', DYNPTR_BYTES));
     asm.callKfunc('bpf_dynptr_from_skb');
     asm.loadField('u32', R1, R9, 'sk_buff', 'len').store('u32', R10, emission.facts.offset('length'), R1);
   }
 
-  read(emission: Emission, place: (register: Register) => void, from: PacketOffset, short: Label): void {
+  read(
+    emission: Emission,
+    bytes: Operand,
+    place: (register: Register) => void,
+    from: PacketOffset,
+    short: Label,
+  ): void {
     const { asm, frame } = emission;
-    asm.mov(R2, R4);
+    asm.mov(R2, bytes);
     if (from.word === undefined) asm.mov(R4, from.constant);
     else asm.load('u32', R4, R10, from.word);
     if (from.word !== undefined && from.constant !== 0) asm.add(R4, from.constant);
     place(R1);
-    asm.mov(R3, R10).add(R3, frame.block('dynptr', 16));
+    asm.mov(R3, R10).add(R3, frame.block('dynptr', DYNPTR_BYTES));
     asm.mov(R5, 0).call('bpf_dynptr_read').jump('!=', R0, 0, short);
   }
 
@@ -95,7 +109,7 @@ export class NetfilterHook implements HookEmitter {
     if (from.word === undefined) asm.mov(R2, from.constant);
     else asm.load('u32', R2, R10, from.word);
     if (from.word !== undefined && from.constant !== 0) asm.add(R2, from.constant);
-    asm.mov(R1, R10).add(R1, frame.block('dynptr', 16));
+    asm.mov(R1, R10).add(R1, frame.block('dynptr', DYNPTR_BYTES));
     asm.mov(R3, R10).add(R3, to).mov(R4, bytes);
     asm.callKfunc('bpf_dynptr_slice').jump('==', R0, 0, short);
     let at = 0;
@@ -127,6 +141,7 @@ export class NetfilterHook implements HookEmitter {
       const name = side === 'in' ? 'inDevice' : 'outDevice';
       const index = side === 'in' ? 'inIfindex' : 'outIfindex';
       if (!facts.has(name) && !facts.has(index)) continue;
+      asm.note(side === 'in' ? 'input device' : 'output device');
       // A missing device is a null pointer; reading through it gives zeros, the empty name.
       asm.load('u64', R1, R6, CONTEXT_STATE).loadField('u64', R1, R1, 'nf_hook_state', side);
       if (facts.has(index)) {
@@ -142,7 +157,10 @@ export class NetfilterHook implements HookEmitter {
       asm.loadField('u8', R1, R9, 'sk_buff', '__pkt_type_offset').and(R1, 7);
       asm.store('u32', R10, facts.offset('packetType'), R1);
     }
-    if (facts.has('ctState')) emitConntrackFacts(emission, R9);
+    if (facts.has('ctState')) {
+      asm.note('connection');
+      emitConntrackFacts(emission, R9);
+    }
     if (facts.has('hasMac')) this.#macSource(emission);
   }
 

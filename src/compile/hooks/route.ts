@@ -27,6 +27,7 @@ export function emitRoute(emission: Emission, forward: Label): void {
   const { asm, facts, frame, family, labels } = emission;
   const params = frame.block('fib', PARAMS_SIZE);
   const local = asm.label('local');
+  asm.note('to this host, or on its way through');
   for (let at = 0; at < PARAMS_SIZE; at += 8) asm.store('u64', R10, params + at, 0);
   asm.store('u8', R10, params + Params.family, family === 'ipv4' ? AF_INET : AF_INET6);
   asm.load('u32', R1, R10, facts.offset('inIfindex')).store('u32', R10, params + Params.ifindex, R1);
@@ -45,7 +46,7 @@ export function emitRoute(emission: Emission, forward: Label): void {
   asm.call('bpf_fib_lookup');
   asm.jump('s<', R0, 0, local);
   asm.jump('==', R0, BPF_FIB_LKUP_RET_NOT_FWDED, local).jump('==', R0, BPF_FIB_LKUP_RET_FWD_DISABLED, local);
-  asm.load('u32', R1, R10, params + Params.ifindex);
+  if (facts.has('outIfindex') || facts.has('outDevice')) asm.load('u32', R1, R10, params + Params.ifindex);
   if (facts.has('outIfindex')) asm.store('u32', R10, facts.offset('outIfindex'), R1);
   if (facts.has('outDevice')) {
     // The surroundings' names by number; a device that came later has none, and no rule can be asked about it.

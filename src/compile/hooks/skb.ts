@@ -8,6 +8,7 @@ import {
   type Assembler,
   type AttachType,
   type Label,
+  type Operand,
   type ProgramType,
   R0,
   R1,
@@ -83,6 +84,7 @@ export class SkbHook implements HookEmitter {
   readonly accept: number;
   readonly drop: number;
   readonly provides: ReadonlySet<Fact>;
+  readonly keeps = 0;
   readonly lookupNeeds?: readonly Fact[];
   readonly answering?: Answering;
 
@@ -125,6 +127,7 @@ export class SkbHook implements HookEmitter {
   }
 
   sort(asm: Assembler<RuleTag>, frame: Frame, labels: FamilyLabels): void {
+    asm.note('whose frame it is, and its type');
     if (this.point.flavour === 'tcx') this.#passOthers(asm, labels);
     asm.load('u32', R1, R6, Skb.protocol);
     asm.jump('==', R1, ETHERTYPE.ipv4, labels.ipv4).jump('==', R1, ETHERTYPE.ipv6, labels.ipv6);
@@ -158,8 +161,15 @@ export class SkbHook implements HookEmitter {
 
   open(): void {}
 
-  read(emission: Emission, place: (register: Register) => void, from: PacketOffset, short: Label): void {
+  read(
+    emission: Emission,
+    bytes: Operand,
+    place: (register: Register) => void,
+    from: PacketOffset,
+    short: Label,
+  ): void {
     const { asm } = emission;
+    if (bytes !== R4) asm.mov(R4, bytes);
     if (from.word === undefined) asm.mov(R2, from.constant);
     else asm.load('u32', R2, R10, from.word);
     if (from.word !== undefined && from.constant !== 0) asm.add(R2, from.constant);
@@ -187,7 +197,7 @@ export class SkbHook implements HookEmitter {
       ? (['inDevice', 'outDevice'] as const)
       : (['outDevice', 'inDevice'] as const);
     if (facts.has(own)) {
-      asm.mov(R1, R6).callKfunc('bpf_cast_to_kern_ctx');
+      asm.note('device').mov(R1, R6).callKfunc('bpf_cast_to_kern_ctx');
       asm.loadField('u64', R1, R0, 'sk_buff', 'dev');
       emitDeviceName(emission, own, R1);
     }
@@ -210,7 +220,7 @@ export class SkbHook implements HookEmitter {
   /** On the way out conntrack has run; at tcx ingress only for what comes by loopback, which keeps its connection. */
   #connection(emission: Emission): void {
     const { asm } = emission;
-    asm.mov(R1, R6).callKfunc('bpf_cast_to_kern_ctx');
+    asm.note('connection').mov(R1, R6).callKfunc('bpf_cast_to_kern_ctx');
     if (this.lookupNeeds === undefined) {
       emitConntrackFacts(emission, R0);
       return;

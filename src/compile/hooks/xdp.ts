@@ -7,6 +7,7 @@
 import {
   type Assembler,
   type Label,
+  type Operand,
   R0,
   R1,
   R2,
@@ -61,6 +62,7 @@ export class XdpHook implements HookEmitter {
   readonly drop: number = XDP_DROP;
   readonly provides: ReadonlySet<Fact> = PROVIDES;
   readonly lookupNeeds: readonly Fact[] = LOOKUP_NEEDS;
+  readonly keeps = 0;
   readonly answering: Answering;
 
   constructor(answering: Answering) {
@@ -89,6 +91,7 @@ export class XdpHook implements HookEmitter {
   sort(asm: Assembler<RuleTag>, frame: Frame, labels: FamilyLabels): void {
     const buffer = frame.block('scratch', 16);
     const sorted = asm.label('sorted');
+    asm.note('Ethernet type, behind priority tags');
     this.#loadFrame(asm, buffer, ETH_TYPE, 2, labels.malformed);
     asm.load('u16', R1, R10, buffer).mov(R9, ETH_HLEN);
     for (let tag = 0; tag <= MAX_TAGS; tag++) {
@@ -112,8 +115,15 @@ export class XdpHook implements HookEmitter {
 
   open(): void {}
 
-  read(emission: Emission, place: (register: Register) => void, from: PacketOffset, short: Label): void {
+  read(
+    emission: Emission,
+    bytes: Operand,
+    place: (register: Register) => void,
+    from: PacketOffset,
+    short: Label,
+  ): void {
     const { asm } = emission;
+    if (bytes !== R4) asm.mov(R4, bytes);
     asm.mov(R2, R9);
     if (from.constant !== 0) asm.add(R2, from.constant);
     if (from.word !== undefined) asm.load('u32', R3, R10, from.word).add(R2, R3);
@@ -143,6 +153,7 @@ export class XdpHook implements HookEmitter {
   facts(emission: Emission): void {
     const { asm, facts, frame } = emission;
     if (facts.has('inDevice')) {
+      asm.note('device');
       this.#device(asm);
       emitDeviceName(emission, 'inDevice', R1);
     }
@@ -159,7 +170,10 @@ export class XdpHook implements HookEmitter {
       asm.store('u32', R10, facts.offset('hasMac'), 1);
     }
     if (facts.has('packetType')) this.#packetType(emission, buffer);
-    if (facts.has('ctState')) emitConnectionLookup(emission, 'bpf_xdp_ct_lookup');
+    if (facts.has('ctState')) {
+      asm.note('connection');
+      emitConnectionLookup(emission, 'bpf_xdp_ct_lookup');
+    }
   }
 
   /** As eth_type_trans: broadcast 1 is all ones, multicast 2 any other group address, else 0. */

@@ -5,7 +5,7 @@
  */
 
 import type { LimitPredicate } from '../../ir/index.ts';
-import { type Label, R0, R1, R2, R3, R4, R5, R7, R10, type Register } from '../../isa/index.ts';
+import { type Label, R0, R1, R2, R3, R4, R5, R7, type Register } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import { emitLoopHead } from '../emit/loop.ts';
 import { emitStatePointer } from '../emit/state.ts';
@@ -63,12 +63,11 @@ export interface Bucket {
 
 /** Takes a packet's cost from the bucket; goes to `fail` when there is too little. Uses r0..r5. */
 export function emitBucket(emission: Emission, bucket: Bucket, fail: Label): void {
-  const { asm, frame, hz } = emission;
+  const { asm, hz } = emission;
   const again = asm.label('limit_again');
   const used = asm.label('limit_used');
   const capped = asm.label('limit_capped');
   const compare = asm.label('limit_exchange');
-  const granted = frame.word('granted');
 
   // A failed exchange means that another CPU took a packet in between; the kernel's budget bounds the loop.
   emitLoopHead(emission, again);
@@ -81,17 +80,21 @@ export function emitBucket(emission: Emission, bucket: Bucket, fail: Label): voi
   bucket.cap(R2);
   asm.mov(R1, R4);
   asm.place(used);
-  asm.mov32(R5, R4).sub32(R5, R1).mov32(R1, creditsPerJiffy(hz));
-  asm.alu32('mul', R5, R1).add32(R2, R5);
+  asm
+    .mov32(R5, R4)
+    .sub32(R5, R1)
+    .lsh32(R5, Math.log2(creditsPerJiffy(hz)))
+    .add32(R2, R5);
   bucket.jumpUnless('<=', 'cap', capped);
   bucket.setCap();
   asm.place(capped);
-  asm.store('u32', R10, granted, 0);
+  // r5 = whether the packet has its credit.
+  asm.mov(R5, 0);
   bucket.jumpUnless('<', 'cost', compare);
   bucket.spend();
-  asm.store('u32', R10, granted, 1);
+  asm.mov(R5, 1);
   asm.place(compare);
   asm.lsh(R4, 32).or(R2, R4);
   asm.mov(R4, R0).compareExchange('u64', R3, 0, R2).jump('!=', R0, R4, again);
-  asm.load('u32', R1, R10, granted).jump('==', R1, 0, fail);
+  asm.jump('==', R5, 0, fail);
 }

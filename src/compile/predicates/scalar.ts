@@ -48,7 +48,8 @@ export function emitInRanges(
     if (min === max) {
       asm.jump32('!=', R1, min, next);
     } else {
-      if (min > 0) asm.jump32('<', R1, min, next);
+      if (min === 1) asm.jump32('==', R1, 0, next);
+      else if (min > 0) asm.jump32('<', R1, min, next);
       if (max < width) asm.jump32('>', R1, max, next);
     }
     if (!last || negate) asm.goto(inside);

@@ -3,7 +3,6 @@
 import type { StatisticPredicate } from '../../ir/index.ts';
 import { type Label, R0, R2, R3, R4, R7 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
-import { emitLoopHead } from '../emit/loop.ts';
 import { emitStatePointer } from '../emit/state.ts';
 
 /** `key` names the rule's counter. Uses r0..r5. */
@@ -22,20 +21,11 @@ export function emitStatistic(
       .jump32(negate ? '<' : '>=', R0, mode.probability >>> 0, fail);
     return;
   }
-  // nval = oval == every - 1 ? 0 : oval + 1; a hit when nval is 0. The counter starts so that packet `packet` hits.
+  // A hit at every multiple of `every`; the counter starts so that packet `packet` is the first.
   const { every, packet } = mode;
   const word = emission.state.allot(key, BigInt(every - 1 - packet));
-  const again = asm.label('nth_again');
-  const step = asm.label('nth_step');
-  emitLoopHead(emission, again);
   emitStatePointer(asm, R7, word);
-  asm
-    .load('u64', R0, R3, 0)
-    .mov(R2, 0)
-    .jump('==', R0, every - 1, step)
-    .mov(R2, R0)
-    .add(R2, 1);
-  asm.place(step);
-  asm.mov(R4, R0).compareExchange('u64', R3, 0, R2).jump('!=', R0, R4, again);
+  asm.mov(R2, 1).atomic('add', 'u64', R3, 0, R2, 'fetch').add(R2, 1);
+  asm.loadConstant(R4, every).alu('mod', R2, R4);
   asm.jump(negate ? '==' : '!=', R2, 0, fail);
 }

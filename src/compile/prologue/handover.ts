@@ -41,19 +41,21 @@ export function emitPackRoot(asm: Assembler<RuleTag>, word: Register, root: Regi
  */
 export function emitTakeOver(asm: Assembler<RuleTag>, hook: HookEmitter, lost: Label): void {
   const mine = asm.label('handed_over');
+  asm.note("this CPU's hand-over word: which packet, which generation");
   emitHandoverPointer(asm);
   asm.load('u64', R7, R3, 0);
   hook.identity(asm, R1);
   emitIdentityBits(asm, R1);
   asm.xor(R7, R1).jump('<=', R7, ROOT_LIMIT, mine);
   asm
+    .note("another packet's: back to the dispatcher")
     .mov(R1, R6)
     .loadMap(R2, programArrayName(hook.point))
     .mov(R3, entryIndex(hook.point))
     .call('bpf_tail_call');
   asm.goto(lost);
   asm.place(mine);
-  asm.lsh(R7, ROOT_SHIFT).castToKernel(R7, R7);
+  asm.note("the generation, and this CPU's counters in it").lsh(R7, ROOT_SHIFT).castToKernel(R7, R7);
   asm.load('u32', R8, R7, Generation.counterStride).mul(R8, R0);
   asm.load('u32', R1, R7, Generation.counters).add(R8, R1).castToKernel(R8, R8);
 }

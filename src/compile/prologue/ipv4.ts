@@ -13,8 +13,9 @@ const FRAGMENT_BITS = 0x3fff;
 /** Uses r0..r5 and the frame's scratch block. */
 export function emitIpv4Facts(emission: Emission): void {
   const { asm, facts, frame, hook, labels } = emission;
-  const header = frame.block('scratch', 40);
   const netfilter = hook.point.flavour === 'netfilter';
+  asm.note('IPv4 header');
+  const header = frame.block('scratch', 40);
   emitCopy(emission, header, { constant: 0 }, HEADER, labels.malformed);
 
   // Version 4 and at least five words of header.
@@ -31,15 +32,11 @@ export function emitIpv4Facts(emission: Emission): void {
     }
     if (facts.has('ipLength')) asm.store('u32', R10, facts.offset('ipLength'), R2);
   }
-  if (facts.has('fragmentOffset') || facts.has('isFragment')) {
-    asm.load('u16', R1, R10, header + 6).toBe(R1, 16);
-    if (facts.has('isFragment')) {
-      asm.mov(R2, R1).and(R2, FRAGMENT_BITS).store('u32', R10, facts.offset('isFragment'), R2);
-    }
-    if (facts.has('fragmentOffset')) {
-      asm.and(R1, FRAGMENT_OFFSET).store('u32', R10, facts.offset('fragmentOffset'), R1);
-    }
-  }
+  const bits = { isFragment: FRAGMENT_BITS, fragmentOffset: FRAGMENT_OFFSET } as const;
+  const asked = (['isFragment', 'fragmentOffset'] as const).filter((fact) => facts.has(fact));
+  if (asked.length > 0) asm.load('u16', R1, R10, header + 6).toBe(R1, 16);
+  // Of the wider bits first: what the narrower ones leave is part of them.
+  for (const fact of asked) asm.and(R1, bits[fact]).store('u32', R10, facts.offset(fact), R1);
   const byte = { tos: 1, ttl: 8, protocol: 9 } as const;
   for (const fact of ['tos', 'ttl', 'protocol'] as const) {
     if (!facts.has(fact)) continue;

@@ -28,6 +28,7 @@ export function emitIpv6Facts(emission: Emission): void {
   const { asm, facts, frame, hook, labels } = emission;
   const header = frame.block('scratch', HEADER);
   const netfilter = hook.point.flavour === 'netfilter';
+  asm.note('IPv6 header');
   emitCopy(emission, header, { constant: 0 }, HEADER, labels.malformed);
   asm.load('u8', R1, R10, header).rsh(R1, 4).jump('!=', R1, 6, labels.malformed);
   if (!netfilter || facts.has('ipLength')) {
@@ -52,11 +53,14 @@ export function emitIpv6Facts(emission: Emission): void {
         .store('u32', R10, facts.offset(fact, word), R1);
     }
   }
-  if (facts.has('protocol')) emitExtensionWalk(emission, header);
+  if (facts.has('protocol')) {
+    asm.load('u8', R1, R10, header + 6).store('u32', R10, facts.offset('protocol'), R1);
+    emitExtensionWalk(emission, header);
+  }
   emitTransportFacts(emission);
 }
 
-/** `protocol`, `transportOffset`, `fragmentOffset` and the extension headers met; the fixed header is at `header`. */
+/** `protocol`, at first what follows the fixed header, `transportOffset`, `fragmentOffset` and the extension headers met. */
 function emitExtensionWalk(emission: Emission, header: number): void {
   const { asm, facts, frame } = emission;
   const protocol = facts.offset('protocol');
@@ -72,7 +76,7 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   const done = asm.label('extension_done');
   const advance = asm.label('extension_next');
 
-  asm.load('u8', R1, R10, header + 6).store('u32', R10, protocol, R1);
+  asm.note('extension headers');
   asm.store('u32', R10, offset, HEADER).store('u32', R10, fragment, 0);
   for (const fact of ['isFragment', 'fragmentHeader', 'authHeader'] as const) {
     if (facts.has(fact)) asm.store('u32', R10, facts.offset(fact), 0);

@@ -5,7 +5,17 @@ import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import { emitSetPorts } from './setport.ts';
 
-const HEADER_FACTS: readonly Fact[] = ['sourcePort', 'destinationPort', 'icmpType', 'icmpCode', 'tcpFlags'];
+type Field = readonly [fact: Fact, offset: number];
+/** Where they lie in the transport header. */
+const PORT_FACTS: readonly Field[] = [
+  ['sourcePort', 0],
+  ['destinationPort', 2],
+];
+const ICMP_FACTS: readonly Field[] = [
+  ['icmpType', 0],
+  ['icmpCode', 1],
+];
+const HEADER_FACTS: readonly Fact[] = [...PORT_FACTS, ...ICMP_FACTS].map(([fact]) => fact).concat('tcpFlags');
 const PORTS = 4;
 const TCP_FLAGS = 13;
 
@@ -20,26 +30,28 @@ export function emitTransportFacts(emission: Emission): void {
   }
   const wanted = HEADER_FACTS.filter((fact) => facts.has(fact));
   if (wanted.length === 0) return;
+  asm.note('transport header, of whole packets and first fragments');
   for (const fact of wanted) asm.store('u32', R10, facts.offset(fact), 0);
   const done = asm.label('transport_done');
   const buffer = frame.block('scratch', 40);
-  const offset = { constant: 0, word: facts.offset('transportOffset') };
+  const word = facts.offset('transportOffset');
   asm.load('u32', R1, R10, facts.offset('fragmentOffset')).jump('!=', R1, 0, done);
-  emitCopy(emission, buffer, offset, PORTS, done);
-  if (facts.has('sourcePort')) {
-    asm.load('u16', R1, R10, buffer).toBe(R1, 16).store('u32', R10, facts.offset('sourcePort'), R1);
+  if (wanted.some((fact) => fact !== 'tcpFlags')) {
+    emitCopy(emission, buffer, { constant: 0, word }, PORTS, done);
+    for (const [fact, offset] of PORT_FACTS) {
+      if (!facts.has(fact)) continue;
+      asm
+        .load('u16', R1, R10, buffer + offset)
+        .toBe(R1, 16)
+        .store('u32', R10, facts.offset(fact), R1);
+    }
+    for (const [fact, offset] of ICMP_FACTS) {
+      if (!facts.has(fact)) continue;
+      asm.load('u8', R1, R10, buffer + offset).store('u32', R10, facts.offset(fact), R1);
+    }
   }
-  if (facts.has('destinationPort')) {
-    asm
-      .load('u16', R1, R10, buffer + 2)
-      .toBe(R1, 16)
-      .store('u32', R10, facts.offset('destinationPort'), R1);
-  }
-  if (facts.has('icmpType')) asm.load('u8', R1, R10, buffer).store('u32', R10, facts.offset('icmpType'), R1);
-  if (facts.has('icmpCode'))
-    asm.load('u8', R1, R10, buffer + 1).store('u32', R10, facts.offset('icmpCode'), R1);
   if (facts.has('tcpFlags')) {
-    emitCopy(emission, buffer, { constant: TCP_FLAGS, word: offset.word }, 1, done);
+    emitCopy(emission, buffer, { constant: TCP_FLAGS, word }, 1, done);
     asm.load('u8', R1, R10, buffer).store('u32', R10, facts.offset('tcpFlags'), R1);
   }
   asm.place(done);

@@ -1,9 +1,8 @@
 /** Which strategy an attach point's rules get. The choice changes the cost of a packet, never its verdict. */
 import type { AttachPoint } from '../attach.ts';
 import type { ProgramPlan } from '../plan.ts';
-import { ruleLoops } from '../predicates/loops.ts';
 import { whyNoTables } from './classifier/index.ts';
-import { type CallPlan, planCalls } from './inline/calls.ts';
+import { planCalls } from './inline/calls.ts';
 
 /** How rules become something that runs: as code, or as tables for one program. */
 export type StrategyName = 'inline' | 'classifier';
@@ -35,34 +34,17 @@ export function chooseStrategy(plan: ProgramPlan, wanted: 'auto' | StrategyName)
     reason,
   });
   if (wanted === 'inline') return choice('inline', 'asked for');
-  const entangled = wanted === 'auto' && loopsBelowReturns(plan);
-  if (wanted === 'auto' && rules <= INLINE_PAYS_RULES && !entangled) {
+  if (wanted === 'auto' && rules <= INLINE_PAYS_RULES) {
     return choice('inline', `code is cheaper up to ${INLINE_PAYS_RULES} rules`);
   }
   const obstacle = whyNoTables(plan);
   if (obstacle !== undefined) return choice('inline', obstacle);
   if (wanted === 'classifier') return choice('classifier', 'asked for');
-  return choice(
-    'classifier',
-    rules > INLINE_PAYS_RULES
-      ? `tables are cheaper above ${INLINE_PAYS_RULES} rules`
-      : 'rates, sets or the like in chains below others that are called from several places are verified sooner as tables',
-  );
-}
-
-function calls({ sections }: ProgramPlan): CallPlan[] {
-  return sections
-    .flatMap(({ before, local, forward = [] }) => [...before, ...local, ...forward])
-    .map(({ table, chain }) => planCalls(table.chains, chain));
+  return choice('classifier', `tables are cheaper above ${INLINE_PAYS_RULES} rules`);
 }
 
 function countRules(plan: ProgramPlan): number {
-  return calls(plan).reduce((sum, { rules }) => sum + rules, 0);
-}
-
-/** The verifier goes through such a loop once for each way there, and remembers little of one on the next. */
-function loopsBelowReturns(plan: ProgramPlan): boolean {
-  return calls(plan).some(({ order, waiting }) =>
-    order.some(({ name, rules }) => waiting.get(name)!.size > 0 && rules.some(ruleLoops)),
-  );
+  return plan.sections
+    .flatMap(({ before, local, forward = [] }) => [...before, ...local, ...forward])
+    .reduce((sum, { table, chain }) => sum + planCalls(table.chains, chain).rules, 0);
 }

@@ -1,6 +1,7 @@
 /** Asks conditions: follows nodes (layout.ts) from the one whose pointer is in r1, as the predicates' own code would. */
-import { type Label, R0, R1, R2, R3, R4, R5, R7, R10, type Register } from '../../../isa/index.ts';
+import { type Label, R0, R1, R2, R3, R5, R7, R10, type Register } from '../../../isa/index.ts';
 import { Generation } from '../../arena/layout.ts';
+import { emitBlur } from '../../emit/blur.ts';
 import type { Emission } from '../../emit/emission.ts';
 import { emitTypeWalk } from '../../predicates/addresstype.ts';
 import { emitExtensionHeader } from '../../predicates/extensionheader.ts';
@@ -11,7 +12,7 @@ import { FACT_WORDS } from './facts.ts';
 import { Node, Operation, Way } from './layout.ts';
 import { emitAskSet } from './sets.ts';
 import { ADDRESS_TYPES, EXTENSION_HEADERS, HEADER_FIELDS } from './variants.ts';
-import { emitBlur, type WalkFrame } from './walkframe.ts';
+import type { WalkFrame } from './walkframe.ts';
 
 /** `fails` and `holds` are where the end of the conditions leads; placed behind it falls nothing. Uses r0..r5. */
 export function emitAsk(
@@ -273,15 +274,11 @@ class AskWriter {
   /** As predicates/statistic.ts. */
   #nth(): void {
     const { asm } = this.#emission;
-    const again = asm.label('nth_again');
-    const step = asm.label('nth_step');
-    asm.place(again).mayGoto(this.#noAgain);
     this.#reload();
     asm.load('u32', R1, R5, Node.b);
     this.#statePointer();
-    asm.load('u32', R1, R5, Node.a).sub(R1, 1).load('u64', R0, R3, 0).mov(R2, 0).jump('==', R0, R1, step);
-    asm.mov(R2, R0).add(R2, 1);
-    asm.place(step).mov(R4, R0).compareExchange('u64', R3, 0, R2).jump('!=', R0, R4, again);
+    asm.mov(R2, 1).atomic('add', 'u64', R3, 0, R2, 'fetch').add(R2, 1);
+    asm.load('u32', R1, R5, Node.a).alu('mod', R2, R1);
     asm.jump('==', R2, 0, this.#yes).goto(this.#no);
   }
 }

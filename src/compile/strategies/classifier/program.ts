@@ -65,7 +65,6 @@ export function emitClassifierSection(
     handed,
     logs,
     labels,
-    returnSlots: [],
     hz,
     liveMarks: {
       unlessChanged: (none) => {

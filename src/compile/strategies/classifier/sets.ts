@@ -1,6 +1,7 @@
 /** Sets where rules are data: nodes and records describe the key (layout.ts), and this code looks up any set. */
 import { type Label, R0, R1, R2, R3, R4, R5, R10, type Register } from '../../../isa/index.ts';
 import { SETS_OFFSET } from '../../arena/layout.ts';
+import { emitBlur } from '../../emit/blur.ts';
 import type { Emission } from '../../emit/emission.ts';
 import { addressWords, setFrame } from '../../sets/frame.ts';
 import { SetRecord, State } from '../../sets/layout.ts';
@@ -8,7 +9,7 @@ import { emitSearch } from '../../sets/match.ts';
 import { emitPresence, type SetSubject } from '../../sets/subject.ts';
 import { FACT_WORDS } from './facts.ts';
 import { SET_COMPARISONS, SET_PARTS, SetNode, SetSource, SetSpec } from './layout.ts';
-import { emitBlur, type WalkFrame } from './walkframe.ts';
+import type { WalkFrame } from './walkframe.ts';
 
 /** Words of the longest key of a set that packets of the family are looked up in. */
 const KEY_WORDS = { ipv4: 6, ipv6: 10 } as const;

@@ -9,6 +9,7 @@ import { type Label, R0, R1, R2, R3, R4, R5, R7, R8, R10, type Register } from '
 import { emitHandedRejectWord } from '../../actions/handed.ts';
 import { emitLog } from '../../actions/log.ts';
 import { Generation } from '../../arena/layout.ts';
+import { emitBlur } from '../../emit/blur.ts';
 import { emitCountAt } from '../../emit/counter.ts';
 import type { Emission } from '../../emit/emission.ts';
 import { emitSetSkbMark } from '../../hooks/skb.ts';
@@ -26,7 +27,7 @@ import {
   TablesHeader,
 } from './layout.ts';
 import { emitFindVectors } from './lookup.ts';
-import { emitBlur, type WalkFrame } from './walkframe.ts';
+import type { WalkFrame } from './walkframe.ts';
 
 /**
  * `start` walks the list whose first place is in the frame; when every chain of it has accepted the packet, control goes

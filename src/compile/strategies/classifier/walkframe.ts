@@ -1,6 +1,4 @@
 /** What a walk keeps in the frame, beside the facts. */
-import { R1, R2, R3, R7, R10 } from '../../../isa/index.ts';
-import { Generation } from '../../arena/layout.ts';
 import type { Emission } from '../../emit/emission.ts';
 import { Frame } from '../../emit/frame.ts';
 import { FACT_WORDS } from './facts.ts';
@@ -30,14 +28,13 @@ const WALK_WORDS = [
 
 /** Slots and words of what the walk calls upon. */
 const SLOTS = ['handed', 'identity', 'logRecord'] as const;
-const WORDS = ['granted', 'optionsPlace', 'ctInfo'] as const;
+const WORDS = ['extensionRounds', 'optionsPlace', 'ctInfo'] as const;
 const SCRATCH = 40;
 /** Never in use at the same time. */
 const SHARED: readonly (readonly [name: string, other: string])[] = [
   ['optionsLength', 'logRecord'],
-  ['extensionRounds', 'granted'],
   ['set.key', 'scratch'],
-  ['set.home', 'granted'],
+  ['set.home', 'extensionRounds'],
   ['set.own', 'optionsPlace'],
   ['set.slot', 'ctInfo'],
 ];
@@ -77,17 +74,6 @@ function besideWalkWords(upper: readonly string[]): string[] {
 
 const DYNPTR = 16;
 const BITS = ['walk.blockBits', 'walk.wordBits', 'walk.ruleBits'] as const;
-
-/**
- * Makes the verifier forget what it knows about the frame, down to which bytes were written how, by a store that could go
- * anywhere in it (and changes nothing). A loop is verified once only if the frame looks the same at its start every time.
- * Uses r1, r2, r3.
- */
-export function emitBlur({ asm, frame, labels }: Emission): void {
-  const words = (frame.size - DYNPTR) / 4;
-  asm.load('u32', R1, R7, Generation.zero).jump('>=', R1, words, labels.malformed).lsh(R1, 2);
-  asm.mov(R2, R10).add(R2, -frame.size).add(R2, R1).load('u32', R3, R2, 0).store('u32', R2, 0, R3);
-}
 
 /** Offsets from r10. */
 export interface WalkFrame {

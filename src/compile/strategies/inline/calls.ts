@@ -1,7 +1,7 @@
 /**
  * Where chains return to. Rules that packets come to cannot make a loop of chains, so a chain is active at most once at a
- * time, and its level, the longest way to it from a built-in chain, grows along every way: one frame slot a level holds
- * all return sites. Behind a verdict without conditions chains may call each other in a circle (mark_source_chains,
+ * time, and its level, the longest way to it from a built-in chain, grows along every way: one word a level holds all
+ * return sites. Behind a verdict without conditions chains may call each other in a circle (mark_source_chains,
  * net/ipv4/netfilter/ip_tables.c).
  */
 import type { IrChain, IrRule } from '../../../ir/index.ts';
@@ -21,8 +21,6 @@ export interface CallPlan {
   /** These and what is called only behind a verdict without conditions: a change of rules may bring it to light. */
   readonly named: readonly IrChain[];
   readonly level: ReadonlyMap<string, number>;
-  /** Levels of the chains above each that are called from several places: their return sites wait while it runs. */
-  readonly waiting: ReadonlyMap<string, ReadonlySet<number>>;
   /** Sites of each user chain. */
   readonly sites: ReadonlyMap<string, readonly ReturnSite[]>;
   /** Rules of all named chains. */
@@ -65,25 +63,7 @@ export function planCalls(chains: ReadonlyMap<string, IrChain>, base: string): C
   }
   for (const all of sites.values()) all.sort((a, b) => a.id - b.id);
   const rules = named.reduce((sum, chain) => sum + chain.rules.length, 0);
-  return { order, named, level, waiting: waitingLevels(order, level, sites), sites, rules };
-}
-
-function waitingLevels(
-  order: readonly IrChain[],
-  level: CallPlan['level'],
-  sites: CallPlan['sites'],
-): CallPlan['waiting'] {
-  const waiting = new Map<string, Set<number>>(order.map(({ name }) => [name, new Set()]));
-  for (const chain of order) {
-    const { name } = chain;
-    const own = sites.get(name)!.length > 1 ? [level.get(name)!] : [];
-    const below = [...waiting.get(name)!, ...own];
-    for (const { action } of walkedRules(chain)) {
-      if (action.kind !== 'jump' && action.kind !== 'goto') continue;
-      for (const one of below) waiting.get(action.chain)!.add(one);
-    }
-  }
-  return waiting;
+  return { order, named, level, sites, rules };
 }
 
 function withUnwalked(chains: ReadonlyMap<string, IrChain>, order: readonly IrChain[]): IrChain[] {

@@ -3,17 +3,22 @@
  *
  * A rule is its predicates (a failed one goes to the next rule), its counter and its action. The matching way falls
  * through, so that the verifier reaches an end soon and keeps few branches open. A chain called from one place
- * returns by a plain jump; one called from several finds its return site in a frame slot.
+ * returns by a plain jump; one called from several finds the number of its return site in a word of the frame.
+ *
+ * The verifier does not follow that word: to it such a chain may return to any of its sites, an earlier one included. So each way to
+ * such a chain need not be gone through apart, which would multiply from level to level; all that is there is one more loop, which
+ * the kernel's budget bounds as others, and at whose head the verifier has nothing left by which to tell the ways apart.
  */
 
 import type { IrChain, IrRule, IrTable } from '../../../ir/index.ts';
 import { type Label, R1, R10 } from '../../../isa/index.ts';
 import { emitAction } from '../../actions/index.ts';
 import { SYSTEM_COUNTERS } from '../../arena/layout.ts';
+import { emitBlur } from '../../emit/blur.ts';
 import { emitCount } from '../../emit/counter.ts';
 import type { Emission } from '../../emit/emission.ts';
+import { emitLoopHead } from '../../emit/loop.ts';
 import { emitPredicate } from '../../predicates/index.ts';
-import { ruleLoops } from '../../predicates/loops.ts';
 import type { RuleTag } from '../../program.ts';
 import { type CallPlan, planCalls, type ReturnSite, walkedRules } from './calls.ts';
 
@@ -27,10 +32,6 @@ export interface ChainRun {
 /** Emits the chain and all it calls; ACCEPT goes to `accepted`. Uses r0..r5. */
 export function emitChainRun(emission: Emission, run: ChainRun, accepted: Label): void {
   new ChainWriter(emission, run, accepted).write();
-}
-
-function returnSlot({ frame }: Emission, level: number): number {
-  return frame.slot(`return.${level}`);
 }
 
 class ChainWriter {
@@ -58,11 +59,14 @@ class ChainWriter {
 
   write(): void {
     const { asm } = this.#emission;
-    const looping = this.#plan.order.filter(({ rules }) => rules.some(ruleLoops));
-    const asked = new Set(looping.flatMap(({ name }) => this.#waitingSlots(name)));
-    for (const slot of asked) asm.store('u64', R10, slot, 0);
     for (const chain of this.#plan.order) {
-      asm.place(this.#entries.get(chain.name)!);
+      const entry = this.#entries.get(chain.name)!;
+      asm.at(this.#tag(chain.name, Math.min(1, chain.rules.length)));
+      if (this.#returnsByNumber(chain.name)) {
+        asm.note('entered from several places');
+        emitLoopHead(this.#emission, entry);
+        emitBlur(this.#emission);
+      } else asm.place(entry);
       for (const [index, rule] of walkedRules(chain).entries()) this.#rule(chain, rule, index);
       asm.at(this.#tag(chain.name, 0));
       if (chain.policy === undefined) this.#return(chain);
@@ -72,14 +76,8 @@ class ChainWriter {
     asm.at(undefined);
   }
 
-  /** Where the chains above this one will return to. */
-  #waitingSlots(chain: string): number[] {
-    return [...this.#plan.waiting.get(chain)!].map((level) => returnSlot(this.#emission, level));
-  }
-
-  /** What is emitted with in this chain. */
-  #within(chain: string): Emission {
-    return { ...this.#emission, returnSlots: this.#waitingSlots(chain) };
+  #returnsByNumber(chain: string): boolean {
+    return this.#plan.sites.get(chain)!.length > 1;
   }
 
   #tag(chain: string, rule: number): RuleTag {
@@ -117,14 +115,14 @@ class ChainWriter {
         this.#goto(chain, action.chain);
         break;
       default:
-        emitAction(this.#within(chain.name), action, tag);
+        emitAction(this.#emission, action, tag);
     }
     asm.place(next);
   }
 
   /** The conditions from the one at `first` on. */
   #conditions(rule: IrRule, tag: RuleTag, first: number, fail: Label): void {
-    const emission = this.#within(tag.chain);
+    const emission = this.#emission;
     const { asm } = emission;
     for (const [place, predicate] of rule.predicates.entries()) {
       if (place < first) continue;
@@ -148,7 +146,7 @@ class ChainWriter {
     asm.at(tag).place(entry);
     this.#conditions(rule, tag, place + 1, labels.hotdrop);
     this.#count(rule);
-    emitAction(this.#within(tag.chain), rule.action, tag);
+    emitAction(this.#emission, rule.action, tag);
     asm.goto(labels.hotdrop);
   }
 
@@ -164,13 +162,14 @@ class ChainWriter {
     asm.goto(policy.verdict === 'accept' ? this.#accepted : labels.drop);
   }
 
-  #slot(chain: string): number {
-    return returnSlot(this.#emission, this.#plan.level.get(chain)!);
+  /** Where the chain's return site is noted. */
+  #site(chain: string): number {
+    return this.#emission.frame.word(`return.${this.#plan.level.get(chain)!}`);
   }
 
   #call(chain: string, site: number): void {
     const { asm } = this.#emission;
-    if (this.#plan.sites.get(chain)!.length > 1) asm.store('u64', R10, this.#slot(chain), site);
+    if (this.#returnsByNumber(chain)) asm.store('u32', R10, this.#site(chain), site);
     asm.goto(this.#entries.get(chain)!);
   }
 
@@ -182,7 +181,7 @@ class ChainWriter {
       this.#call(to, inherited[0]!.id);
       return;
     }
-    asm.load('u64', R1, R10, this.#slot(from.name)).store('u64', R10, this.#slot(to), R1);
+    asm.load('u32', R1, R10, this.#site(from.name)).store('u32', R10, this.#site(to), R1);
     asm.goto(this.#entries.get(to)!);
   }
 
@@ -194,7 +193,7 @@ class ChainWriter {
       asm.goto(this.#sites.get(sites[0]!.id)!);
       return;
     }
-    asm.load('u64', R1, R10, this.#slot(chain.name));
+    asm.load('u32', R1, R10, this.#site(chain.name));
     this.#branch(sites);
   }
 
