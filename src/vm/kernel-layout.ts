@@ -86,6 +86,8 @@ const STRUCTS: Readonly<Record<string, StructLayout>> = {
     dev_addr: 8,
     'nd_net.net': 8,
   }),
+  // Memory as u64, for casts.
+  rtnl_link_stats64: table(192, {}),
   net: pack({ net_cookie: 8, ifindex: 4, 'ns.inum': 4 }),
   xdp_buff: pack({ data: 8, data_end: 8, data_meta: 8, data_hard_start: 8, rxq: 8, frame_sz: 4, flags: 4 }),
   xdp_rxq_info: pack({ dev: 8, queue_index: 4 }),

@@ -212,6 +212,8 @@ export class ChainWriter {
       if (service === undefined) continue;
       image.pointer(offset + Chain.services + index * 4, writeService(image, store, plan, service));
     }
+    const parts = [sources, destinations].filter((pieces) => pieces > 0).length + plan.services.length;
+    image.u32(offset + Chain.simple, parts === 1 ? 1 : 0);
     const services = plan.services.map(({ fields, classes }) => ({
       fields: fields.map(({ field }) => field),
       classes: classes.length,

@@ -18,7 +18,9 @@
  *
  * A *trie* turns an address into a vector. A cell is 0 (the empty vector), a vector or a single rule, a node's pointer
  * (tag 1), or the pointer of a comparison (tag 3): first and last address, then the cells inside and outside. The root
- * is an array of 2^rootBits cells; a node is one of 2^8, for the next eight bits.
+ * is an array of 2^rootBits cells; a node is one of 2^8, for the next eight bits. For IPv4 a comparison has the first
+ * address and how many come after it instead, and there are searches (tag 7), a line of memory that is searched without
+ * branches: seven addresses in ascending order, and the eight cells for what is above none to all of them.
  *
  * A *service* turns numbers (ports, protocol, state, ...) into a vector: for each of its fields a class by a page table,
  * and the classes folded into one number by a table for each field after the first.
@@ -26,7 +28,7 @@
 
 /** "SLUC", first word of the tables. */
 export const TABLES_MAGIC = 0x43554c53;
-export const TABLES_VERSION = 3;
+export const TABLES_VERSION = 4;
 
 export const TablesHeader = {
   magic: 0,
@@ -48,9 +50,14 @@ export const TABLES_HEADER_SIZE: number = TablesHeader.entries + ENTRY_LISTS * 4
 
 export const DE_BRUIJN = 0x03f79d71b4cb0a89n;
 
-/** The low two bits of a cell. */
-export const CellTag = { vector: 0, node: 1, single: 2, comparison: 3 } as const;
+/** The low two bits of a cell, of a search's three. */
+export const CellTag = { vector: 0, node: 1, single: 2, comparison: 3, search: 7 } as const;
 export const CELL_TAGS = 3;
+export const SINGLE_SHIFT = 2;
+
+/** An IPv4 search: u32 addresses, those behind the last all ones; then u32 cells, one more than addresses. */
+export const SEARCH_KEYS = 7;
+export const SEARCH_SIZE = 64;
 
 /** Bits of an address that a node of a trie takes. */
 export const NODE_BITS = 8;
@@ -116,6 +123,8 @@ export const Chain = {
   next: 44,
   /** u32 first of the records that are the part's */
   first: 48,
+  /** u32 1: one vector is all that the chain has, whose rule is at hand where it is a single one */
+  simple: 52,
 } as const;
 export const CHAIN_SIZE = 64;
 

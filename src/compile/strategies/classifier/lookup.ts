@@ -8,6 +8,7 @@ import {
   CHAIN_SERVICES,
   Chain,
   NODE_BITS,
+  SEARCH_KEYS,
   SERVICE_FIELD_SIZE,
   Service,
   ServiceField,
@@ -83,35 +84,64 @@ function emitAddressVector(
 /** r1 = the cell that the comparison at r1 chooses. IPv4: r3 = the address. Uses r0, r4, r5. */
 function emitComparison(emission: Emission, side: 'source' | 'destination'): void {
   const { asm, facts, family } = emission;
+  if (family === 'ipv4') {
+    emitChoice(asm);
+    return;
+  }
   const outside = asm.label('outside');
   const chosen = asm.label('chosen');
   const at = (offset: number): number => offset - CellTag.comparison;
+  const first = asm.label('not_before');
+  const inside = asm.label('not_behind');
   asm.castToKernel(R1, R1);
-  if (family === 'ipv4') {
-    asm.load('u32', R0, R1, at(0)).jump('<', R3, R0, outside);
-    asm.load('u32', R0, R1, at(4)).jump('>', R3, R0, outside);
-  } else {
-    const first = asm.label('not_before');
-    const inside = asm.label('not_behind');
-    for (const [register, word] of [
-      [R0, 0],
-      [R5, 2],
-    ] as const) {
-      asm.load('u32', register, R10, facts.offset(side, word)).toBe(register, 32).lsh(register, 32);
-      asm
-        .load('u32', R4, R10, facts.offset(side, word + 1))
-        .toBe(R4, 32)
-        .or(register, R4);
-    }
-    asm.load('u64', R4, R1, at(0)).jump('<', R0, R4, outside).jump('!=', R0, R4, first);
-    asm.load('u64', R4, R1, at(8)).jump('<', R5, R4, outside);
-    asm.place(first).load('u64', R4, R1, at(16)).jump('>', R0, R4, outside).jump('!=', R0, R4, inside);
-    asm.load('u64', R4, R1, at(24)).jump('>', R5, R4, outside);
-    asm.place(inside);
+  for (const [register, word] of [
+    [R0, 0],
+    [R5, 2],
+  ] as const) {
+    asm.load('u32', register, R10, facts.offset(side, word)).toBe(register, 32).lsh(register, 32);
+    asm
+      .load('u32', R4, R10, facts.offset(side, word + 1))
+      .toBe(R4, 32)
+      .or(register, R4);
   }
-  const cells = family === 'ipv4' ? 8 : 32;
-  asm.load('u32', R1, R1, at(cells)).goto(chosen);
-  asm.place(outside).load('u32', R1, R1, at(cells + 4));
+  asm.load('u64', R4, R1, at(0)).jump('<', R0, R4, outside).jump('!=', R0, R4, first);
+  asm.load('u64', R4, R1, at(8)).jump('<', R5, R4, outside);
+  asm.place(first).load('u64', R4, R1, at(16)).jump('>', R0, R4, outside).jump('!=', R0, R4, inside);
+  asm.load('u64', R4, R1, at(24)).jump('>', R5, R4, outside);
+  asm.place(inside).load('u32', R1, R1, at(32)).goto(chosen);
+  asm.place(outside).load('u32', R1, R1, at(36));
+  asm.place(chosen);
+}
+
+/**
+ * r1 = the cell that the comparison or search at r1 chooses for the IPv4 address r3. Without branches, which would be foretold
+ * wrongly half of the time: the sign of a difference is a number of cells. Uses r0, r4, r5.
+ */
+function emitChoice(asm: Emission['asm']): void {
+  const search = asm.label('search');
+  const chosen = asm.label('chosen');
+  const sign = 63;
+  asm.mov(R0, R1).and(R0, CellTag.search).castToKernel(R1, R1).jump('==', R0, CellTag.search, search);
+  asm.load('u32', R4, R1, -CellTag.comparison).mov32(R0, R3).sub32(R0, R4);
+  asm
+    .load('u32', R4, R1, 4 - CellTag.comparison)
+    .sub(R4, R0)
+    .rsh(R4, sign)
+    .lsh(R4, 2)
+    .add(R1, R4);
+  asm.load('u32', R1, R1, 8 - CellTag.comparison).goto(chosen);
+  asm.place(search).mov(R5, 0);
+  for (let key = 0; key < SEARCH_KEYS; key++) {
+    asm
+      .load('u32', R4, R1, key * 4 - CellTag.search)
+      .sub(R4, R3)
+      .rsh(R4, sign)
+      .add(R5, R4);
+  }
+  asm
+    .lsh(R5, 2)
+    .add(R1, R5)
+    .load('u32', R1, R1, SEARCH_KEYS * 4 - CellTag.search);
   asm.place(chosen);
 }
 

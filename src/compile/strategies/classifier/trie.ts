@@ -1,6 +1,6 @@
 /** Writes a partition of addresses as a trie: layout.ts says what it looks like. */
 import { predecessor } from './intervals.ts';
-import { CellTag, NODE_BITS } from './layout.ts';
+import { CellTag, NODE_BITS, SEARCH_KEYS, SEARCH_SIZE } from './layout.ts';
 import type { Partition } from './sweep.ts';
 import type { VectorStore } from './vectors.ts';
 import type { ImageWriter } from './writer.ts';
@@ -81,9 +81,27 @@ class TrieWriter {
     }
     if (count >= NODE_PIECES || this.#places(depth, from, to) >= NODE_PLACES)
       return this.#node(depth, from, to);
+    if (this.#pieces.width === 1) return this.#search(depth, from, to);
     const middle = (from + to + 1) >>> 1;
     const cells = [this.#cell(depth, middle, to), this.#cell(depth, from, middle)] as const;
     return this.#comparison(middle, undefined, cells);
+  }
+
+  /** IPv4: the pieces in as many parts of like length as a search has cells. */
+  #search(depth: number, from: number, to: number): number {
+    const count = to - from;
+    const parts = Math.min(count, SEARCH_KEYS + 1);
+    const image = this.#image;
+    const offset = image.reserve(SEARCH_SIZE, SEARCH_SIZE);
+    const begin = (part: number): number => from + Math.floor((part * count) / parts);
+    for (let part = 0; part < SEARCH_KEYS; part++) {
+      image.u32(offset + part * 4, part + 1 < parts ? this.#key(begin(part + 1))[0]! - 1 : 0xffffffff);
+    }
+    for (let part = 0; part < parts; part++) {
+      const cell = this.#cell(depth, begin(part), begin(part + 1));
+      image.cell(offset + (SEARCH_KEYS + part) * 4, cell);
+    }
+    return offset | CellTag.search;
   }
 
   /** How many places of a node the pieces begin in. */
@@ -109,7 +127,8 @@ class TrieWriter {
     const offset = image.reserve(width * 8 + 8, 8);
     const first = this.#key(inside);
     const last = behind === undefined ? first.map(() => 0xffffffff) : predecessor(this.#key(behind))!;
-    for (const [index, key] of [first, last].entries()) {
+    const bounds = width === 1 ? [first, [last[0]! - first[0]!]] : [first, last];
+    for (const [index, key] of bounds.entries()) {
       for (let word = 0; word < width; word++) {
         // IPv6: two u64, the upper half of the address first, each little endian.
         image.u32(offset + (index * width + (width === 1 ? 0 : word ^ 1)) * 4, key[word]!);

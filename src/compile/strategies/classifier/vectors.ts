@@ -2,7 +2,7 @@
  * Sets of numbers below a bound as bits in blocks of 4,096. Blocks and vectors are kept once however often they occur:
  * the vectors of neighbouring address ranges differ in a block or two and share the others.
  */
-import { CellTag } from './layout.ts';
+import { CellTag, SINGLE_SHIFT } from './layout.ts';
 import type { ImageWriter } from './writer.ts';
 
 export const BLOCK_BITS = 4096;
@@ -149,7 +149,7 @@ export class VectorStore {
       if (member >= 0 || (word & (word - 1)) !== 0) return 0;
       member = only * BLOCK_BITS + place * 32 + (31 - Math.clz32(word));
     }
-    return (member << 2) | CellTag.single;
+    return (member << SINGLE_SHIFT) | CellTag.single;
   }
 
   #writeBlock(block: Block, image: ImageWriter): void {

@@ -24,6 +24,7 @@ import {
   RULE_RECORD_SHIFT,
   RuleAction,
   RuleRecord,
+  SINGLE_SHIFT,
   TablesHeader,
 } from './layout.ts';
 import { emitFindVectors } from './lookup.ts';
@@ -55,6 +56,7 @@ class WalkWriter {
   readonly #nextRule: Label;
   readonly #linearRule: Label;
   readonly #nextBit: Label;
+  readonly #rule: Label;
   readonly #ask: Label;
   readonly #partEnd: Label;
   readonly #end: Label;
@@ -72,6 +74,7 @@ class WalkWriter {
     this.#nextRule = asm.label('next_rule');
     this.#linearRule = asm.label('linear_rule');
     this.#nextBit = asm.label('next_bit');
+    this.#rule = asm.label('rule');
     this.#ask = asm.label('ask');
     this.#partEnd = asm.label('end_of_part');
     this.#end = asm.label('end_of_chain');
@@ -137,11 +140,27 @@ class WalkWriter {
     emitFindVectors(this.#emission, walk, this.#partEnd);
     this.#pointer(R1, walk.chain);
     asm.load('u32', R0, R1, Chain.rules).store('u32', R10, walk.found, R0);
-    asm.place(combine).mov(R4, -1);
+    asm.place(combine);
+    this.#simple();
+    asm.mov(R4, -1);
     this.#eachVector(walk.vectors, 12, () => asm.load('u64', R2, R1, 0).and(R4, R2));
     asm.load('u32', R1, R10, walk.from).rsh(R1, 12).mov(R2, -1).lsh(R2, R1).and(R4, R2);
     asm.store('u64', R10, walk.blockBits, R4);
     asm.store('u64', R10, walk.wordBits, 0).store('u64', R10, walk.ruleBits, 0).goto(this.#nextBit);
+  }
+
+  /** r1 = the chain. Where it has one vector, of a single rule, that rule is all there is to ask. Uses r0, r2, r3. */
+  #simple(): void {
+    const { asm } = this.#emission;
+    const walk = this.#walk;
+    const general = asm.label('general');
+    asm.load('u32', R0, R1, Chain.simple).jump('==', R0, 0, general).load('u32', R2, R10, walk.vectors[0]!);
+    // The others are 0.
+    for (const word of walk.vectors.slice(1)) asm.load('u32', R3, R10, word).or(R2, R3);
+    asm.mov(R3, R2).and(R3, CellTag.single).jump('==', R3, 0, general).rsh(R2, SINGLE_SHIFT);
+    for (const bits of [walk.blockBits, walk.wordBits, walk.ruleBits]) asm.store('u64', R10, bits, 0);
+    asm.load('u32', R3, R10, walk.from).jump('>=', R2, R3, this.#rule).goto(this.#partEnd);
+    asm.place(general);
   }
 
   /**
@@ -150,7 +169,6 @@ class WalkWriter {
    */
   #eachVector(words: readonly number[], size: number, emit: (index: number) => void): void {
     const { asm } = this.#emission;
-    const tagBits = 2;
     for (const [index, word] of words.entries()) {
       const done = asm.label('vector_done');
       const many = asm.label('many');
@@ -158,7 +176,7 @@ class WalkWriter {
       asm.mov(R2, R1).and(R2, CellTag.single).jump('==', R2, 0, many);
       if (words === this.#walk.vectors) asm.store('u32', R10, this.#walk.blocks[index]!, R1);
       asm
-        .rsh(R1, size + tagBits)
+        .rsh(R1, size + SINGLE_SHIFT)
         .and(R1, 63)
         .mov(R2, 1)
         .lsh(R2, R1)
@@ -225,6 +243,8 @@ class WalkWriter {
     this.#place(R2, R5);
     asm.load('u32', R1, R10, walk.wordBase).add(R2, R1);
     this.#pointer(R1, walk.chain);
+    // r1 = the chain, r2 = the rule's number.
+    asm.place(this.#rule);
     asm.load('u32', R0, R1, Chain.count).jump('>=', R2, R0, this.#partEnd).lsh(R2, RULE_RECORD_SHIFT);
     asm.load('u32', R1, R1, Chain.rules).add(R1, R2).store('u32', R10, walk.record, R1).castToKernel(R1, R1);
     asm.load('u32', R0, R10, walk.kind).jump('==', R0, 0, restOnly);
