@@ -134,17 +134,58 @@ export async function measureRepeated(at: SteeredNetns): Promise<object[]> {
   return rows;
 }
 
+/** How many times as much a million bindings cost as ten. */
+interface MillionToTen {
+  /** The whole look-up of the same packets, which is what has a bound. */
+  readonly wholeSamePackets: number;
+  /** The whole look-up, each of its own bindings' packets: the kernel's part grows with the destinations, too. */
+  readonly whole: number;
+  /** What the program adds to an empty one. */
+  readonly added: number;
+  readonly addedSamePackets: number;
+}
+
+/** `tenSamePacketsNs`: ten bindings that take the million's packets. */
+interface LookupTimes {
+  readonly tenNs: number;
+  readonly tenSamePacketsNs: number;
+  readonly millionNs: number;
+}
+
+interface PatternResult {
+  readonly pattern: string;
+  readonly applyMs: number;
+  readonly added: LookupTimes;
+  readonly whole: LookupTimes;
+  readonly millionToTen: MillionToTen;
+}
+
+const BOUND = 2;
+
+/** A million bindings cost at most twice what ten do: the whole look-up of the same packets. */
+export function againstBound(results: readonly PatternResult[]): object {
+  const ratios = results.map(
+    ({ pattern, millionToTen }) => [pattern, millionToTen.wholeSamePackets] as const,
+  );
+  return {
+    measured: 'whole look-up of the same packets, a million bindings ÷ ten',
+    bound: BOUND,
+    ratios: Object.fromEntries(ratios),
+    holds: ratios.every(([, ratio]) => ratio <= BOUND),
+  };
+}
+
 /**
  * Each look-up is for a random binding. `million` and `ten` have as many bindings and are asked for these; `tenSame` has
  * ten that take the million's packets, which it gets. Each is compared with the empty program under its packets.
  */
-export async function measureRandom(name: string, million: SteeredNetns): Promise<object[]> {
+export async function measureRandom(name: string, million: SteeredNetns): Promise<PatternResult[]> {
   const ten = await SteeredNetns.make(`${name}-ten`);
   const bare = createNamedNetns(`${name}-bare`);
   using empty = emptyProgram();
   const link = attachSkLookup(empty, bare.number);
   try {
-    const rows = [];
+    const rows: PatternResult[] = [];
     for (const pattern of PATTERNS) rows.push(await measurePattern(pattern, million, ten, bare));
     return rows;
   } finally {
@@ -160,7 +201,7 @@ async function measurePattern(
   million: SteeredNetns,
   ten: SteeredNetns,
   bare: Fd,
-): Promise<object> {
+): Promise<PatternResult> {
   const applyMs = await million.apply(bindingsOf(pattern, MILLION));
   const used = pattern.stride === 1n ? 20 : pattern.bits;
   const tenSame = await SteeredNetns.make(`${ten.name}-same`);
