@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { livePolicies, livePrograms, removePolicies, requireLive } from '../../src/host/index.ts';
 import { sluice } from '../support/cli.ts';
+import { expectDocumented } from '../support/json-page.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { filterText, kernelObjects, policyName, remaining } from '../support/live-policy.ts';
 import { withPair } from '../support/netns.ts';
@@ -104,6 +105,74 @@ describeKernel('commands about live policies', () => {
         await done('zero', ...here);
         expect(await done('save', ...here)).toContain(`[0:0] ${RULES[0]}`);
         await done('gc');
+      } finally {
+        await removePolicies({ policy }).catch(() => []);
+      }
+    }));
+
+  test('--json prints what its page says', () =>
+    withPair(async ({ a, b }) => {
+      const policy = policyName();
+      const here = ['--policy', policy, '--netns', b.netnsName];
+      const printed = async (command: string, ...words: string[]) => {
+        const { code, stdout, stderr } = await sluice([...command.split(' '), ...words, '--json']);
+        expect([0, 1], stderr).toContain(code);
+        return expectDocumented(command, stdout);
+      };
+      try {
+        await printed('apply --dry-run', '-4', file, ...here);
+        await printed('apply', '-4', file, ...here, '--confirm', '60');
+        expect(await printed('status', '--policy', policy)).toMatchObject({
+          policies: [{ policy, hooks: ['netfilter'], problems: [] }],
+        });
+        expect(await printed('confirm', ...here)).toEqual({ confirmed: [expect.any(String)] });
+        a.udp().send(b.ipv4, 5001, 'out');
+        expect(await printed('watch', '--policy', policy, '--count', '1')).toMatchObject({ inDevice: 'a' });
+        const { tables } = await printed('list', ...here);
+        expect(tables).toMatchObject([
+          {
+            family: 'ipv4',
+            table: 'filter',
+            chains: [
+              {
+                name: 'INPUT',
+                policy: 'DROP',
+                packets: '1',
+                rules: [
+                  { text: RULES[0], packets: '0', bytes: '0' },
+                  { text: RULES[1], packets: '1', bytes: '31' },
+                ],
+              },
+              { name: 'FORWARD' },
+              { name: 'OUTPUT' },
+            ],
+          },
+        ]);
+        const other = join(folder, 'others');
+        writeFileSync(other, filterText([RULES[1]!, RULES[0]!, '-A INPUT -j ACCEPT', '-A OUTPUT -j DROP']));
+        const moved = { family: 'ipv4', table: 'filter', chain: 'INPUT' };
+        expect(await printed('diff', '-4', other, ...here)).toEqual({
+          policy,
+          changes: [
+            { ...moved, kind: 'moved', before: 2, after: 1, text: RULES[1] },
+            { ...moved, kind: 'added', after: 3, text: '-A INPUT -j ACCEPT' },
+            { ...moved, kind: 'added', chain: 'OUTPUT', after: 1, text: '-A OUTPUT -j DROP' },
+          ],
+        });
+        await printed('apply', '-4', other, ...here);
+        await printed('dump', ...here);
+        await printed('zero', ...here);
+        await printed('gc');
+        await printed('refresh');
+        await printed('doctor');
+        b.exec('iptables-legacy', ['-A', 'INPUT', '-j', 'ACCEPT']);
+        await printed('import', '--netns', b.netnsName);
+        const saved = join(folder, 'saved.json');
+        const { stdout } = await sluice(['save', '--policy', policy, '--json']);
+        expectDocumented('save', stdout);
+        writeFileSync(saved, stdout);
+        await printed('remove', '--policy', policy);
+        await printed('restore', saved);
       } finally {
         await removePolicies({ policy }).catch(() => []);
       }

@@ -9,6 +9,7 @@ import { SocketSteering } from '../../src/host/index.ts';
 import { attachSkLookup, SeqpacketSocket } from '../../src/kernel/index.ts';
 import { SOCKET_LAYOUT_VERSION, SocketArena } from '../../src/sklookup/index.ts';
 import { sluice } from '../support/cli.ts';
+import { expectDocumented } from '../support/json-page.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { type Host, withNamespaces } from '../support/netns.ts';
 import { CountingProgram } from '../support/program.ts';
@@ -138,6 +139,36 @@ describeKernel('sluice socket', () => {
       expect((await run('upgrade')).stdout).toMatch(/^program \d+ -> \d+\n$/);
       expect((await run('unregister', '--label', 'web')).stdout).toBe('took out 2 sockets of web\n');
       expect((await run('unregister', '--label', 'web')).code).toBe(1);
+    }));
+
+  test('--json prints what its page says', () =>
+    withLoaded(async (host, run, folder) => {
+      const printed = async (command: string, ...words: string[]) => {
+        const { code, stdout, stderr } = await run(command, ...words, '--json');
+        expect(code, stderr).toBe(0);
+        return expectDocumented(`socket ${command}`, stdout);
+      };
+      const file = join(folder, 'bindings');
+      writeFileSync(file, 'web tcp 127.0.0.0/8 80\n');
+      host.listen(8080, '127.0.0.1');
+      const socket = ['--label', 'web', '--protocol', 'tcp', '--address', '127.0.0.1', '--port', '8080'];
+      await printed('load');
+      expect(await printed('apply', file)).toMatchObject({
+        added: [{ label: 'web' }],
+        kept: 0,
+        dryRun: false,
+      });
+      await printed('bind', 'all', 'udp', '::/0', 'all');
+      await printed('register', ...socket, '--pid', String(process.pid));
+      expect(await printed('explain', 'tcp', '127.0.0.1:80')).toMatchObject({ label: 'web', agrees: true });
+      expect(await printed('status')).toMatchObject({
+        bindings: 2,
+        destinations: [{ label: 'web' }, { label: 'all' }],
+      });
+      await printed('upgrade');
+      await printed('unregister', ...socket);
+      await printed('unbind', 'all', 'udp', '::/0', 'all');
+      await printed('unload');
     }));
 
   test('metrics over HTTP; sockets over a unix socket, as another process sends them', () =>

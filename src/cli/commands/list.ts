@@ -1,8 +1,7 @@
 import { requireLive } from '../../host/index.ts';
 import type { Command } from '../command.ts';
 import { ExitCode } from '../exit.ts';
-import { countersJson } from '../output/counters.ts';
-import { listingText } from '../output/listing.ts';
+import { listingJson, listingText } from '../output/listing.ts';
 import { NETNS_OPTION, POLICY_OPTION, selectionOf } from '../policies.ts';
 
 const WATCH_MS = 1000;
@@ -50,9 +49,8 @@ export const list: Command = {
           tables: ruleset.tables.filter(({ name }) => table === undefined || name === table),
         }));
       if (invocation.flag('json')) {
-        const reports = rulesets.map((ruleset) => ({ family: ruleset.family, ruleset }));
-        const { counters } = countersJson(reports, { ACCEPT: 0, DROP: 0, HELD: 0 });
-        await environment.stdout.write(`${JSON.stringify({ list: { version: 1, policy, counters } })}\n`);
+        const tables = listingJson(rulesets);
+        await environment.stdout.write(`${JSON.stringify({ list: { version: 1, policy, tables } })}\n`);
       } else {
         const clear = invocation.flag('watch') && environment.stdout.isTty ? CLEAR : '';
         await environment.stdout.write(clear + listingText(rulesets, options));
