@@ -187,8 +187,7 @@ class SkbPlaces {
     view.setUint32(this.#length, packet.length, true);
     view.setUint16(this.#networkHeader, offset + packet.networkOffset, true);
     // 0xffff: not set, as for packets that this host makes.
-    const hasLinkHeader = packet.networkOffset !== 0 || packet.linkHeaderBytes !== 0;
-    view.setUint16(this.#macHeader, hasLinkHeader ? offset - packet.linkHeaderBytes : 0xffff, true);
+    view.setUint16(this.#macHeader, packet.hasLinkHeader ? offset - packet.linkHeaderBytes : 0xffff, true);
   }
 }
 

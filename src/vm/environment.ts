@@ -28,6 +28,8 @@ export interface FibResult {
   readonly metric?: number;
   readonly gateway?: Uint8Array;
   readonly gatewayFamily?: 'ipv4' | 'ipv6';
+  /** What this host sends from towards the destination: told when BPF_FIB_LOOKUP_SRC asks. */
+  readonly sourceAddress?: Uint8Array;
   readonly sourceMac?: Uint8Array;
   readonly destinationMac?: Uint8Array;
 }

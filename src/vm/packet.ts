@@ -21,6 +21,10 @@ export class Packet {
   networkOffset = 0;
   /** Bytes of link header right before `data`: of packets at layer 3 that came with one. */
   linkHeaderBytes = 0;
+  /** Bytes of the packet that lie together (skb_headlen); the kernel may have the others in pages of their own. */
+  linearBytes: number = Number.POSITIVE_INFINITY;
+  /** False for packets that this host makes; the link headers of some devices are empty. */
+  hasLinkHeader = false;
 
   constructor(memory: LinearMemory, capacity: number) {
     this.#memory = memory;
@@ -51,7 +55,9 @@ export class Packet {
     this.meta = data;
     this.end = data + bytes.length;
     this.networkOffset = networkOffset;
+    this.linearBytes = Number.POSITIVE_INFINITY;
     this.linkHeaderBytes = 0;
+    this.hasLinkHeader = networkOffset !== 0;
     return this;
   }
 
@@ -61,6 +67,7 @@ export class Packet {
       throw new VmError('VM_CONTEXT', `a link header of ${bytes.length} bytes is larger than the headroom`);
     this.#memory.u8.set(bytes, this.data - bytes.length);
     this.linkHeaderBytes = bytes.length;
+    this.hasLinkHeader = true;
     return this;
   }
 }

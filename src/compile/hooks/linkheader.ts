@@ -7,6 +7,8 @@ import { LINK_CAPTURE, LogRecord } from '../actions/log.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { RuleTag } from '../program.ts';
 
+/** Devices whose frames have an Ethernet header (include/uapi/linux/if_arp.h). */
+export const ARPHRD_ETHER = 1;
 /** skb->mac_header of a packet that has none. */
 export const NO_MAC_HEADER = 0xffff;
 /** Sockets that are no full ones: TCP_TIME_WAIT, TCP_NEW_SYN_RECV (include/net/tcp_states.h). */

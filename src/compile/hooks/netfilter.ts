@@ -27,7 +27,7 @@ import type { RuleTag } from '../program.ts';
 import { emitConnection, emitConntrackFacts } from './conntrack.ts';
 import { emitDeviceName } from './device.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
-import { emitSkbLink, emitSkbOwner, NO_MAC_HEADER } from './linkheader.ts';
+import { ARPHRD_ETHER, emitSkbLink, emitSkbOwner, NO_MAC_HEADER } from './linkheader.ts';
 
 const CONTEXT_STATE = 0;
 const CONTEXT_SKB = 8;
@@ -35,7 +35,6 @@ const NF_DROP = 0;
 const NF_ACCEPT = 1;
 const ETH_HLEN = 14;
 const ETH_SOURCE = 6;
-const ARPHRD_ETHER = 1;
 /** struct bpf_dynptr */
 const DYNPTR_BYTES = 16;
 

@@ -31,7 +31,7 @@ import { emitConntrackFacts } from './conntrack.ts';
 import { emitDeviceName, emitNoDevice } from './device.ts';
 import { ETHERTYPE } from './ethertype.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
-import { emitSkbLink, emitSkbOwner } from './linkheader.ts';
+import { ARPHRD_ETHER, emitSkbLink, emitSkbOwner } from './linkheader.ts';
 
 /** Offsets in struct __sk_buff. */
 export const Skb = {
@@ -55,6 +55,7 @@ const PACKET_OTHERHOST = 3;
 const VLAN_VID_MASK = 0xfff;
 const BPF_HDR_START_MAC = 0;
 const BPF_HDR_START_NET = 1;
+const ETH_HLEN = 14;
 const ETH_SOURCE = 6;
 
 const PROVIDES: readonly Fact[] = [
@@ -239,6 +240,12 @@ export class SkbHook implements HookEmitter {
     const buffer = frame.block('scratch', 8);
     for (const word of [0, 1]) asm.store('u32', R10, facts.offset('macSource', word), 0);
     asm.store('u32', R10, facts.offset('hasMac'), 0);
+    // xt_mac.c mac_mt: of other devices, and of those without link headers, nothing of the packet is an address.
+    asm.mov(R1, R6).callKfunc('bpf_cast_to_kern_ctx');
+    asm.loadField('u64', R1, R0, 'sk_buff', 'dev').loadField('u16', R1, R1, 'net_device', 'type');
+    asm.jump('!=', R1, ARPHRD_ETHER, done);
+    asm.loadField('u16', R1, R0, 'sk_buff', 'network_header');
+    asm.loadField('u16', R2, R0, 'sk_buff', 'mac_header').sub(R1, R2).jump('s<', R1, ETH_HLEN, done);
     asm.mov(R1, R6).mov(R2, ETH_SOURCE).mov(R3, R10).add(R3, buffer).mov(R4, 6).mov(R5, BPF_HDR_START_MAC);
     asm.call('bpf_skb_load_bytes_relative').jump('!=', R0, 0, done);
     asm.load('u32', R1, R10, buffer).store('u32', R10, facts.offset('macSource', 0), R1);

@@ -1,4 +1,4 @@
-/** A compiled policy in the user-space machine: netfilter programs behind their dispatchers, clock and chance injected. */
+/** A compiled policy in the user-space machine: programs behind their dispatchers, clock and chance injected. */
 import {
   ACTIONS_MAP,
   type ArenaBytes,
@@ -24,6 +24,7 @@ import {
   ARENA_PAGE_BYTES,
   type ArenaMap,
   type Clock,
+  type Environment,
   type HashMap,
   jiffies,
   type KernelObject,
@@ -58,6 +59,8 @@ export interface MachinePacket {
   readonly packetType?: number;
   readonly mark?: number;
   readonly ethernet?: Uint8Array | undefined;
+  /** Bytes that lie together; all when absent. */
+  readonly linearBytes?: number | undefined;
   /** What conntrack said; absent: it has not seen the packet. */
   readonly conntrack?: Omit<ConntrackView, 'zone' | 'accounting'> | undefined;
 }
@@ -67,6 +70,8 @@ export interface PolicyMachineOptions {
   /** A u32 each call. */
   readonly random?: () => number;
   readonly surroundings?: Partial<GenerationParts>;
+  /** What programs at xdp and tcx ask the host for: routes, connections. */
+  readonly environment?: Environment;
   /** For edits of the tables. */
   readonly room?: EditRoom;
   /** IP sets, each in the slot of its place in the list. */
@@ -78,7 +83,8 @@ export class PolicyMachine {
   readonly policy: CompiledPolicy;
   /** Its IP sets by name. */
   readonly sets: ReadonlyMap<string, SetTable>;
-  readonly #machine: Machine;
+  /** Where all of it lies. */
+  readonly machine: Machine;
   readonly #dispatchers = new Map<number, Program>();
   readonly #beginnings: (() => void)[] = [];
   readonly #packet: Packet;
@@ -92,15 +98,15 @@ export class PolicyMachine {
 
   constructor(policy: CompiledPolicy, options: PolicyMachineOptions = {}) {
     this.policy = policy;
-    const { clock, random } = options;
+    const { clock, random, environment } = options;
     const machine = new Machine({
       ...(clock === undefined ? {} : { clock }),
       ...(random === undefined ? {} : { random }),
+      environment: { ...environment, netnsCookie: () => COOKIE },
     });
-    this.#machine = machine;
-    const netfilter = [...policy.programs.entries()].filter(([, { point }]) => point.flavour === 'netfilter');
+    this.machine = machine;
     const entries = new Map(
-      netfilter.map(([index, { point }]) => [entryIndex(point), FIRST_PROGRAM_INDEX + index]),
+      policy.programs.map(({ point }, index) => [entryIndex(point), FIRST_PROGRAM_INDEX + index]),
     );
     const image = generationImage(
       policy.counters,
@@ -117,7 +123,7 @@ export class PolicyMachine {
       maxEntries: (GENERATIONS_OFFSET + image.size + setsRoom(options.sets)) / ARENA_PAGE_BYTES,
     }) as ArenaMap;
     for (const map of policy.maps) machine.createMap(map);
-    for (const [index, program] of netfilter) {
+    for (const [index, program] of policy.programs.entries()) {
       const array = machine.map(programArrayName(program.point)) as ProgramArrayMap;
       const { type, name } = program;
       array.put(FIRST_PROGRAM_INDEX + index, machine.load(program.code, { type, name }));
@@ -170,6 +176,11 @@ export class PolicyMachine {
     view.setUint32(recordHome(COOKIE) + PolicyRecord.root, root, true);
   }
 
+  /** What hangs at a place of any kind; `undefined` when the policy has nothing there. */
+  dispatcher(place: number): Program | undefined {
+    return this.#dispatchers.get(place);
+  }
+
   /** Runs the dispatcher of a netfilter place; `undefined` when the policy has nothing there. */
   run(place: number, input: MachinePacket): ProgramRun | undefined {
     for (const begin of this.#beginnings.splice(0)) begin();
@@ -177,8 +188,9 @@ export class PolicyMachine {
     if (dispatcher === undefined) return undefined;
     this.#packet.set(input.bytes, 0);
     if (input.ethernet !== undefined) this.#packet.setLinkHeader(input.ethernet);
-    const inDevice = this.#device(input.inDevice);
-    const outDevice = this.#device(input.outDevice);
+    if (input.linearBytes !== undefined) this.#packet.linearBytes = input.linearBytes;
+    const inDevice = this.device(input.inDevice);
+    const outDevice = this.device(input.outDevice);
     this.#context.state
       .set('hook', input.hook)
       .set('pf', input.family === 'ipv4' ? AF_INET : AF_INET6)
@@ -189,45 +201,46 @@ export class PolicyMachine {
       .set('dev', inDevice ?? outDevice)
       .set('mark', input.mark ?? 0)
       .set('__pkt_type_offset', input.packetType ?? 0)
-      .set('_nfct', this.#connectionWord(input.conntrack));
+      .set('_nfct', this.connectionWord(input.conntrack));
     const accepted = dispatcher.run(this.#context) !== 0;
     return { accepted, handed: this.#takeHanded() };
   }
 
   /** Packets and bytes of every counter, one after the other. */
   readCounters(into: BigUint64Array): void {
-    const { buffer } = this.#machine.memory.u8;
+    const { buffer } = this.machine.memory.u8;
     into.set(new BigUint64Array(buffer, this.#countersAt(), this.policy.counters * 2));
   }
 
   counter(index: number): { readonly packets: bigint; readonly bytes: bigint } {
-    const { memory } = this.#machine;
+    const { memory } = this.machine;
     const at = this.#countersAt() + index * COUNTER_SIZE;
     return { packets: memory.readU64(at), bytes: memory.readU64(at + 8) };
   }
 
   #countersAt(): number {
-    return this.#machine.memory.view.getUint32(this.#root + Generation.counters, true);
+    return this.machine.memory.view.getUint32(this.#root + Generation.counters, true);
   }
 
   /** `skb->_nfct`: the connection, and enum ip_conntrack_info in its low three bits. */
-  #connectionWord(view: MachinePacket['conntrack']): number {
+  connectionWord(view: MachinePacket['conntrack']): number {
     if (view === undefined || view.state === 'INVALID') return 0;
     if (view.state === 'UNTRACKED') return IP_CT_UNTRACKED;
-    const timeout = jiffies(this.#machine) + BigInt(view.expiresSec * MACHINE_HZ);
+    const timeout = jiffies(this.machine) + BigInt(view.expiresSec * MACHINE_HZ);
     this.#connection.set('status', view.status).set('mark', view.mark).set('timeout', timeout);
     this.#connection.set('tuplehash', tupleHashes(view));
     const reply = view.direction === 'reply' ? IP_CT_IS_REPLY : 0;
     return this.#connection.address | (CONNTRACK_INFO[view.state] + reply);
   }
 
-  #device(name: string): KernelObject | undefined {
+  /** An Ethernet device by its name, made when it is first asked for; none for the empty name. */
+  device(name: string): KernelObject | undefined {
     if (name === '') return undefined;
     let device = this.#devices.get(name);
     if (device === undefined) {
       const bytes = new Uint8Array(NAME_BYTES);
       bytes.set(new TextEncoder().encode(name).subarray(0, NAME_BYTES - 1));
-      device = this.#machine.kernel.create('net_device', {
+      device = this.machine.kernel.create('net_device', {
         ifindex: this.#devices.size + 1,
         name: bytes,
         type: ARPHRD_ETHER,

@@ -49,15 +49,19 @@ function dynptr(m: Machine, argument: number): Dynptr | undefined {
   return { data: view.getUint32(at, true), size: size & SIZE_MASK, readOnly: size >= READ_ONLY };
 }
 
-/** Packets here are linear: a slice is a pointer into the packet and the buffer stays unused. */
+/** A pointer into the packet where the bytes lie together, else the buffer with a copy of them. */
 function slice(write: boolean): HelperFunction {
   return (m) => {
     const from = dynptr(m, 1);
     const offset = u32(m, 2);
     const bytes = u32(m, 4);
-    if (u64(m, 3) !== 0n) pointerOrNull(m, 3, bytes, 'write');
+    const buffer = u64(m, 3) === 0n ? 0 : pointerOrNull(m, 3, bytes, 'write');
     if (from === undefined || offset + bytes > from.size || (write && from.readOnly)) return 0;
-    return from.data + offset;
+    const at = from.data + offset;
+    const packet = m.context?.packet;
+    if (packet === undefined || at + bytes <= packet.data + packet.linearBytes) return at;
+    if (buffer !== 0) m.memory.u8.copyWithin(buffer, at, at + bytes);
+    return buffer;
   };
 }
 

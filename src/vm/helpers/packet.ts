@@ -80,13 +80,14 @@ const loadBytes: HelperFunction = (m) => {
   return 0;
 };
 
-/** Offsets count from the link (0) or the network header (1). */
+/** Offsets count from the link header (0), where there is one, or the network header (1). */
 const loadBytesRelative: HelperFunction = (m) => {
   const packet = packetArgument(m, 1);
   const bytes = u32(m, 4);
   const to = pointerOrNull(m, 3, bytes, 'write');
-  const start = u32(m, 5) === 1 ? packet.networkOffset : 0;
-  const from = u32(m, 5) > 1 ? undefined : within(packet, u32(m, 2) + start, bytes);
+  const start = headerStart(packet, u32(m, 5));
+  const at = u32(m, 2) + (start ?? 0);
+  const from = start === undefined || packet.data + at + bytes > packet.end ? undefined : packet.data + at;
   if (from === undefined) {
     m.memory.u8.fill(0, to, to + bytes);
     return -EFAULT;
@@ -94,6 +95,13 @@ const loadBytesRelative: HelperFunction = (m) => {
   m.memory.u8.copyWithin(to, from, from + bytes);
   return 0;
 };
+
+/** From the packet's first byte; a link header of a packet at layer 3 lies before it. */
+function headerStart(packet: Packet, from: number): number | undefined {
+  if (from === 1) return packet.networkOffset;
+  if (from !== 0 || !packet.hasLinkHeader) return undefined;
+  return -packet.linkHeaderBytes;
+}
 
 const storeBytes: HelperFunction = (m) => {
   const packet = packetArgument(m, 1);
@@ -128,6 +136,45 @@ const changeHead: HelperFunction = (m) => {
   packet.meta = packet.data;
   m.memory.u8.fill(0, packet.data, packet.data + room);
   m.packetMoved();
+  return 0;
+};
+
+const BPF_ADJ_ROOM_NET = 0;
+const BPF_ADJ_ROOM_MAC = 1;
+const MAX_ROOM = 0xfff;
+const MAX_LENGTH = 0xffff;
+
+/** Bytes more or less behind the link header (mode MAC), or behind the fixed network header (NET). */
+const adjustRoom: HelperFunction = (m) => {
+  const packet = packetArgument(m, 1);
+  const room = s32(m, 2);
+  const mode = u32(m, 3);
+  if (u64(m, 4) !== 0n) return -EINVAL;
+  if (Math.abs(room) > MAX_ROOM) return -EFAULT;
+  const version = m.memory.u8[packet.data + packet.networkOffset]! >> 4;
+  if ((version !== 4 && version !== 6) || mode > BPF_ADJ_ROOM_MAC) return -EOPNOTSUPP;
+  const header = version === 4 ? 20 : 40;
+  const payload = packet.length - packet.networkOffset;
+  if (payload + room < header || payload + room > MAX_LENGTH) return -EOPNOTSUPP;
+  const kept = packet.networkOffset + (mode === BPF_ADJ_ROOM_NET ? header : 0);
+  if (packet.data - room < packet.hardStart) return -ENOMEM;
+  m.memory.u8.copyWithin(packet.data - room, packet.data, packet.data + kept);
+  packet.data -= room;
+  packet.meta = packet.data;
+  if (room > 0) m.memory.u8.fill(0, packet.data + kept, packet.data + kept + room);
+  m.packetMoved();
+  return 0;
+};
+
+// struct __sk_buff: the tag that the device took out of the frame.
+const SKB_VLAN_PRESENT = 20;
+const SKB_VLAN_END = 32;
+
+/** Takes off the tag that the device took out of the frame; tags in the frame are not for here. */
+const vlanPop: HelperFunction = (m) => {
+  const context = contextArgument(m, 1);
+  if (!(context instanceof SkbContext)) return -EINVAL;
+  m.memory.u8.fill(0, context.address + SKB_VLAN_PRESENT, context.address + SKB_VLAN_END);
   return 0;
 };
 
@@ -237,6 +284,8 @@ export const PACKET_HELPERS: Readonly<Record<string, HelperFunction>> = {
   bpf_skb_pull_data: pullData,
   bpf_skb_change_tail: changeTail,
   bpf_skb_change_head: changeHead,
+  bpf_skb_adjust_room: adjustRoom,
+  bpf_skb_vlan_pop: vlanPop,
   bpf_l3_csum_replace: l3Replace,
   bpf_l4_csum_replace: l4Replace,
   bpf_csum_diff: csumDiff,

@@ -68,6 +68,7 @@ const assign: HelperFunction = (m) => {
 const FIB_BYTES = 64;
 const AF_INET = 2;
 const AF_INET6 = 10;
+const BPF_FIB_LOOKUP_SRC = 16;
 
 const fibLookup: HelperFunction = (m) => {
   contextArgument(m, 1);
@@ -100,6 +101,8 @@ const fibLookup: HelperFunction = (m) => {
     view.setUint8(at, (result.gatewayFamily ?? (v6 ? 'ipv6' : 'ipv4')) === 'ipv6' ? AF_INET6 : AF_INET);
     memory.u8.set(result.gateway, at + 32);
   }
+  if ((flags & BPF_FIB_LOOKUP_SRC) !== 0 && result.sourceAddress !== undefined)
+    memory.u8.set(result.sourceAddress, at + 16);
   if (result.sourceMac !== undefined) memory.u8.set(result.sourceMac, at + 52);
   if (result.destinationMac !== undefined) memory.u8.set(result.destinationMac, at + 58);
   return result.code;
