@@ -50,4 +50,34 @@ describeKernel('compiled programs in the kernel', () => {
     packet[23] = 54;
     expect(loaded.run(place, { data: packet, context: netfilterContext('ipv4', 3) }).returnValue).toBe(1);
   });
+
+  /** Chains one below the other, each called from so many places. */
+  const LEVELS = 5;
+  const CALLS = 5;
+  const STEPS = 60_000;
+
+  test.each([
+    '-m limit --limit 5/min -j RETURN',
+    '-m statistic --mode nth --every 3 --packet 0 -j RETURN',
+    '-m statistic --mode nth --every 4294967295 --packet 7 -j LOG',
+    '-m addrtype --dst-type LOCAL -m limit --limit 3/s -j LOG',
+    '-p tcp -m tcp --tcp-option 3 -j REJECT --reject-with tcp-reset',
+    '-p sctp -m sctp --chunk-types all DATA,INIT -j DROP',
+    '-m mark --mark 1 -j MARK --set-mark 2',
+  ])('%s below chains that are called from several places is verified once', (rule) => {
+    const names = Array.from({ length: LEVELS }, (_, level) => `level-${level}`);
+    const calls = (from: string, to: string): string[] =>
+      Array.from({ length: CALLS }, (_, call) => `-A ${from} -s 10.${call}.0.0/16 -j ${to}`);
+    const lines = names.flatMap((name, level) => [
+      ...calls(names[level - 1] ?? 'INPUT', name),
+      `-A ${name} ${rule}`,
+    ]);
+    const policy = compilePolicy([rules([...names.map((name) => `:${name} - [0:0]`), ...lines])], {
+      hooks: ['netfilter'],
+      strategy: 'inline',
+    });
+    const place = entryIndex({ flavour: 'netfilter', group: 'filter', family: 'ipv4', hook: 1 });
+    using loaded = new LoadedPolicy(policy, {}, 'only', [place]);
+    expect(loaded.programs.get(place)!.describe().verifiedInstructions).toBeLessThan(STEPS);
+  });
 });

@@ -17,6 +17,7 @@ import { Conntrack } from '../../src/netstack/index.ts';
 import { createHost, type PathObserver, parseRuleset, type Ruleset } from '../../src/rules/index.ts';
 import { worldAddressTypes } from './addresstypes.ts';
 import { type Counts, evaluatorCounts, type Judged, judge, onlyTable, programCounts } from './compare.ts';
+import { isDemanding } from './demanding.ts';
 import { conversation } from './generate/conversations.ts';
 import { packetsFor } from './generate/packets.ts';
 import { generatedRuleset } from './generate/rulesets.ts';
@@ -29,8 +30,6 @@ const REFUSED =
   /--limit-iface|--(src|dst)-type [A-Z,]*(UNREACHABLE|BLACKHOLE|PROHIBIT|THROW|NAT|XRESOLVE|UNSPEC)/;
 const GROUPS: readonly TableGroup[] = ['raw', 'mangle', 'filter'];
 const HOOKS: readonly Hook[] = [0, 1, 2, 3, 4];
-/** State, devices, fragments, chains of the user's own. */
-const DEMANDING = /-m (conntrack|state|frag) | -[io] | -f |^:\S+ - /m;
 /** What needs conntrack in the namespace. */
 const STATEFUL = /-m (conntrack|state) /;
 const DEVICE_MAC = Uint8Array.of(2, 0, 0, 0, 1, 0x30);
@@ -157,14 +156,13 @@ export function judgeCase(given: MachineCase): JudgedCase | undefined {
     };
     return judge(host, ruleset, { ...inputOf(packet, hook), hook }, { station });
   });
-  const section = new RegExp(`^\\*${table.name}\\n[\\s\\S]*?^COMMIT$`, 'm').exec(given.text)?.[0] ?? '';
   return {
     given,
     ruleset,
     expected,
     connections,
     counts: evaluatorCounts(host),
-    demanding: DEMANDING.test(section),
+    demanding: isDemanding(given.text, table.name),
   };
 }
 
