@@ -3,6 +3,7 @@
  * the vectors of neighbouring address ranges differ in a block or two and share the others.
  */
 import { CellTag, SINGLE_SHIFT } from './layout.ts';
+import { WordPool } from './wordpool.ts';
 import type { ImageWriter } from './writer.ts';
 
 export const BLOCK_BITS = 4096;
@@ -11,59 +12,38 @@ const BLOCK_WORDS = BLOCK_BITS / 32;
 /** The empty block, and the vector of empty blocks. */
 export const EMPTY = 0;
 
-interface Block {
-  /** 32-bit words, all of the block's. */
-  readonly words: Uint32Array;
-  /** Where it was written, 0 while it was not. */
-  offset: number;
-}
-
 export class VectorStore {
   /** Blocks a vector has. */
   readonly blocks: number;
-  readonly #blocks: Block[] = [{ words: new Uint32Array(BLOCK_WORDS), offset: 0 }];
-  readonly #blocksByHash = new Map<number, number[]>();
-  readonly #vectors: { blocks: Uint32Array; offset: number }[];
-  readonly #vectorsByHash = new Map<number, number[]>();
+  readonly #blocks = new WordPool(BLOCK_WORDS);
+  /** Numbers of each vector's blocks. */
+  readonly #vectors: WordPool;
   readonly #products = new Map<number, number>();
+  /** Where blocks and vectors were written, by number; absent while they were not. */
+  readonly #blockOffsets = new Map<number, number>();
+  readonly #vectorOffsets = new Map<number, number>();
 
   constructor(bits: number) {
     this.blocks = Math.max(1, Math.ceil(bits / BLOCK_BITS));
-    this.#vectors = [{ blocks: new Uint32Array(this.blocks), offset: 0 }];
-    this.#vectorsByHash.set(hashWords(this.#vectors[0]!.blocks), [EMPTY]);
-    this.#blocksByHash.set(hashWords(this.#blocks[0]!.words), [EMPTY]);
+    this.#vectors = new WordPool(this.blocks);
+    this.#blocks.intern(new Uint32Array(BLOCK_WORDS));
+    this.#vectors.intern(new Uint32Array(this.blocks));
   }
 
   /** Number of the block with these words, which are copied if it is new. */
   internBlock(words: Uint32Array): number {
-    const hash = hashWords(words);
-    const known = this.#blocksByHash.get(hash);
-    if (known !== undefined) {
-      for (const id of known) if (sameWords(this.#blocks[id]!.words, words)) return id;
-    }
-    const id = this.#blocks.push({ words: words.slice(), offset: 0 }) - 1;
-    if (known === undefined) this.#blocksByHash.set(hash, [id]);
-    else known.push(id);
-    return id;
+    return this.#blocks.intern(words);
   }
 
   internVector(blocks: Uint32Array): number {
-    const hash = hashWords(blocks);
-    const known = this.#vectorsByHash.get(hash);
-    if (known !== undefined) {
-      for (const id of known) if (sameWords(this.#vectors[id]!.blocks, blocks)) return id;
-    }
-    const id = this.#vectors.push({ blocks: blocks.slice(), offset: 0 }) - 1;
-    if (known === undefined) this.#vectorsByHash.set(hash, [id]);
-    else known.push(id);
-    return id;
+    return this.#vectors.intern(blocks);
   }
 
   /** Number of the vector that is in both. */
   and(a: number, b: number): number {
     if (a === b) return a;
-    const left = this.#vectors[a]!.blocks;
-    const right = this.#vectors[b]!.blocks;
+    const left = this.#vectors.words(a);
+    const right = this.#vectors.words(b);
     const both = new Uint32Array(this.blocks);
     for (let at = 0; at < this.blocks; at++) both[at] = this.#andBlocks(left[at]!, right[at]!);
     return this.internVector(both);
@@ -75,8 +55,8 @@ export class VectorStore {
     const key = a < b ? a * 2 ** 26 + b : b * 2 ** 26 + a;
     const known = this.#products.get(key);
     if (known !== undefined) return known;
-    const left = this.#blocks[a]!.words;
-    const right = this.#blocks[b]!.words;
+    const left = this.#blocks.words(a);
+    const right = this.#blocks.words(b);
     const both = new Uint32Array(BLOCK_WORDS);
     for (let at = 0; at < BLOCK_WORDS; at++) both[at] = left[at]! & right[at]!;
     const id = this.internBlock(both);
@@ -87,11 +67,11 @@ export class VectorStore {
   /** Numbers in the set, ascending. */
   members(vector: number): number[] {
     const found: number[] = [];
-    const { blocks } = this.#vectors[vector]!;
+    const blocks = this.#vectors.words(vector);
     for (let block = 0; block < blocks.length; block++) {
       const id = blocks[block]!;
       if (id === EMPTY) continue;
-      const { words } = this.#blocks[id]!;
+      const words = this.#blocks.words(id);
       for (let place = 0; place < BLOCK_WORDS; place++) {
         const word = words[place]!;
         for (let rest = word; rest !== 0; rest &= rest - 1) {
@@ -105,32 +85,30 @@ export class VectorStore {
   /** What stands for the vector in a cell, see layout.ts: written unless it is there already. */
   write(vector: number, image: ImageWriter): number {
     if (vector === EMPTY) return 0;
-    const known = this.#vectors[vector]!;
-    if (known.offset !== 0) return known.offset;
-    known.offset = this.#single(known.blocks);
-    if (known.offset !== 0) return known.offset;
-    const { blocks } = known;
-    let present = 0;
-    for (let place = 0; place < blocks.length; place++) {
-      if (blocks[place] === EMPTY) continue;
-      this.#writeBlock(this.#blocks[blocks[place]!]!, image);
-      present += 1;
-    }
-    known.offset = image.reserve(8 + present * 4, 8);
+    const known = this.#vectorOffsets.get(vector);
+    if (known !== undefined) return known;
+    const blocks = this.#vectors.words(vector);
+    const offset = this.#single(blocks) || this.#writeVector(blocks, image);
+    this.#vectorOffsets.set(vector, offset);
+    return offset;
+  }
+
+  #writeVector(blocks: Uint32Array, image: ImageWriter): number {
+    const written: number[] = [];
     let low = 0;
     let high = 0;
-    let rank = 0;
     for (let place = 0; place < blocks.length; place++) {
       const id = blocks[place]!;
       if (id === EMPTY) continue;
       if (place < 32) low |= 1 << place;
       else high |= 1 << (place - 32);
-      image.pointer(known.offset + 8 + rank * 4, this.#blocks[id]!.offset);
-      rank += 1;
+      written.push(this.#writeBlock(id, image));
     }
-    image.u32(known.offset, low);
-    image.u32(known.offset + 4, high);
-    return known.offset;
+    const offset = image.reserve(8 + written.length * 4, 8);
+    image.u32(offset, low);
+    image.u32(offset + 4, high);
+    for (const [rank, block] of written.entries()) image.pointer(offset + 8 + rank * 4, block);
+    return offset;
   }
 
   /** The cell of a set of one member, 0 for other sets. */
@@ -142,7 +120,7 @@ export class VectorStore {
       only = place;
     }
     let member = -1;
-    const { words } = this.#blocks[blocks[only]!]!;
+    const words = this.#blocks.words(blocks[only]!);
     for (let place = 0; place < BLOCK_WORDS; place++) {
       const word = words[place]!;
       if (word === 0) continue;
@@ -152,9 +130,10 @@ export class VectorStore {
     return (member << SINGLE_SHIFT) | CellTag.single;
   }
 
-  #writeBlock(block: Block, image: ImageWriter): void {
-    if (block.offset !== 0) return;
-    const { words } = block;
+  #writeBlock(id: number, image: ImageWriter): number {
+    const known = this.#blockOffsets.get(id);
+    if (known !== undefined) return known;
+    const words = this.#blocks.words(id);
     let low = 0;
     let high = 0;
     let count = 0;
@@ -164,16 +143,18 @@ export class VectorStore {
       else high |= 1 << (place - 32);
       count += 1;
     }
-    block.offset = image.reserve(8 + count * 8, 8);
-    image.u32(block.offset, low);
-    image.u32(block.offset + 4, high);
-    let at = block.offset + 8;
+    const offset = image.reserve(8 + count * 8, 8);
+    image.u32(offset, low);
+    image.u32(offset + 4, high);
+    let at = offset + 8;
     for (let place = 0; place < 64; place++) {
       if ((words[place * 2]! | words[place * 2 + 1]!) === 0) continue;
       image.u32(at, words[place * 2]!);
       image.u32(at + 4, words[place * 2 + 1]!);
       at += 8;
     }
+    this.#blockOffsets.set(id, offset);
+    return offset;
   }
 }
 
@@ -209,18 +190,4 @@ export class ChangingSet {
     this.#changed.clear();
     return this.#store.internVector(this.#ids);
   }
-}
-
-function hashWords(words: Uint32Array): number {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at]!;
-    if (word !== 0) hash = Math.imul(hash ^ word ^ Math.imul(at, 0x9e3779b1), 0x01000193) ^ (hash >>> 15);
-  }
-  return hash;
-}
-
-function sameWords(a: Uint32Array, b: Uint32Array): boolean {
-  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
-  return true;
 }

@@ -36,8 +36,19 @@ export function walkedRules({ rules }: IrChain): readonly IrRule[] {
   return end < 0 ? rules : rules.slice(0, end + 1);
 }
 
+/** Plans that were made, by the chains that they are of: lowered chains do not change, and many parts ask for the same plan. */
+const plansOf = new WeakMap<ReadonlyMap<string, IrChain>, Map<string, CallPlan>>();
+
 /** @throws RangeError when chains call each other in a circle, or a chain is missing: a checked ruleset has neither */
 export function planCalls(chains: ReadonlyMap<string, IrChain>, base: string): CallPlan {
+  const plans = plansOf.get(chains) ?? new Map<string, CallPlan>();
+  plansOf.set(chains, plans);
+  const plan = plans.get(base) ?? makePlan(chains, base);
+  plans.set(base, plan);
+  return plan;
+}
+
+function makePlan(chains: ReadonlyMap<string, IrChain>, base: string): CallPlan {
   const order = topologicalOrder(chains, base);
   const named = withUnwalked(chains, order);
   const level = new Map<string, number>([[base, 0]]);
