@@ -1,8 +1,27 @@
-/** Ways around a filter that are known from others' programs: none of them works here. Policy DROP, one port open. */
+/**
+ * Ways around a filter that are known from others' programs: none of them works here. Policy DROP, one port open.
+ *
+ * Each known gap, and the test that it fails at:
+ *
+ * - later fragments matched as ports: "a later fragment whose payload spells the open port is dropped"
+ * - short packets accepted whatever the policy: "a first fragment with 8 bytes of TCP …", "headers that are cut short …",
+ *   "a frame that is nothing but its Ethernet header …"
+ * - a replacement that fails leaves no filter: "a ruleset that is refused leaves the one before in place, at every hook"
+ * - VLAN tags hide a packet: "a priority tag (VLAN 0) does not hide a packet …"
+ * - extension headers beyond the sixth taken for the transport header, HIP and Shim6 half followed: "long extension chains are
+ *   followed …", "HIP and Shim6 are protocols, as they are to iptables"
+ * - protocols other than TCP, UDP and ICMP never matched: "a protocol that is neither TCP, UDP nor ICMP …"
+ * - the link header that is logged of packets in several pieces is the IP header: policy-log.test.ts, "have the Ethernet header of a
+ *   packet in several pieces …"
+ * - two generations at once during a replacement: policy-hooks.test.ts, "… replacements under load …"
+ */
 import { expect, test } from 'vitest';
-import { compilePolicy, entryIndex, SystemCounter } from '../../src/compile/index.ts';
+import { CompileError, compilePolicy, entryIndex, SystemCounter } from '../../src/compile/index.ts';
+import { applyPolicy, removePolicies } from '../../src/host/index.ts';
 import { parseRuleset } from '../../src/rules/index.ts';
 import { describeKernel } from '../support/kernel.ts';
+import { filterText, parsed, policyName } from '../support/live-policy.ts';
+import { withPair } from '../support/netns.ts';
 import { LoadedPolicy } from '../support/policy.ts';
 
 const XDP = entryIndex({ flavour: 'xdp' });
@@ -11,6 +30,8 @@ const XDP_PASS = 2;
 const XDP_DROP = 1;
 const TCX_NEXT = 0xffffffff;
 const TCX_DROP = 2;
+const LONG_MS = 10_000;
+const NOTHING_MS = 20;
 
 function policy(family: 'ipv4' | 'ipv6', fragments: 'rules' | 'drop' = 'rules') {
   const text = [
@@ -106,6 +127,14 @@ describeKernel('known ways around a filter', () => {
     expect(loaded.counter(SystemCounter.malformed).packets).toBe(1n);
   });
 
+  test('a frame that is nothing but its Ethernet header is dropped, or is not IP', () => {
+    using loaded = new LoadedPolicy(policy('ipv4'));
+    expect(loaded.run(XDP, { data: frame([IPV4], []) }).returnValue).toBe(XDP_DROP);
+    expect(loaded.counter(SystemCounter.malformed).packets).toBe(1n);
+    expect(loaded.run(XDP, { data: frame([VLAN], []) }).returnValue).toBe(XDP_DROP);
+    expect(loaded.counter(SystemCounter.malformed).packets).toBe(2n);
+  });
+
   test('a header length below 20, or beyond the packet, is dropped', () => {
     const short = ipv4(6, tcp());
     short[0] = 0x44;
@@ -145,6 +174,15 @@ describeKernel('known ways around a filter', () => {
     expect(both('ipv6', frame([IPV6], port23))).toEqual(DROPPED);
   });
 
+  test('HIP and Shim6 are protocols, as they are to iptables: what is behind them is not looked at', () => {
+    for (const protocol of [139, 140]) {
+      const header = [6, 0, 0, 0, 0, 0, 0, 0];
+      expect(both('ipv6', frame([IPV6], ipv6(protocol, [...header, ...tcp()])))).toEqual(DROPPED);
+      const behind = ipv6(60, [protocol, 0, 1, 4, 0, 0, 0, 0, ...header, ...tcp()]);
+      expect(both('ipv6', frame([IPV6], behind))).toEqual(DROPPED);
+    }
+  });
+
   test('a priority tag (VLAN 0) does not hide a packet; a VLAN of its own is another device', () => {
     using loaded = new LoadedPolicy(policy('ipv4'));
     const run = (types: readonly number[], port: number): number =>
@@ -167,4 +205,32 @@ describeKernel('known ways around a filter', () => {
     expect(both('ipv4', frame([IPV4], ipv4(6, tcp(), 2)), 'drop')).toEqual(DROPPED);
     expect(both('ipv4', frame([IPV4], ipv4(6, tcp(), 0x4000)), 'drop')).toEqual(PASSED);
   });
+
+  test.each([
+    { hooks: ['netfilter'], devices: [] },
+    { hooks: ['xdp'], devices: ['a'] },
+    { hooks: ['tcx-ingress'], devices: ['a'] },
+  ] as const)('a ruleset that is refused leaves the one before in place: $hooks', ({ hooks, devices }) =>
+    withPair(async ({ a, b }) => {
+      const rulesets = (port: number, more: readonly string[]) => [
+        parsed(filterText([`-A INPUT -p udp -m udp --dport ${port} -j ACCEPT`, ...more])),
+      ];
+      const name = policyName();
+      const request = { policy: name, hooks, devices, namespaces: [b.netnsName] };
+      const client = a.udp();
+      try {
+        const [open, shut] = [b.udp(22, b.ipv4), b.udp(23, b.ipv4)];
+        await applyPolicy({ ...request, rulesets: rulesets(22, []) });
+        const refused = rulesets(23, ['-A INPUT -m recent --set --name x --rsource -j DROP']);
+        await expect(applyPolicy({ ...request, rulesets: refused })).rejects.toThrow(CompileError);
+        client.send(b.ipv4, 23, 'shut');
+        client.send(b.ipv4, 22, 'open');
+        expect(open.receiveText(LONG_MS)).toBe('open');
+        // What was sent before has not come, so it does not.
+        expect(shut.receiveText(NOTHING_MS)).toBeUndefined();
+      } finally {
+        await removePolicies({ policy: name });
+      }
+    }),
+  );
 });

@@ -68,6 +68,20 @@ describeKernel('LOG lines', () => {
       }
     }));
 
+  test('have the Ethernet header of a packet in several pieces, too, and where its IP header begins', () =>
+    withPair(async ({ a, b }) => {
+      const macs = `${hexOf(b.device('a').mac)}:${hexOf(a.device('b').mac)}`;
+      const rule = '-A INPUT -p udp -m udp --dport 5001 -j LOG';
+      // More than a frame holds: what comes to INPUT is put together of fragments, and lies in as many places.
+      const send = (): void => a.udp().send(b.ipv4, 5001, 'x'.repeat(4000));
+      const [line = ''] = await linesOf(b, { hooks: ['netfilter'] }, rule, 1, send);
+      expect(line).toMatch(
+        new RegExp(
+          `^IN=a OUT= MAC=${macs}:08:00 SRC=10\\.11\\.0\\.1 DST=10\\.11\\.0\\.2 LEN=4028 .* PROTO=UDP SPT=\\d+ DPT=5001 LEN=4008 $`,
+        ),
+      );
+    }));
+
   test('have the loopback header, no header of what goes out, and the owner of its socket', () =>
     withPair(async ({ b }) => {
       const client = b.udp();
