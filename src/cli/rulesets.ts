@@ -11,7 +11,7 @@ import {
 import { type CommandArgument, type CommandOption, type Invocation, UsageError } from './command.ts';
 import { type CliEnvironment, readInput } from './environment.ts';
 
-/** How every command that reads rules names its files: `-4 FILE`, `-6 FILE`, or plain ones whose family is inferred. */
+/** How every command that reads rules names its files: `-4 FILE`, `-6 FILE`, or plain ones whose family their name says or is inferred. */
 export const RULE_FILES: readonly CommandOption[] = [
   {
     short: '4',
@@ -35,7 +35,7 @@ export const RULE_FILES: readonly CommandOption[] = [
 export const RULE_FILE_ARGUMENT: CommandArgument = {
   name: 'FILE',
   summary:
-    'rules of either family, "-" for standard input; say -4 or -6 where the family does not follow from them',
+    'rules of either family, "-" for standard input; say -4 or -6 where the family does not follow from them, or call the file NAME.v4 or NAME.v6',
   optional: true,
   repeatable: true,
 };
@@ -48,6 +48,11 @@ export interface RuleFile extends ParseResult {
   readonly text: string;
 }
 
+/** Debian's iptables-persistent calls its files rules.v4 and rules.v6. */
+function familyOfName(file: string): Family | undefined {
+  return file.endsWith('.v4') ? 'ipv4' : file.endsWith('.v6') ? 'ipv6' : undefined;
+}
+
 /** Reads and parses every file that a command line names; none of them being there at all is wrong usage. */
 export async function readRuleFiles(
   invocation: Invocation,
@@ -57,7 +62,7 @@ export async function readRuleFiles(
   const named: [string, Family | undefined][] = [
     ...invocation.list('4').map((file): [string, Family] => [file, 'ipv4']),
     ...invocation.list('6').map((file): [string, Family] => [file, 'ipv6']),
-    ...plain.map((file): [string, undefined] => [file, undefined]),
+    ...plain.map((file): [string, Family | undefined] => [file, familyOfName(file)]),
   ];
   if (named.length === 0) throw new UsageError('no rules given', 'name a file, or "-" for standard input');
   if (named.filter(([file]) => file === '-').length > 1)

@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { sluice } from '../support/cli.ts';
@@ -61,6 +63,23 @@ describe('check', () => {
     expect(code).toBe(1);
     const findings = lines(stdout).filter((line) => 'error' in line);
     expect(findings.map((line) => (line.error as { line: number }).line)).toEqual([4, 5]);
+  });
+
+  it('takes the family from the names that iptables-persistent gives', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'slc-names-'));
+    try {
+      for (const [name, family] of [
+        ['rules.v4', 'ipv4'],
+        ['rules.v6', 'ipv6'],
+      ] as const) {
+        writeFileSync(join(folder, name), '*filter\n:INPUT DROP [0:0]\nCOMMIT\n');
+        expect((await sluice(['check', join(folder, name)])).stdout).toContain(`sound: ${family},`);
+      }
+      writeFileSync(join(folder, 'wrong.v6'), GOOD);
+      expect((await sluice(['check', join(folder, 'wrong.v6')])).code).toBe(1);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it('asks for the family where it is not certain', async () => {
