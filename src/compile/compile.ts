@@ -247,7 +247,7 @@ function writePolicy(
     marks,
     rejects: { ipv4: [...rejects.ipv4].sort(), ipv6: [...rejects.ipv6].sort() },
     weakened: [],
-    notices: [...noticesOf(tables), ...lookupNotices(plans)],
+    notices: [...noticesOf(tables), ...lookupNotices(plans), ...routeNotices(plans)],
   };
 }
 
@@ -457,6 +457,17 @@ function lookupNotices(plans: readonly ProgramPlan[]): string[] {
   if (hooks.length === 0) return [];
   return [
     `at ${hooks.join(' and ')} connections are looked up: TCP segments outside the window and wrong checksums count as their connection's, where iptables calls them INVALID`,
+  ];
+}
+
+/** What the routing decision does not say where nothing is forwarded (hooks/route.ts). */
+function routeNotices(plans: readonly ProgramPlan[]): string[] {
+  const hooks = plans
+    .filter(({ sections }) => sections.some(({ forward = [] }) => forward.length > 0))
+    .map(({ point }) => hookName(point));
+  if (hooks.length === 0) return [];
+  return [
+    `at ${hooks.join(' and ')}, where a host does not forward, packets for other hosts' addresses are counted by INPUT before the kernel drops them; iptables does not see them`,
   ];
 }
 

@@ -1,8 +1,8 @@
 /**
  * REJECT where a program answers by itself (xdp, tcx ingress): the packet is made into the answer and sent back by the device
  * that it came in at. What nf_reject_ipv4.c and nf_reject_ipv6.c do not answer is not answered here: later
- * fragments, groups and broadcasts (by link layer, address and the generation's table of address types), senders that
- * are none, resets, ICMP errors. Unlike there, the received checksum is not looked at (a device may have yet to
+ * fragments, groups and broadcasts (by link layer, address and the generation's table of address types), packets for others
+ * where nothing is forwarded, senders that are none, resets, ICMP errors. Unlike there, the received checksum is not looked at (a device may have yet to
  * fill it in), IP options are not echoed, and there is no rate limit. Not answered means dropped.
  */
 import { type Label, R1, R10, type Register } from '../../../isa/index.ts';
@@ -30,7 +30,9 @@ export const REPLY_NEEDS: readonly Fact[] = [
 ];
 
 const SCRATCH_BYTES = 40;
+const RTN_LOCAL = 2;
 const RTN_BROADCAST = 3;
+const RTN_ANYCAST = 4;
 const RTN_MULTICAST = 5;
 /** Link header, IP header, the larger transport header. */
 const blockSize = (family: Family): number => ANSWER_IP + HEADER_SIZE[family] + 20;
@@ -86,7 +88,7 @@ export function emitReplies(
 
 /** From a host, to a host. Uses r1..r5. */
 function emitOneToOne(emission: Emission, no: Label): void {
-  const { asm, facts, family } = emission;
+  const { asm, facts, family, frame } = emission;
   for (const fact of ['source', 'destination'] as const) {
     asm.load('u32', R1, R10, facts.offset(fact)).and(R1, 0xff);
     if (family === 'ipv4') asm.jump('>=', R1, 224, no).jump('==', R1, 0, no).jump('==', R1, 127, no);
@@ -101,4 +103,9 @@ function emitOneToOne(emission: Emission, no: Label): void {
   }
   emitTypeWalk(emission, { field: 'ip.destination', limitTo: 'none' });
   asm.jump('==', R1, RTN_BROADCAST, no).jump('==', R1, RTN_MULTICAST, no);
+  // Without forwarding what is for others counts as local (../../hooks/route.ts): the kernel drops it, and nobody answers.
+  const ours = asm.label('answers');
+  asm.jump('==', R1, RTN_LOCAL, ours).jump('==', R1, RTN_ANYCAST, ours);
+  asm.load('u32', R1, R10, frame.word(FORWARDED)).jump('==', R1, 0, no);
+  asm.place(ours);
 }
