@@ -259,7 +259,7 @@ function roomFor({ classifier, counters }: CompiledPolicy, namespaces: number): 
     state: 256,
   };
 }
-const ROOM_RATIO = 4;
+const ROOM_RATIO = 16;
 const LEAST_ROOM = 1 << 20;
 const MOST_ROOM = 64 << 20;
 const LEAST_COUNTERS = 512;

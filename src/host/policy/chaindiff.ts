@@ -40,7 +40,7 @@ export function diffChains(
 }
 
 /** The pieces of the new list; `undefined`: it is the old one. */
-function diffLines(old: readonly string[], fresh: readonly string[]): PlannedPiece[] | undefined {
+export function diffLines(old: readonly string[], fresh: readonly string[]): PlannedPiece[] | undefined {
   const shorter = Math.min(old.length, fresh.length);
   let front = 0;
   while (front < shorter && old[front] === fresh[front]) front += 1;

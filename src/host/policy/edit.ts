@@ -2,7 +2,7 @@
  * Replacing rules that differ from the live ones, where those are tables: the tables are edited (liveedit.ts), nothing is
  * compiled or loaded again, and every counter stays where it is. Anything else is told a reason and left to `applyPolicy`.
  */
-import { type HookName, lowerRule } from '../../compile/index.ts';
+import { type HookName, keyOf, lowerRule } from '../../compile/index.ts';
 import { findBpffs, withNetns } from '../../kernel/index.ts';
 import { needsConntrack, printRuleset, type Ruleset } from '../../rules/index.ts';
 import type { ApplyReport, ApplyRequest } from './apply.ts';
@@ -95,16 +95,23 @@ function editTo(
     rule: ruleReader(rulesets, loaded),
     asksConntrack: rulesets.some(needsConntrack),
   };
-  const editedRules = plan.chains.reduce(
-    (sum, chain) => sum + changedRules(chain, state.chains.get(keyOfChain(chain))?.lines.length ?? 0),
-    plan.removed.reduce((sum, key) => sum + state.chains.get(key)!.lines.length, 0),
-  );
-  const { generations, loadMs, commitUs } = editLive(store, places, loaded, state, plan, {
-    confirmSeconds,
-    step,
-  });
+  const report = editAndTell(store, places, loaded, state, plan, { confirmSeconds, step });
   step('clean up');
   removeStrayGenerations(store);
+  return report;
+}
+
+/** Edits, and reports it as an apply. @throws {LoadWhole} */
+export function editAndTell(
+  ...[store, places, loaded, state, plan, options]: Parameters<typeof editLive>
+): Omit<ApplyReport, 'repaired' | 'times'> & { times: { loadMs: number; commitUs: number } } {
+  const before = (key: string): number => state.chains.get(key)?.lines.length ?? 0;
+  const editedRules = plan.chains.reduce(
+    (sum, chain) => sum + changedRules(chain, before(keyOf(chain.family, chain.table, chain.chain))),
+    plan.removed.reduce((sum, key) => sum + before(key), 0),
+  );
+  const { confirmSeconds } = options;
+  const { generations, loadMs, commitUs } = editLive(store, places, loaded, state, plan, options);
   return {
     policy: store.name,
     namespaces: generations.map(({ target, number }) => ({
@@ -122,11 +129,8 @@ function editTo(
   };
 }
 
-const keyOfChain = ({ family, table, chain }: EditPlan['chains'][number]): string =>
-  `${family} ${table} ${chain}`;
-
 /** The rules of these rulesets, compiled when they are asked for. */
-function ruleReader(rulesets: readonly Ruleset[], loaded: GenerationDocument): EditPlan['rule'] {
+export function ruleReader(rulesets: readonly Ruleset[], loaded: GenerationDocument): EditPlan['rule'] {
   const sets = placesOf(loaded.sets ?? []);
   return (family, table, name, index) => {
     const found = rulesets
@@ -141,7 +145,7 @@ function ruleReader(rulesets: readonly Ruleset[], loaded: GenerationDocument): E
 }
 
 /** What runs was made of the same request but for the rules. @throws {LoadWhole} */
-function checkManner(
+export function checkManner(
   store: PolicyStore,
   request: ApplyRequest,
   loaded: GenerationDocument,

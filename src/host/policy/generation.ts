@@ -36,6 +36,9 @@ export class LiveGeneration {
   readonly root: number;
   readonly #arena: ArrayBuffer;
   readonly #view: DataView;
+  /** Of counters; made at first use, as they never lie elsewhere. */
+  #copies: BigUint64Array | undefined;
+  #base: BigUint64Array | undefined;
 
   constructor(arena: ArrayBuffer, root: number) {
     this.root = root;
@@ -148,15 +151,15 @@ export class LiveGeneration {
   }
 
   #live(index: number): Counters {
-    const stride = this.#u32(Generation.counterStride);
-    const words = new BigUint64Array(
-      this.#arena,
-      this.#u32(Generation.counters),
-      (stride * this.#u32(Generation.cpus)) / 8,
+    this.#copies ??= this.#words(
+      Generation.counters,
+      (this.#u32(Generation.counterStride) * this.#u32(Generation.cpus)) / 8,
     );
+    const words = this.#copies;
+    const stride = words.length / this.#u32(Generation.cpus);
     let packets = 0n;
     let bytes = 0n;
-    for (let at = index * 2; at < words.length; at += stride / 8) {
+    for (let at = index * 2; at < words.length; at += stride) {
       packets += words[at]!;
       bytes += words[at + 1]!;
     }
@@ -164,11 +167,12 @@ export class LiveGeneration {
   }
 
   #baselines(): BigUint64Array {
-    return new BigUint64Array(
-      this.#arena,
-      this.#u32(Generation.baselines),
-      this.#u32(Generation.counterCount) * 2,
-    );
+    this.#base ??= this.#words(Generation.baselines, this.#u32(Generation.counterCount) * 2);
+    return this.#base;
+  }
+
+  #words(pointer: number, length: number): BigUint64Array {
+    return new BigUint64Array(this.#arena, this.#u32(pointer), length);
   }
 
   #u32(offset: number): number {

@@ -53,3 +53,12 @@ export function encodeNote(note: EditNote): Uint8Array {
 export function decodeNote(bytes: Uint8Array): EditNote {
   return JSON.parse(new TextDecoder().decode(bytes)) as EditNote;
 }
+
+/** A line of the rules as it reads once the chain has its other name. */
+export function afterRename(line: string, { chain, to }: ChainRename): string {
+  const own = line.startsWith(`-A ${chain} `) || line === `-A ${chain}`;
+  const named = own ? `-A ${to}${line.slice(3 + chain.length)}` : line;
+  return named.endsWith(` -j ${chain}`) || named.endsWith(` -g ${chain}`)
+    ? `${named.slice(0, -chain.length)}${to}`
+    : named;
+}

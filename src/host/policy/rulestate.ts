@@ -4,7 +4,7 @@ import type { Family } from '../../net/index.ts';
 import { builtinChains, type TableName } from '../../rules/index.ts';
 import { unionOfAids } from './aids.ts';
 import { type ChainCounters, type GenerationDocument, type KernelAids, ruleCounters } from './document.ts';
-import type { ChainNote, ChainRename, EditNote } from './note.ts';
+import { afterRename, type ChainNote, type ChainRename, type EditNote, type NotedPiece } from './note.ts';
 import { type ChainLines, ruleLines } from './rulelines.ts';
 
 export interface ChainState {
@@ -70,22 +70,16 @@ export class RuleState {
     for (const [cookie, number] of note.members) this.members.set(cookie, number);
   }
 
-  #rename({ family, table, chain: name, to }: ChainRename): void {
+  #rename(rename: ChainRename): void {
+    const { family, table, chain: name, to } = rename;
     const chain = this.chains.get(keyOf(family, table, name));
     if (chain === undefined) return;
     this.chains.delete(keyOf(family, table, name));
     this.chains.set(keyOf(family, table, to), chain);
     chain.chain = to;
-    const start = `-A ${name}`;
-    chain.lines = chain.lines.map((line) => `-A ${to}${line.slice(start.length)}`);
     for (const other of this.chains.values()) {
-      if (other.family !== family || other.table !== table) continue;
-      for (const way of [` -j ${name}`, ` -g ${name}`]) {
-        if (!other.lines.some((line) => line.endsWith(way))) continue;
-        other.lines = other.lines.map((line) =>
-          line.endsWith(way) ? `${line.slice(0, -name.length)}${to}` : line,
-        );
-      }
+      if (other.family === family && other.table === table)
+        other.lines = other.lines.map((line) => afterRename(line, rename));
     }
     for (const [index, point] of this.logs.entries()) {
       const { rule } = point;
@@ -114,13 +108,8 @@ export class RuleState {
       chain.policyCounter = policy.counter;
     }
     this.#moveLogs(key, pieces);
-    const { lines, counters } = chain;
-    chain.lines = pieces.flatMap((piece) =>
-      typeof piece[0] === 'string' ? [piece[0]] : lines.slice(piece[0], piece[1]),
-    );
-    chain.counters = pieces.flatMap((piece) =>
-      typeof piece[0] === 'string' ? [piece[1]] : counters.slice(piece[0], piece[1]),
-    );
+    chain.lines = rearranged(chain.lines, pieces, ([line]) => line);
+    chain.counters = rearranged(chain.counters, pieces, ([, counter]) => counter);
   }
 
   /** A LOG rule's number is the place that it has now. */
@@ -193,6 +182,52 @@ export class RuleState {
     const heads = chains.map(({ chain, policy }) => `:${chain} ${policy} [0:0]`);
     return [`*${table}`, ...heads, ...chains.flatMap(({ lines }) => lines), 'COMMIT', ''].join('\n');
   }
+}
+
+/** The list as the pieces have it. The list itself, changed, where what stays does so in its order: it may be long. */
+function rearranged<T>(
+  list: T[],
+  pieces: ChainNote['pieces'],
+  of: (fresh: readonly [line: string, counter: number]) => T,
+): T[] {
+  if (!inOrder(pieces)) {
+    const whole: T[] = [];
+    for (const piece of pieces) {
+      if (isFresh(piece)) whole.push(of(piece));
+      else for (let index = piece[0]; index < piece[1]; index++) whole.push(list[index]!);
+    }
+    return whole;
+  }
+  let end = list.length;
+  let pending: T[] = [];
+  const put = (from: number): void => {
+    if (end > from || pending.length > 0) list.splice(from, end - from, ...pending);
+    pending = [];
+  };
+  for (const piece of [...pieces].reverse()) {
+    if (isFresh(piece)) pending.unshift(of(piece));
+    else {
+      put(piece[1]);
+      end = piece[0];
+    }
+  }
+  put(0);
+  return list;
+}
+
+function isFresh(piece: NotedPiece): piece is readonly [line: string, counter: number] {
+  return typeof piece[0] === 'string';
+}
+
+function inOrder(pieces: ChainNote['pieces']): boolean {
+  let last = 0;
+  for (const piece of pieces) {
+    if (isFresh(piece)) continue;
+    if (piece[0] < last) return false;
+    last = piece[1];
+  }
+  // Arguments of a call are not to be many.
+  return pieces.length < 1000;
 }
 
 function placeKey({ family, table, chain }: ChainCounters): string {

@@ -20,6 +20,12 @@ const DEFAULT_HZ = 250;
 
 /** CONFIG_HZ of the running kernel, from its configuration where that can be read. */
 export function kernelHz(): number {
+  knownHz ??= readHz();
+  return knownHz;
+}
+let knownHz: number | undefined;
+
+function readHz(): number {
   for (const read of [
     () => gunzipSync(readFileSync('/proc/config.gz')).toString('latin1'),
     () => readFileSync(`/boot/config-${release()}`, 'latin1'),

@@ -89,11 +89,12 @@ class EditWriter {
 
   write(): WrittenEdit {
     this.#number();
-    const edits = this.#parts.roots.map((root) => this.#write(root));
-    const note = this.#note(edits[0]!);
-    if (edits.some((edit) => JSON.stringify(this.#note(edit)) !== JSON.stringify(note)))
+    const notes: EditNote[] = [];
+    const edits = this.#parts.roots.map((root) => this.#write(root, notes));
+    const [note, ...others] = notes;
+    if (others.some((other) => JSON.stringify(other) !== JSON.stringify(note)))
       throw new LoadWhole('namespaces have different tables');
-    return { edits, note };
+    return { edits, note: note! };
   }
 
   /** Every fresh rule and policy gets its counter, the same in every namespace. */
@@ -161,7 +162,7 @@ class EditWriter {
     return this.#state.chains.get(before ?? key);
   }
 
-  #write({ root, number }: EditedRoot): TableEdit {
+  #write({ root, number }: EditedRoot, notes: EditNote[]): TableEdit {
     const { arena, points, hz, cache } = this.#parts;
     const edit = editTables(
       arena,
@@ -175,7 +176,11 @@ class EditWriter {
         points,
         logs: this.#state.logs.length,
         hz,
-        note: (written) => encodeNote(this.#note(written)),
+        note: (written) => {
+          const note = this.#note(written);
+          notes.push(note);
+          return encodeNote(note);
+        },
       },
       cache,
     );

@@ -1,22 +1,35 @@
 /**
  * One policy in one namespace, kept open by what asks for it often: whether others have changed its rules is seen from
- * memory and two stat(2), its counters are read and moved without parsing rules.
+ * memory and two stat(2), its counters are read and moved without parsing rules, and rules that change by a few are edited
+ * into the live tables without printing, parsing or comparing the others.
  */
 import { statSync } from 'node:fs';
-import { findBpffs, requireKernel } from '../../kernel/index.ts';
+import { type CallsCache, keyOf } from '../../compile/index.ts';
+import { findBpffs, requireKernel, withNetns } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import {
   type AskableSets,
   type Counters,
+  needsConntrack,
   parseRuleset,
+  type Rule,
   type Ruleset,
   type TableName,
 } from '../../rules/index.ts';
-import { type ChainCounters, type GenerationDocument, type PlacedSet, ruleCounters } from './document.ts';
+import { type ApplyReport, type ApplyRequest, applyPolicy } from './apply.ts';
+import type { StepListener } from './commit.ts';
+import type { GenerationDocument, PlacedSet } from './document.ts';
+import { checkManner, editAndTell, ruleReader } from './edit.ts';
+import { LoadWhole } from './editplan.ts';
 import type { LiveGeneration } from './generation.ts';
+import { checkPlace, type EditPlace } from './liveedit.ts';
 import { withPolicyLock } from './place.ts';
+import { diffRules } from './ruledelta.ts';
+import type { RuleState } from './rulestate.ts';
 import { definitionOf } from './sets.ts';
 import { PolicyStore } from './store.ts';
+import { kernelHz } from './surroundings.ts';
+import { closeTargets, openTargets } from './target.ts';
 
 /** One policy in one namespace. */
 export interface LivePlace {
@@ -38,7 +51,9 @@ export interface ChainCounts {
 interface Running {
   /** Names the rules: no other rules have the same, for no pin gets an inode number again. */
   readonly mark: string;
-  readonly document: GenerationDocument;
+  /** As it was pinned. */
+  readonly loaded: GenerationDocument;
+  readonly state: RuleState;
   readonly generation: LiveGeneration;
 }
 
@@ -46,6 +61,10 @@ export class WatchedPolicy {
   readonly #place: LivePlace;
   #open: { readonly store: PolicyStore; readonly directory: number } | undefined;
   #running: Running | undefined;
+  /** Rules that were made live here, while they are: the next ones are compared with them object by object. */
+  #held: { readonly mark: string; readonly rulesets: readonly Ruleset[] } | undefined;
+  readonly #calls: CallsCache = new Map();
+  readonly #hz = kernelHz();
 
   constructor(place: LivePlace) {
     requireKernel();
@@ -59,9 +78,70 @@ export class WatchedPolicy {
 
   /** The rules that run, without counters. */
   rulesets(): readonly Ruleset[] {
-    return (this.#now()?.document.rulesets ?? []).map(
-      ({ family, text }) => parseRuleset(text, { file: 'live rules', family }).ruleset,
-    );
+    const running = this.#now();
+    return running === undefined ? [] : parsed(running);
+  }
+
+  /**
+   * Makes rules live, as `applyPolicy`. Where nothing but rules changes since the last time, tables are edited, in a time
+   * that does not depend on how many rules there are: a rule that is the same object as then is the same rule. Edits do not
+   * look after the namespace otherwise; every other command does.
+   * @throws {CompileError} {PolicyError} {KernelError} as `applyPolicy`
+   */
+  async apply(request: ApplyRequest, step: StepListener = () => {}): Promise<ApplyReport> {
+    const started = performance.now();
+    return await withPolicyLock(async () => {
+      const report = this.#edit(request, started, step) ?? (await applyPolicy(request, step));
+      this.#held = { mark: this.mark, rulesets: heldOf(request.rulesets, this.#held?.rulesets) };
+      return report;
+    });
+  }
+
+  /** `undefined`: nothing has been done. */
+  #edit(request: ApplyRequest, started: number, step: StepListener): ApplyReport | undefined {
+    const running = this.#now();
+    if (running === undefined || running.loaded.members.length !== 1) return undefined;
+    const { store } = this.#open!;
+    const { loaded, state } = running;
+    const record = store.records.find(this.#place.cookie)!;
+    try {
+      checkManner(store, request, loaded, this.#hz);
+      const name = store.netns(record.cookie)?.name ?? '';
+      const place: EditPlace = {
+        target: { cookie: record.cookie, name, inode: 0 },
+        record,
+        inside: (use) => {
+          const targets = openTargets(request.namespaces ?? [], []);
+          try {
+            for (const { netns } of targets) withNetns(netns, use);
+          } finally {
+            closeTargets(targets);
+          }
+        },
+      };
+      checkPlace(store, place, state);
+      const held = this.#held?.mark === running.mark ? this.#held.rulesets : parsed(running);
+      const { fresh, ...changes } = diffRules(
+        held,
+        request.rulesets,
+        (key) => state.chains.get(key)?.lines ?? [],
+      );
+      const asksConntrack = fresh.some((rules) => needsConntrack({ tables: [{ chains: [{ rules }] }] }));
+      const plan = { ...changes, rule: ruleReader(request.rulesets, loaded), asksConntrack };
+      const { confirmSeconds } = request;
+      const cache = this.#calls;
+      const done = editAndTell(store, [place], loaded, state, plan, { confirmSeconds, cache, step });
+      const mark = this.#look();
+      this.#running =
+        mark === undefined
+          ? undefined
+          : { mark, loaded, state, generation: store.generation(record.running) };
+      const totalMs = performance.now() - started;
+      return { ...done, repaired: [], times: { compileMs: 0, ...done.times, totalMs } };
+    } catch (error) {
+      if (!(error instanceof LoadWhole)) throw error;
+      return undefined;
+    }
   }
 
   /** The sets of the policy, by the numbers of their records. */
@@ -75,22 +155,22 @@ export class WatchedPolicy {
   };
 
   #sets(): readonly PlacedSet[] {
-    return this.#now()?.document.sets ?? [];
+    return this.#now()?.loaded.sets ?? [];
   }
 
   /** Counters now of the chains of a table. */
   counts(family: Family, table: TableName): readonly ChainCounts[] {
     const running = this.#now();
     if (running === undefined) return [];
-    const { document, generation } = running;
-    return document.chains
+    const { state, generation } = running;
+    return [...state.chains.values()]
       .filter((one) => one.family === family && one.table === table)
-      .map((place) => ({
+      .map(({ chain, counters, policyCounter }) => ({
         family,
         table,
-        chain: place.chain,
-        rules: ruleCounters(place).map((counter) => generation.counter(counter)),
-        ...(place.policy === undefined ? {} : { policy: generation.counter(place.policy) }),
+        chain,
+        rules: counters.map((counter) => generation.counter(counter)),
+        ...(policyCounter === undefined ? {} : { policy: generation.counter(policyCounter) }),
       }));
   }
 
@@ -99,15 +179,14 @@ export class WatchedPolicy {
     await withPolicyLock(() => {
       const running = this.#now();
       if (running === undefined) return;
-      const { document, generation } = running;
-      const places = new Map<string, ChainCounters>();
-      for (const place of document.chains) places.set(`${place.family} ${place.table} ${place.chain}`, place);
+      const { state, generation } = running;
       for (const { family, table, chain, rules, policy } of added) {
-        const place = places.get(`${family} ${table} ${chain}`);
+        const place = state.chains.get(keyOf(family, table, chain));
         if (place === undefined) continue;
-        for (const [index, counter] of ruleCounters(place).entries())
+        for (const [index, counter] of place.counters.entries())
           if (index < rules.length) generation.addCounter(counter, rules[index]!);
-        if (policy !== undefined && place.policy !== undefined) generation.addCounter(place.policy, policy);
+        if (policy !== undefined && place.policyCounter !== undefined)
+          generation.addCounter(place.policyCounter, policy);
       }
     });
   }
@@ -131,12 +210,13 @@ export class WatchedPolicy {
     if (directory !== undefined) this.#open = { store, directory };
     const now = this.#look();
     const root = store.records.find(this.#place.cookie)?.running;
-    const document = root === undefined ? undefined : store.documentAt(root);
-    if (now === undefined || root === undefined || document === undefined) {
+    const loaded = root === undefined ? undefined : store.loadedAt(root);
+    if (now === undefined || root === undefined || loaded === undefined) {
       this.close();
       return undefined;
     }
-    this.#running = { mark: now, document, generation: store.generation(root) };
+    this.#calls.clear();
+    this.#running = { mark: now, loaded, state: store.rulesAt(root)!, generation: store.generation(root) };
     return this.#running;
   }
 
@@ -146,11 +226,48 @@ export class WatchedPolicy {
     const { store, directory } = this.#open;
     const root = store.records.find(this.#place.cookie)?.running;
     if (root === undefined || root === 0) return undefined;
-    const { number } = store.generation(root);
-    const inode = inodeOf(store.place.generation(number));
+    const inode = inodeOf(store.place.generation(store.loadedNumber(root)));
     if (inode === undefined || inodeOf(store.place.directory) !== directory) return undefined;
-    return `${directory} ${number} ${inode}`;
+    // No place in an extent is used twice.
+    return `${directory} ${inode} ${root}`;
   }
+}
+
+/** Rules that run, from their text. */
+function parsed({ loaded, state }: Running): readonly Ruleset[] {
+  return state
+    .document(loaded)
+    .rulesets.map(({ family, text }) => parseRuleset(text, { file: 'live rules', family }).ruleset);
+}
+
+/** The rules in lists of our own, those from before where they are the same: what the caller does to its lists is seen the next time. */
+function heldOf(rulesets: readonly Ruleset[], before: readonly Ruleset[] = []): readonly Ruleset[] {
+  return rulesets.map(({ family, tables }) => {
+    const known = before.find((ruleset) => ruleset.family === family)?.tables ?? [];
+    return {
+      family,
+      tables: tables.map((table) => {
+        const chains = known.find(({ name }) => name === table.name)?.chains ?? [];
+        const byName = new Map(chains.map((chain) => [chain.name, chain.rules]));
+        return {
+          ...table,
+          chains: table.chains.map((chain) => {
+            const own = byName.get(chain.name);
+            return {
+              ...chain,
+              rules: own !== undefined && sameRules(own, chain.rules) ? own : chain.rules.slice(),
+            };
+          }),
+        };
+      }),
+    };
+  });
+}
+
+function sameRules(a: readonly Rule[], b: readonly Rule[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
 }
 
 function inodeOf(path: string): number | undefined {

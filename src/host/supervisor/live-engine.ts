@@ -12,13 +12,7 @@ import {
   type Table,
   type TableName,
 } from '../../rules/index.ts';
-import {
-  applyPolicy,
-  type ChainCounts,
-  type StepListener,
-  WatchedPolicy,
-  withPolicyLock,
-} from '../policy/index.ts';
+import { type ChainCounts, type StepListener, WatchedPolicy, withPolicyLock } from '../policy/index.ts';
 import type { LiveCounters, TableEngine } from './engine.ts';
 
 export interface LiveEngineOptions {
@@ -81,7 +75,7 @@ export class LiveEngine implements TableEngine {
   async #apply(changed: Ruleset, rulesets: readonly Ruleset[]): Promise<void> {
     const { policy, hooks, devices, netns, step } = this.#options;
     try {
-      await applyPolicy(
+      await this.#watched.apply(
         { policy, hooks, devices, rulesets, ...(netns === undefined ? {} : { namespaces: [netns] }) },
         step,
       );

@@ -8,7 +8,7 @@
  */
 import type { Family } from '../../net/index.ts';
 import type { SharedMemories } from '../extension.ts';
-import type { Ruleset, TableName } from '../model.ts';
+import type { Rule, Ruleset, TableName } from '../model.ts';
 import type { PlainSet } from '../sets/plain.ts';
 import type { ConnectionLookup, ConntrackView, EvaluationPacket } from './packet.ts';
 import { type EvaluatedTable, prepareTable, UnsupportedRulesError, unsupportedRules } from './prepared.ts';
@@ -160,16 +160,21 @@ const CONNTRACK_USERS: ReadonlySet<string> = new Set([
 const DEFRAGMENTATION_USERS: ReadonlySet<string> = new Set(['socket', 'TPROXY']);
 
 /** True when the kernel would track connections because of these rules. */
-export function needsConntrack(ruleset: Ruleset): boolean {
+export function needsConntrack(ruleset: RuleTree): boolean {
   return usesAny(ruleset, CONNTRACK_USERS);
 }
 
 /** True when rules never see fragments because of these rules, whether connections are tracked or not. */
-export function needsDefragmentation(ruleset: Ruleset): boolean {
+export function needsDefragmentation(ruleset: RuleTree): boolean {
   return usesAny(ruleset, DEFRAGMENTATION_USERS);
 }
 
-function usesAny(ruleset: Ruleset, names: ReadonlySet<string>): boolean {
+/** As much of a ruleset as its rules are. */
+interface RuleTree {
+  readonly tables: readonly { readonly chains: readonly { readonly rules: readonly Rule[] }[] }[];
+}
+
+function usesAny(ruleset: RuleTree, names: ReadonlySet<string>): boolean {
   return ruleset.tables.some((table) =>
     table.chains.some((chain) =>
       chain.rules.some(

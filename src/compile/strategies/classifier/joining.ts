@@ -44,6 +44,13 @@ export function splitParts(parts: readonly LivePart[], pieces: readonly Piece[])
     } else runs.push({ kind: 'rules', sources, start, vectors: false });
     start += sources.length;
   };
+  // What came between two parts of the same records may have gone again.
+  const keep = (part: LivePart, first: number, count: number): void => {
+    const last = runs.at(-1);
+    if (last?.kind === 'kept' && last.part.rules === part.rules && last.count === first)
+      runs[runs.length - 1] = { ...last, count };
+    else runs.push({ kind: 'kept', part, first, count });
+  };
   for (const piece of pieces) {
     if ('rule' in piece) {
       put([piece]);
@@ -60,7 +67,7 @@ export function splitParts(parts: readonly LivePart[], pieces: readonly Piece[])
       if (asked || count - first < SHORTEST_REMAINDER) {
         put(Array.from({ length: count - first }, (_, at) => ({ rules: part.rules, index: first + at })));
       } else {
-        runs.push({ kind: 'kept', part, first, count });
+        keep(part, first, count);
         start += count - first;
       }
     }

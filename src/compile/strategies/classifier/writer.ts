@@ -3,7 +3,7 @@ import type { TableImage } from '../../arena/image.ts';
 import { alignUp } from '../../arena/layout.ts';
 import { CELL_TAGS, CellTag, Way } from './layout.ts';
 
-const INITIAL_WORDS = 1 << 14;
+const INITIAL_WORDS = 1 << 11;
 
 /** Words of 32 bits, little endian on every machine when built. Offsets are bytes. */
 export class ImageWriter {
