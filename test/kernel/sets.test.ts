@@ -1,4 +1,6 @@
 /** Sets of live policies against ipset and iptables-legacy: the same packets, the same counts, the same sets afterwards. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { INLINE_PAYS_RULES } from '../../src/compile/index.ts';
@@ -211,6 +213,19 @@ function realCounts(host: Host, family: Family): string[] {
     .map((line) => line.slice(1, line.indexOf(']')));
 }
 
+const SENDERS = 3;
+/** Sends a datagram to each port, in an order of its own. */
+const SENDER = `
+const [ports, number] = process.argv.slice(1).map(Number);
+const socket = require('node:dgram').createSocket('udp4');
+socket.bind(0, '127.0.0.1', () => {
+  let left = ports;
+  const step = [1, 7, 11][number];
+  for (let at = 0; at < ports; at++)
+    socket.send('x', 20000 + ((at * step + number * 97) % ports), '127.0.0.1', () => --left === 0 && socket.close());
+});
+`;
+
 describeKernel('sets of live policies', () => {
   test.each(CASES)('$family $create as $form: as ipset', (one) =>
     withNamespaces(['real', 'ours'], async ({ real, ours }) => {
@@ -281,6 +296,94 @@ describeKernel('sets of live policies', () => {
       expect(read.sets.map((set) => formatSet(set)).join('')).toBe(saved);
       real.exec('ipset', ['destroy']);
     }));
+
+  test(
+    'packets on several CPUs add to sets while user space adds, deletes and lists: every key once, every room given back',
+    () =>
+      withNamespaces(['host'], async ({ host }) => {
+        const policy = policyName();
+        const ports = 1500 * SOAK;
+        const text = `create seen hash:ip,port maxelem 65536\ncreate brief hash:ip,port timeout 1 maxelem 300\n`;
+        const { sets } = parseSets(text, { file: 'sets' });
+        const rules = [
+          '-A INPUT -p udp -j SET --add-set seen src,dst',
+          '-A INPUT -p udp -m set --match-set seen src,dst',
+          '-A INPUT -p udp -j SET --add-set brief src,dst --exist',
+        ];
+        const table = `*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n${rules.join('\n')}\nCOMMIT\n`;
+        const senders: ChildProcess[] = [];
+        try {
+          await applyPolicy({
+            policy,
+            rulesets: [parsed(table)],
+            hooks: ['netfilter'],
+            namespaces: [host.netnsName],
+            sets,
+          });
+          // What is sent to the own host is through INPUT, on the sender's CPU, when the call returns.
+          for (let number = 0; number < SENDERS; number++) {
+            const words = [`--net=/run/netns/${host.netnsName}`, process.execPath, '-e', SENDER];
+            senders.push(
+              spawn('nsenter', [...words, String(ports), String(number)], {
+                stdio: ['ignore', 'pipe', 'inherit'],
+              }),
+            );
+          }
+          const ended = senders.map((sender) => once(sender, 'close'));
+          let running = true;
+          const all = Promise.all(ended).then(() => {
+            running = false;
+          });
+          const key = (turn: number): number[] => parseEntry(sets[0]!.definition, `10.0.0.1,udp:${turn}`)[0]!;
+          const stays: number[] = [];
+          for (let turn = 1; running && turn < 50_000; turn++) {
+            await liveSets({ policy }, (live) => {
+              const [seen, brief] = live;
+              expect(seen!.table.add({ key: key(turn) }, false)).toBe('added');
+              if (turn % 3 === 0) stays.push(turn);
+              else expect(seen!.table.delete(key(turn))).toBe(true);
+              const listed = Array.from(seen!.table.elements(), (element) => element.key.join());
+              const there = new Set(listed);
+              expect(stays.filter((one) => !there.has(key(one).join()))).toEqual([]);
+              expect(brief!.table.count).toBeLessThanOrEqual(300 + SENDERS);
+            });
+            await new Promise((resolve) => setTimeout(resolve, 1));
+          }
+          await all;
+          const counted = livePolicies({ policy })[0]!.rulesets[0]!.tables[0]!.chains[0]!.rules.map(
+            ({ counters }) => counters.packets,
+          );
+          const sent = BigInt(ports * SENDERS);
+          expect(counted).toEqual([sent, sent, sent]);
+          const wanted = new Set([
+            ...Array.from({ length: ports }, (_, at) => `add seen 127.0.0.1,udp:${20_000 + at}`),
+            ...stays.map((turn) => `add seen 10.0.0.1,udp:${turn}`),
+          ]);
+          await liveSet({ policy }, 'seen', ({ definition, table: seen }) => {
+            const found = Array.from(seen.elements(), (element) => formatElement(definition, element));
+            expect(found.length).toBe(wanted.size);
+            expect(new Set(found)).toEqual(wanted);
+            expect(seen.count).toBe(wanted.size);
+            seen.flush();
+            expect(seen.count).toBe(0);
+          });
+          const deadline = Date.now() + 10_000;
+          let left = 1;
+          while (left > 0 && Date.now() < deadline) {
+            await liveSet({ policy }, 'brief', ({ table: brief }) => {
+              brief.sweep();
+              left = brief.count;
+            });
+            await new Promise((resolve) => setTimeout(resolve, 20));
+          }
+          expect(left).toBe(0);
+        } finally {
+          for (const sender of senders) sender.kill();
+          await removePolicies({ policy }).catch(() => []);
+        }
+      }),
+    60_000,
+  );
 
   test('every hook looks sets up and adds to them; entries change under traffic, and no packet sees a mixture', () =>
     withNamespaces(['host'], async ({ host }) => {
