@@ -1,6 +1,15 @@
 /**
- * Listings of small rulesets, reviewed as text: what a rule becomes, and that the same input gives the same program.
- * A changed listing is read before it is accepted (vitest -u).
+ * Listings of small rulesets, to be read: what a rule becomes, and that the same input gives the same program. A changed
+ * listing is read before it is accepted (vitest -u). What holds of each of them:
+ *
+ * - every block says what it is for, rules in their own words; no block is without a way to it
+ * - nothing is loaded, stored or compared that nobody asks for: a header's ports are left alone where rules want its flags
+ * - no jump leads to a jump or to what follows anyway, and no branch leads around a jump
+ * - a bound is checked once: total length against header length where padding can lie behind a packet (not at netfilter), header
+ *   length against 20 everywhere, the transport header's bytes at the first rule that needs them
+ * - words that rules compare lie at odd multiples of four, so that the verifier does not tell apart what rules have left behind
+ * - `may_goto` stands at the head of every loop, a chain with several callers included, and leads to a drop
+ * - counters are plain where only softirq runs, atomic where process context does
  */
 import { describe, expect, test } from 'vitest';
 import {
