@@ -59,6 +59,13 @@ describe.skipIf(iptablesMissing !== undefined)(
       '-p sctp -m sctp ! --chunk-types only NONE',
       '-p tcp -j REJECT --reject-with tcp-reset',
       '-j LOG --log-tcp-sequence',
+      '-m string ! --string "a b" --algo kmp --from 4 --to 90 --icase',
+      '-m string --hex-string "|0a|" --algo bm',
+      '-m u32 ! --u32 "0x0=0x0:0x5"',
+      '-p tcp -m tcpmss ! --mss 42:100',
+      '-m connbytes ! --connbytes 5 --connbytes-mode bytes --connbytes-dir reply',
+      '-p tcp -m ecn ! --ecn-tcp-ece --ecn-tcp-cwr ! --ecn-ip-ect 2',
+      '-m physdev ! --physdev-is-in ! --physdev-in lo+',
     ];
     const OWN = {
       ipv4: [

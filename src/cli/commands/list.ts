@@ -12,7 +12,7 @@ export const list: Command = {
   name: 'list',
   summary: 'print the live rules as iptables -L -n does',
   description:
-    'The columns are those of iptables-legacy 1.8.9; of matches that it shows in words of its own, those that Sluice compiles are shown so.',
+    'The columns are those of iptables-legacy 1.8.9; of matches that it shows in words of its own, those that Sluice compiles are shown so, and string, u32, owner, realm, rpfilter, physdev, tcpmss, connbytes and ecn; others as iptables-save has them.',
   arguments: [],
   options: [
     { long: 'verbose', short: 'v', summary: 'counters and devices' },

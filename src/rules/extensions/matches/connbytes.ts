@@ -80,6 +80,10 @@ export const connbytes: MatchExtension = defineMatch<ConnbytesState>({
       'connbytes-dir': state.direction !== undefined,
     });
   },
+  list({ range, negate, mode, direction }) {
+    const to = range!.to === UINT64_MAX ? '' : `:${range!.to}`;
+    return `${negate ? ' !' : ''} connbytes ${range!.from}${to} connbytes mode ${mode} connbytes direction ${direction}`;
+  },
   print({ range, negate, mode, direction }) {
     const to = range!.to === UINT64_MAX ? '' : `:${range!.to}`;
     return `${negate ? ' !' : ''} --connbytes ${range!.from}${to} --connbytes-mode ${mode} --connbytes-dir ${direction}`;

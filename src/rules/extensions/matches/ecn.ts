@@ -76,6 +76,13 @@ export const ecn: MatchExtension = defineMatch<EcnState>({
       'ecn-ip-ect': state.ect !== undefined,
     });
   },
+  list({ ece, cwr, ect }) {
+    let text = ' ECN match';
+    if (ece) text += ` ${ece.negate ? '!' : ''}ECE`;
+    if (cwr) text += ` ${cwr.negate ? '!' : ''}CWR`;
+    if (ect) text += ` ${ect.negate ? '!' : ''}ECT=${ect.value}`;
+    return text;
+  },
   print({ ece, cwr, ect }) {
     let text = '';
     if (ece) text += `${ece.negate ? ' !' : ''} --ecn-tcp-ece`;

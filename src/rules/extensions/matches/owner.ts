@@ -52,10 +52,10 @@ function idOption(name: string, what: 'user' | 'group', key: 'uid' | 'gid'): Opt
   };
 }
 
-function formatIds(option: string, range: IdRange | undefined): string {
+function formatIds(words: string, range: IdRange | undefined): string {
   if (range === undefined) return '';
   const ids = range.from === range.to ? `${range.from}` : `${range.from}-${range.to}`;
-  return `${range.negate ? ' !' : ''} --${option} ${ids}`;
+  return `${range.negate ? ' !' : ''} ${words} ${ids}`;
 }
 
 function holds({ from, to, negate }: IdRange, ids: readonly number[]): boolean {
@@ -115,10 +115,16 @@ export const owner: MatchExtension = defineMatch<OwnerState>({
     if ((uid && uid.from > uid.to) || (gid && gid.from > gid.to))
       throw new OptionError('the range of ids is backwards', { argument: -1 });
   },
+  list(state) {
+    let text = '';
+    if (state.socketExists) text += `${state.socketExists.negate ? ' !' : ''} owner socket exists`;
+    text += formatIds('owner UID match', state.uid) + formatIds('owner GID match', state.gid);
+    return state.supplementaryGroups ? `${text} incl. suppl. groups` : text;
+  },
   print(state) {
     let text = '';
     if (state.socketExists) text += `${state.socketExists.negate ? ' !' : ''} --socket-exists`;
-    text += formatIds('uid-owner', state.uid) + formatIds('gid-owner', state.gid);
+    text += formatIds('--uid-owner', state.uid) + formatIds('--gid-owner', state.gid);
     return state.supplementaryGroups ? `${text} --suppl-groups` : text;
   },
   // struct xt_owner_match_info

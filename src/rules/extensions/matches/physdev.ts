@@ -52,6 +52,13 @@ function print(option: string, given: Flag | DeviceName | undefined): string {
   return `${given.negate ? ' !' : ''} --physdev-${option}${'name' in given ? ` ${formatDevice(given)}` : ''}`;
 }
 
+const printAll = (state: PhysdevState): string =>
+  print('is-in', state.isIn) +
+  print('in', state.in) +
+  print('is-out', state.isOut) +
+  print('out', state.out) +
+  print('is-bridged', state.isBridged);
+
 /** Of a packet that has nothing to do with a bridge, every condition is false. */
 function notBridged({ isIn, in: inPort, isOut, out: outPort, isBridged }: PhysdevState): boolean {
   return [isIn, inPort, isOut, outPort, isBridged].every((given) => given === undefined || given.negate);
@@ -86,12 +93,8 @@ export const physdev: MatchExtension = defineMatch<PhysdevState>({
         argument: -1,
       });
   },
-  print: (state) =>
-    print('is-in', state.isIn) +
-    print('in', state.in) +
-    print('is-out', state.isOut) +
-    print('out', state.out) +
-    print('is-bridged', state.isBridged),
+  list: (state) => ` PHYSDEV match${printAll(state)}`,
+  print: printAll,
   // struct xt_physdev_info
   abi: [
     {

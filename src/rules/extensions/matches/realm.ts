@@ -34,6 +34,7 @@ export const realm: MatchExtension = defineMatch<RealmState>({
   ],
   initial: () => ({ realm: undefined, negate: false }),
   finish: (state) => requireAll('realm', { realm: state.realm !== undefined }),
+  list: (state) => `${state.negate ? ' !' : ''} realm ${formatGroup(state.realm!, UNKNOWN_REALM)}`,
   print: (state) => `${state.negate ? ' !' : ''} --realm ${formatGroup(state.realm!, UNKNOWN_REALM)}`,
   // struct xt_realm_info
   abi: [

@@ -63,6 +63,7 @@ export const rpfilter: MatchExtension = defineMatch<Set<Flag>>({
   where: { tables: ['raw', 'mangle'], hooks: [Hook.PRE_ROUTING] },
   options: flagOptions(FLAGS),
   initial: () => new Set(),
+  list: (state) => ` rpfilter${printFlags(FLAGS, state).replaceAll(' --', ' ')}`,
   print: (state) => printFlags(FLAGS, state),
   // struct xt_rpfilter_info
   abi: [

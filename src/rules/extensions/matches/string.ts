@@ -35,12 +35,13 @@ function printable(byte: number): boolean {
 }
 
 /** As text where that can be read back, else between bars in hexadecimal. */
-function formatPattern(pattern: Uint8Array): string {
+function formatPattern(pattern: Uint8Array): { readonly option: string; readonly text: string } {
   if (pattern.every(printable) && pattern.at(-1) !== 0x5c) {
     const text = String.fromCharCode(...pattern);
-    return ` --string "${text.replace(/["\\]/g, '\\$&')}"`;
+    return { option: '--string', text: `"${text.replace(/["\\]/g, '\\$&')}"` };
   }
-  return ` --hex-string "|${Array.from(pattern, (byte) => byte.toString(16).padStart(2, '0')).join('')}|"`;
+  const digits = Array.from(pattern, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return { option: '--hex-string', text: `"|${digits}|"` };
 }
 
 function lowerCase(byte: number): number {
@@ -150,8 +151,15 @@ export const string: MatchExtension = defineMatch<StringState>({
         argument: -1,
       });
   },
+  list(state) {
+    let text = ` STRING match ${state.negate ? '!' : ''} ${formatPattern(state.pattern).text} ALGO name ${state.algorithm}`;
+    if (state.from !== 0) text += ` FROM ${state.from}`;
+    if (state.to !== 0xffff) text += ` TO ${state.to}`;
+    return state.ignoreCase ? `${text} ICASE` : text;
+  },
   print(state) {
-    let text = `${state.negate ? ' !' : ''}${formatPattern(state.pattern)} --algo ${state.algorithm}`;
+    const { option, text: pattern } = formatPattern(state.pattern);
+    let text = `${state.negate ? ' !' : ''} ${option} ${pattern} --algo ${state.algorithm}`;
     if (state.from !== 0) text += ` --from ${state.from}`;
     if (state.to !== 0xffff) text += ` --to ${state.to}`;
     return state.ignoreCase ? `${text} --icase` : text;
@@ -192,6 +200,6 @@ export const string: MatchExtension = defineMatch<StringState>({
   semantics: {
     evaluate: (state, packet) => found(state, packet.bytes) !== state.negate,
     explain: (state) =>
-      `the packet ${state.negate ? 'contains' : 'does not contain'}${formatPattern(state.pattern).replace(/^ --[a-z-]+/, '')}`,
+      `the packet ${state.negate ? 'contains' : 'does not contain'} ${formatPattern(state.pattern).text}`,
   },
 });

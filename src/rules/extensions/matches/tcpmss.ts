@@ -61,6 +61,7 @@ export const tcpmss: MatchExtension = defineMatch<TcpmssState>({
     if (mss!.min > mss!.max)
       throw new OptionError(`the range ${mss!.min}:${mss!.max} is backwards`, { argument: -1 });
   },
+  list: (state) => ` tcpmss match ${state.negate ? '!' : ''}${formatNumberRange(state.mss!)}`,
   print: (state) => `${state.negate ? ' !' : ''} --mss ${formatNumberRange(state.mss!)}`,
   // struct xt_tcpmss_match_info
   abi: [

@@ -106,6 +106,7 @@ export const u32: MatchExtension = defineMatch<U32State>({
             argument: -1,
           });
   },
+  list: (state) => ` u32${state.negate ? ' !' : ''} "${formatU32Tests(state.tests!)}"`,
   print: (state) => `${state.negate ? ' !' : ''} --u32 "${formatU32Tests(state.tests!)}"`,
   // struct xt_u32
   abi: [
