@@ -4,11 +4,12 @@
  * without rules. Rounds are interleaved, the 10th percentile of each one's rounds counts; then each flow's mean by itself.
  *
  * Needs root and the shared data. `npm run bench scale -- [--only FAMILY,…] [--who SUBJECT,…] [--short]`: families are
- * addresses, ports, classbench and real. Prints JSON; writes docs/performance/scale.{json,md,svg}, where results of
+ * addresses, ports, classbench, real and adversaries. Prints JSON; writes docs/performance/scale.{json,md,svg}, where results of
  * families that did not run stay as they are. A short form, or one of some subjects, writes nothing.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { adversaries } from './adversaries.ts';
 import { classBench } from './classbench.ts';
 import { FlowTimes } from './flowtimes.ts';
 import { FlowGenerator } from './generator.ts';
@@ -45,6 +46,7 @@ const FAMILIES: Readonly<Record<string, () => (Scenario | undefined)[]>> = {
       : ['acl1_1000', 'fw1_1000', 'ipc1_1000', 'acl1_10000', 'fw1_10000', 'acl1_100000']
     ).map(classBench),
   real: realRulesets,
+  adversaries,
 };
 
 function sizes(all: readonly number[]): readonly number[] {

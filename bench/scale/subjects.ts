@@ -48,9 +48,10 @@ function makePlace(
 ): Pick<Subject, 'host' | 'device'> {
   const host = new Host(name);
   try {
-    for (const one of devices ?? []) {
-      host.exec('ip', ['link', 'add', one, 'type', 'dummy']);
-      host.exec('ip', ['link', 'set', one, 'up']);
+    for (const [index, one] of (devices ?? []).entries()) {
+      const other = `other${index}`;
+      host.exec('ip', ['link', 'add', one, 'type', 'veth', 'peer', 'name', other]);
+      for (const side of [one, other]) host.exec('ip', ['link', 'set', side, 'up']);
     }
     for (const device of ['lo', 'all', 'default', ...(devices ?? [])]) {
       host.sysctl(`net/ipv4/conf/${device}/rp_filter`, 0);

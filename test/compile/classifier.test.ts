@@ -8,6 +8,7 @@ import { type CompiledPolicy, compilePolicy, entryIndex, SYSTEM_COUNTERS } from 
 import type { Family } from '../../src/net/index.ts';
 import { createHost, parseRuleset, type Ruleset } from '../../src/rules/index.ts';
 import { worldAddressTypes } from '../support/addresstypes.ts';
+import { ADVERSARIES, adversaryText } from '../support/adversaries.ts';
 import { classBenchRules, classBenchTrace, headerBytes } from '../support/classbench.ts';
 import { evaluatorCounts, judge, onlyTable, programCounts } from '../support/compare.ts';
 import { packetsFor } from '../support/generate/packets.ts';
@@ -148,90 +149,57 @@ describe('evaluator = tables in the interpreter', () => {
   }
 });
 
-/** Rulesets that are bad for classes or vectors, with the bytes a rule that they may take. */
-const ADVERSARIES: readonly {
-  readonly name: string;
-  readonly most: number;
-  readonly rules: () => string[];
-}[] = [
-  {
-    name: 'single ports, all 65,535',
-    most: 210,
-    rules: () =>
-      Array.from(
-        { length: 65_535 },
-        (_, port) => `-p tcp -m tcp --dport ${port + 1} -j ${port % 2 ? 'DROP' : 'ACCEPT'}`,
-      ),
-  },
-  {
-    name: 'pairs of ports, all different',
-    most: 2500,
-    rules: () =>
-      Array.from(
-        { length: 4000 },
-        (_, at) => `-p udp -m udp --sport ${at}:${at + 9000} --dport ${60000 - at * 3}:${65000 - at} -j DROP`,
-      ),
-  },
-  {
-    name: 'a cross product of sources and destinations',
-    most: 400,
-    rules: () =>
-      Array.from({ length: 4096 }, (_, at) => `-s 10.${at & 63}.0.0/16 -d 10.${at >> 6}.0.0/16 -j DROP`),
-  },
-  {
-    name: 'every prefix length, nested',
-    most: 600,
-    rules: () =>
-      Array.from(
-        { length: 3300 },
-        (_, at) => `-s 10.${(at * 7) & 255}.${(at * 13) & 255}.${(at * 29) & 255}/${at % 33}`,
-      ),
-  },
-  {
-    name: 'wildcards of every other field',
-    most: 2500,
-    rules: () =>
-      Array.from(
-        { length: 3000 },
-        (_, at) =>
-          [
-            `-p tcp -m tcp --sport ${at}:65535`,
-            `-m ttl --ttl-lt ${1 + (at % 255)}`,
-            `-p udp -m udp --dport 0:${at}`,
-            `-m length --length ${at}:65535`,
-          ][at % 4]!,
-      ),
-  },
-];
-
 describe('rulesets made to blow tables up', () => {
-  for (const { name, most, rules } of ADVERSARIES) {
+  for (const adversary of ADVERSARIES) {
     test(
-      name,
+      adversary.name,
       () => {
-        const lines = rules();
-        const text = [
-          '*filter',
-          ':INPUT ACCEPT [0:0]',
-          ...lines.map((line) => `-A INPUT ${line}`),
-          'COMMIT',
-          '',
-        ].join('\n');
-        const ruleset = parse(text, 'ipv4');
+        const { family, most } = adversary;
+        const ruleset = parse(adversaryText(adversary), family);
         const random = xorshift(99);
-        const packets = Array.from({ length: 12 }, () => ({
-          bytes: headerBytes({
-            source: 0x0a000000 | (random() & 0x00ffffff),
-            destination: 0x0a000000 | (random() & 0x003fffff),
-            protocol: [6, 17][random() & 1]!,
-            sourcePort: random() & 0xffff,
-            destinationPort: random() & 0xffff,
-          }),
-        }));
-        expect(compare('ipv4', ruleset, packets)).toBe(packets.length);
-        expect(asTables(ruleset).classifier!.size / lines.length).toBeLessThan(most);
+        const packets = Array.from({ length: 12 }, () => ({ bytes: packetFor(family, random) }));
+        expect(compare(family, ruleset, packets)).toBe(packets.length);
+        const rules = ruleset.tables[0]!.chains.reduce((sum, chain) => sum + chain.rules.length, 0);
+        expect(asTables(ruleset).classifier!.size / rules).toBeLessThan(most);
       },
       TIMEOUT_MS,
     );
   }
+
+  test('chains that are too long for tables, or too deep, say so', () => {
+    const deep = Array.from({ length: 20 }, (_, at) => `:C${at} - [0:0]`);
+    const jumps = Array.from({ length: 19 }, (_, at) => `-A C${at} -j C${at + 1}`);
+    const text = ['*filter', ':INPUT ACCEPT [0:0]', ...deep, '-A INPUT -j C0', ...jumps, 'COMMIT', ''];
+    const policy = compilePolicy([parse(text.join('\n'), 'ipv4')], {
+      hooks: ['netfilter'],
+      strategy: 'classifier',
+    });
+    const choice = policy.choices.find(({ point }) => entryIndex(point) === place('ipv4'));
+    expect(choice?.strategy).toBe('inline');
+    expect(choice?.reason).toMatch(/chains call each other 20 deep, tables allow 16/);
+  });
 });
+
+/** To an address that adversaries speak of, from anywhere in their networks. */
+function packetFor(family: Family, random: () => number): Uint8Array {
+  const header = {
+    source: 0x0a000000 | (random() & 0x00ffffff),
+    destination: 0x0a000000 | (random() & 0x003fffff),
+    protocol: [6, 17][random() & 1]!,
+    sourcePort: random() & 0xffff,
+    destinationPort: random() & 0xffff,
+  };
+  if (family === 'ipv4') return headerBytes(header);
+  const bytes = new Uint8Array(60);
+  const view = new DataView(bytes.buffer);
+  bytes.set([0x60, 0, 0, 0, 0, 20, header.protocol, 64]);
+  view.setUint16(8, 0xfd00 + (random() & 0xff));
+  view.setUint16(10, random() & 3);
+  view.setUint16(22, random() & 0xffff);
+  view.setUint16(24, 0xfd00);
+  view.setUint16(38, 1);
+  view.setUint16(40, header.sourcePort);
+  view.setUint16(42, header.destinationPort);
+  if (header.protocol === 6) bytes[52] = 0x50;
+  return bytes;
+}
