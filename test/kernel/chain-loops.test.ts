@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { Family } from '../../src/net/index.ts';
 import { parseRuleset, printRuleset } from '../../src/rules/index.ts';
 import { iptablesMissing, restore } from '../support/iptables.ts';
-import { type CasePacket, firstDifference, judgeCase } from '../support/machine-cases.ts';
+import { type CasePacket, compileCase, firstDifference, judgeCase } from '../support/machine-cases.ts';
 
 const GRAPHS = process.env.SLUICE_SOAK === '1' ? 2000 : 40;
 const CHAINS = ['INPUT', 'OUTPUT', 'one', 'two', 'three', 'four'] as const;
@@ -105,7 +105,7 @@ describe.skipIf(iptablesMissing !== undefined)(
             expect(printRuleset(parsed)).toBe(kernel.saved);
             const judged = judgeCase({ family, group: 'filter', hook: INPUT, text, packets })!;
             for (const strategy of ['inline', 'classifier'] as const)
-              expect(firstDifference(judged, strategy), strategy).toBeUndefined();
+              expect(firstDifference(judged, compileCase(judged, strategy)), strategy).toBeUndefined();
             ran += 1;
           }),
           { numRuns: GRAPHS, endOnFailure: true },

@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check';
 import {
+  type CompiledPolicy,
   compilePolicy,
   entryIndex,
   type StrategyName,
@@ -23,6 +24,7 @@ import { packetsFor } from './generate/packets.ts';
 import { generatedRuleset } from './generate/rulesets.ts';
 import { buildPacket, type Shape } from './generate/shape.ts';
 import { worldRouting } from './generate/world.ts';
+import { expectedLogs, logDifference } from './log-records.ts';
 import { MACHINE_HZ, MachinePolicy } from './machine-policy.ts';
 
 /** What no program does, refused at compile time and tested there. */
@@ -31,8 +33,9 @@ const REFUSED =
 const GROUPS: readonly TableGroup[] = ['raw', 'mangle', 'filter'];
 const HOOKS: readonly Hook[] = [0, 1, 2, 3, 4];
 /** What needs conntrack in the namespace. */
-const STATEFUL = /-m (conntrack|state) /;
-const DEVICE_MAC = Uint8Array.of(2, 0, 0, 0, 1, 0x30);
+const STATEFUL = /-m (conntrack|state|connmark) /;
+/** Of every device of the world. */
+export const DEVICE_MAC: Uint8Array = Uint8Array.of(2, 0, 0, 0, 1, 0x30);
 const START_MS = 1_000_000;
 /** Of the draws that rules make, the same for both. */
 export const CASE_SEED = 7;
@@ -47,6 +50,8 @@ export interface CasePacket {
   readonly ethernet?: Uint8Array | undefined;
   /** Time that passes before it. */
   readonly waitMs: number;
+  /** Bytes that lie together in the kernel's memory; all when absent. */
+  readonly linearBytes?: number | undefined;
 }
 
 export interface MachineCase {
@@ -99,6 +104,7 @@ function casePacket(shape: Shape): fc.Arbitrary<CasePacket> {
     packetType: fc.constantFrom(0, 1, 2),
     ethernet: fc.constantFrom(ethernetOf(shape), ethernetOf(shape), undefined),
     waitMs: fc.constantFrom(0, 0, 4, 1000, 90_000),
+    linearBytes: fc.constantFrom(undefined, undefined, 0, 20, 41),
   });
 }
 
@@ -137,17 +143,19 @@ export function judgeCase(given: MachineCase): JudgedCase | undefined {
   if (!table?.chains.some(({ name }) => name === HOOK_CHAINS[hook])) return undefined;
   const clock = { ms: START_MS };
   const nowMs = (): number => clock.ms;
-  const stateful = STATEFUL.test(given.text);
+  const conntrack = STATEFUL.test(given.text) ? new Conntrack({ clock: { nowMs } }) : undefined;
   const host = createHost({
     ruleset,
     routing: worldRouting(family),
     nowMs,
     random32: xorshift(CASE_SEED),
-    ...(stateful ? { conntrack: new Conntrack({ clock: { nowMs } }) } : {}),
+    ...(conntrack === undefined ? {} : { conntrack }),
   });
   const connections: Connection[] = [];
   const expected = given.packets.map((packet, index) => {
     clock.ms += packet.waitMs;
+    // Connections have marks as if others had set them.
+    for (const entry of conntrack?.entries() ?? []) entry.mark = entry.original.sourcePort;
     // What it says changes with the packets that follow.
     const station: PathObserver['station'] = (at) => {
       if (at.kind !== 'conntrack') return;
@@ -166,11 +174,21 @@ export function judgeCase(given: MachineCase): JudgedCase | undefined {
   };
 }
 
+/** The case's ruleset as programs. */
+export function compileCase({ ruleset }: JudgedCase, strategy: StrategyName = 'inline'): CompiledPolicy {
+  return compilePolicy([ruleset], { hooks: ['netfilter'], strategy, hz: MACHINE_HZ });
+}
+
 /** What the programs compiled from the case's ruleset say otherwise; `undefined` when nothing. */
-export function firstDifference(judged: JudgedCase, strategy: StrategyName = 'inline'): string | undefined {
+export function firstDifference(
+  judged: JudgedCase,
+  compiled: CompiledPolicy = compileCase(judged),
+): string | undefined {
   const { family, group, hook, packets } = judged.given;
-  const policy = compilePolicy([judged.ruleset], { hooks: ['netfilter'], strategy, hz: MACHINE_HZ });
-  const place = entryIndex({ flavour: 'netfilter', family, group, hook });
+  const point = { flavour: 'netfilter', family, group, hook } as const;
+  const place = entryIndex(point);
+  const programs = compiled.programs.filter((program) => entryIndex(program.point) === place);
+  const policy = { ...compiled, programs };
   const clock = { ms: START_MS };
   const machine = new MachinePolicy(policy, {
     clock,
@@ -189,6 +207,9 @@ export function firstDifference(judged: JudgedCase, strategy: StrategyName = 'in
     const { verdict, mark, reject } = judgment;
     if (verdict === 'REJECT' && reject !== expected.reject)
       return `REJECT ${reject}; the evaluator says ${expected.reject}`;
+    const logs = expectedLogs(expected.logs, point, { ethernet: packet.ethernet, family }, clock.ms);
+    const unlike = logDifference(machine.machine, logs);
+    if (unlike !== undefined) return unlike;
     // A packet that is dropped takes its mark with it.
     if (verdict !== expected.verdict || (verdict !== 'DROP' && mark !== expected.mark)) {
       const said = `${verdict}, mark ${mark}; the evaluator says ${expected.verdict}, mark ${expected.mark}`;
@@ -202,9 +223,11 @@ export function firstDifference(judged: JudgedCase, strategy: StrategyName = 'in
   return counts === expected ? undefined : `counters ${counts}, the evaluator says ${expected}`;
 }
 
-function inputOf({ bytes, inDevice, outDevice, mark, packetType, ethernet }: CasePacket, hook: Hook) {
+function inputOf(packet: CasePacket, hook: Hook) {
+  const { bytes, inDevice, outDevice, mark, packetType, ethernet, linearBytes } = packet;
   return {
     bytes,
+    linearBytes,
     ...(ethernet === undefined ? {} : { ethernet }),
     inDevice: hook === 3 || hook === 4 ? '' : inDevice,
     outDevice: hook < 2 ? '' : outDevice,

@@ -14,7 +14,7 @@ export interface MachineJudgment {
 }
 
 export class MachinePolicy {
-  readonly #machine: PolicyMachine;
+  readonly machine: PolicyMachine;
 
   constructor(
     policy: CompiledPolicy,
@@ -25,7 +25,7 @@ export class MachinePolicy {
     } = {},
   ) {
     const { clock, ...rest } = options;
-    this.#machine = new PolicyMachine(policy, {
+    this.machine = new PolicyMachine(policy, {
       ...rest,
       clock: { monotonicNs: () => BigInt(clock?.ms ?? 0) * 1_000_000n },
     });
@@ -38,15 +38,15 @@ export class MachinePolicy {
 
   /** As {@link run}, with what is handed on to the action chain carried out. */
   judge(place: number, input: MachinePacket): MachineJudgment | undefined {
-    const run = this.#machine.run(place, input);
+    const run = this.machine.run(place, input);
     if (run === undefined) return undefined;
-    const mark = handedMark(this.#machine.policy, run.handed, input.mark ?? 0);
+    const mark = handedMark(this.machine.policy, run.handed, input.mark ?? 0);
     if (!run.accepted) return { verdict: 'DROP', mark };
     const reject = Number(run.handed & 0xffn);
     return reject === 0 ? { verdict: 'ACCEPT', mark } : { verdict: 'REJECT', mark, reject: reject - 1 };
   }
 
   counter(index: number): { readonly packets: bigint; readonly bytes: bigint } {
-    return this.#machine.counter(index);
+    return this.machine.counter(index);
   }
 }

@@ -6,14 +6,14 @@ import fc from 'fast-check';
 import { compilePolicy, entryIndex, SystemCounter } from '../../src/compile/index.ts';
 import { MAX_EXTENSION_HEADERS } from '../../src/compile/prologue/ipv6.ts';
 import type { MachinePacket } from '../../src/host/replay/machine.ts';
-import type { Family } from '../../src/net/index.ts';
+import { type Family, parsePrefix } from '../../src/net/index.ts';
 import { parseRuleset } from '../../src/rules/index.ts';
 import { programCounts } from './compare.ts';
 import { aimAt } from './generate/aim.ts';
 import { conversation } from './generate/conversations.ts';
-import { focusedRuleset, focusesOf } from './generate/focused.ts';
+import { connectionRuleset, focusedRuleset, focusesOf } from './generate/focused.ts';
 import { anyShape, packetsFor } from './generate/packets.ts';
-import { TCP } from './generate/protocol-pieces.ts';
+import { ports, SCTP, TCP } from './generate/protocol-pieces.ts';
 import type { GeneratedRuleset } from './generate/rulesets.ts';
 import { buildPacket, type Shape } from './generate/shape.ts';
 import {
@@ -22,6 +22,7 @@ import {
   compilable,
   ethernetOf,
   type MachineCase,
+  machineCases,
   xorshift,
 } from './machine-cases.ts';
 import { MACHINE_HZ, MachinePolicy } from './machine-policy.ts';
@@ -34,6 +35,8 @@ const REJECTS: Readonly<Record<Family, readonly string[]>> = {
   ipv6: ['icmp6-no-route', 'icmp6-adm-prohibited', 'icmp6-port-unreachable'],
 };
 const FOCUSED_PACKETS = 80;
+const GENERATED_RULESETS = 4;
+const GENERATED_PACKETS = 40;
 /** Bytes behind the fixed IP header at which packets end, and how many packets of each ruleset do. */
 const LONGEST_CUT = 44;
 const CUT_AIMS = 3;
@@ -50,6 +53,7 @@ function packet(shape: Shape, index: number): CasePacket {
     mark: [0, 1, 0xffffffff][index % 3]!,
     packetType: shape.destinationMac === undefined ? 0 : shape.destinationMac[0] === 0xff ? 1 : 2,
     ethernet: index % 7 === 6 ? undefined : ethernetOf(shape),
+    linearBytes: [undefined, undefined, 0, 20, 41][index % 5],
     waitMs: 0,
   };
 }
@@ -64,18 +68,40 @@ function caseOf(
   return { family, ...place, text: compilable(text), packets: shapes.map(packet) };
 }
 
-/** Twenty rules about one extension, and packets at their edges. */
+/** Twenty rules about one extension, twice, and packets at their edges. */
 export function focusedCases(family: Family): MachineCase[] {
-  return [...focusesOf(family).values()].map((focus) => {
-    const [ruleset] = sample(focusedRuleset(family, focus, RULES), 1);
-    const place: Place =
-      focus.place === undefined
-        ? { group: 'raw', hook: 0 }
-        : focus.place === 'mangle'
-          ? { group: 'mangle', hook: 0 }
-          : { group: 'filter', hook: 2 };
-    return caseOf(ruleset!, place, sample(packetsFor(ruleset!), FOCUSED_PACKETS));
-  });
+  return [...focusesOf(family).values()].flatMap((focus) =>
+    sample(focusedRuleset(family, focus, RULES), 2).map((ruleset) => {
+      const place: Place =
+        focus.place === undefined
+          ? { group: 'raw', hook: 0 }
+          : focus.place === 'mangle'
+            ? { group: 'mangle', hook: 0 }
+            : { group: 'filter', hook: 2 };
+      return caseOf(ruleset, place, sample(packetsFor(ruleset), FOCUSED_PACKETS));
+    }),
+  );
+}
+
+/** All cases of a family. */
+export function mistakeCases(family: Family): MachineCase[] {
+  return [
+    ...focusedCases(family),
+    ...truncatedCases(family),
+    ...headerCases(family),
+    ...(family === 'ipv6' ? [longChainCase()] : []),
+    ...connectionCases(family),
+    icmpCase(family),
+    addressKindCase(family),
+    logCase(family),
+    limitCase(family),
+    lastCreditCase(family),
+    drawCase(family),
+    markCase(family),
+    rejectCase(family),
+    stateCase(family),
+    ...sample(machineCases(family, GENERATED_PACKETS), GENERATED_RULESETS).flat(),
+  ];
 }
 
 /** Buckets and counters of packets, on a clock that moves. */
@@ -253,6 +279,178 @@ export function longChainCase(): MachineCase {
     '',
   ].join('\n');
   return caseOf({ family, text }, { group: 'raw', hook: 0 }, shapes);
+}
+
+/** Headers that end at every byte, each rule alone so that none drops what the next is asked about. */
+export function headerCases(family: Family): MachineCase[] {
+  const rules: readonly (readonly [string, Shape['transport'], boolean?])[] = [
+    ['-p tcp -m tcp --dport 2', TCP],
+    ['-p tcp -m tcp --tcp-option 3', TCP],
+    ['-p udp -m udp --dport 2', ports(17)],
+    ['-p sctp -m sctp --dport 2', SCTP],
+    ['-p esp -m esp --espspi 7', { kind: 'esp', spi: 7 }],
+    ...(family === 'ipv4'
+      ? ([
+          ['-p icmp -m icmp --icmp-type 8/0', { kind: 'icmp', type: 8, code: 0, id: 1 }],
+          ['-p ah -m ah --ahspi 7', { kind: 'ah', spi: 7, reserved: 0, words: 1 }],
+        ] as const)
+      : ([
+          ['-p ipv6-icmp -m icmp6 --icmpv6-type 128/0', { kind: 'icmp', type: 128, code: 0, id: 1 }],
+          ['-m frag --fragmore', ports(17), true],
+          ['-m frag --fragid 7', ports(17), true],
+          ['-m ah --ahspi 7', { kind: 'ah', spi: 7, reserved: 0, words: 4 }],
+        ] as const)),
+  ];
+  const [base] = sample(anyShape(family), 1);
+  return rules.map(([rule, transport, inPieces]) => {
+    const text = `*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING ${rule}\nCOMMIT\n`;
+    const whole: Shape = {
+      ...base!,
+      id: 7,
+      transport,
+      ipOptions: new Uint8Array(0),
+      extensions: [],
+      payloadBytes: 4,
+    };
+    const cut = inPieces === true ? { ...whole, fragment: { offset: 0, more: true, reserved: 0 } } : whole;
+    const shapes = Array.from({ length: LONGEST_CUT + 1 }, (_, cutAt) => ({ ...cut, cutAt }));
+    return caseOf({ family, text }, { group: 'raw', hook: 0 }, [cut, ...shapes]);
+  });
+}
+
+/** ICMP types with and without codes, as they are and not, and packets of all of them. */
+export function icmpCase(family: Family): MachineCase {
+  const [name, option] = family === 'ipv4' ? ['icmp', '-m icmp'] : ['ipv6-icmp', '-m icmp6'];
+  const flag = family === 'ipv4' ? '--icmp-type' : '--icmpv6-type';
+  const rules = ['3', '3/1', '4/1', '3/3'].flatMap((type) =>
+    ['', '! '].map((not) => `-A PREROUTING -p ${name} ${option} ${not}${flag} ${type}`),
+  );
+  const [base] = sample(anyShape(family), 1);
+  const shapes = [2, 3, 4, 5].flatMap((type) =>
+    [0, 1, 2, 3, 4].map(
+      (code): Shape => ({
+        ...base!,
+        ipOptions: new Uint8Array(0),
+        extensions: [],
+        transport: { kind: 'icmp', type, code, id: 1 },
+      }),
+    ),
+  );
+  const text = ['*raw', ':PREROUTING ACCEPT [0:0]', ...rules, 'COMMIT', ''].join('\n');
+  return caseOf({ family, text }, { group: 'raw', hook: 0 }, shapes);
+}
+
+const PACKET_LOOPBACK = 5;
+/** Groups, hosts, IPv4 in IPv6, nothing at all: what rules tell by the address alone. */
+const KINDS_OF_ADDRESS: Readonly<Record<Family, readonly string[]>> = {
+  ipv4: ['223.255.255.255', '224.0.0.1', '239.255.255.255', '240.0.0.0', '10.7.0.1', '255.255.255.255'],
+  ipv6: [
+    'ff02::1',
+    'fe00::1',
+    '7f02::1',
+    '::',
+    '::1',
+    '::ffff:1.2.3.4',
+    '::fffe:1.2.3.4',
+    '1::ffff:1.2.3.4',
+    '8000::',
+  ],
+};
+
+/** Types of packets and of addresses that depend on the packet's addresses. */
+export function addressKindCase(family: Family): MachineCase {
+  const types = ['unicast', 'broadcast', 'multicast'];
+  const rules = types.flatMap((type) => [
+    `-m pkttype --pkt-type ${type}`,
+    `-m pkttype ! --pkt-type ${type}`,
+    ...(type === 'broadcast' && family === 'ipv6'
+      ? []
+      : ['src', 'dst'].flatMap((side) => [
+          `-m addrtype --${side}-type ${type.toUpperCase()}`,
+          `-m addrtype ! --${side}-type ${type.toUpperCase()}`,
+        ])),
+  ]);
+  const text = [
+    '*raw',
+    ':PREROUTING ACCEPT [0:0]',
+    ...rules.map((rule) => `-A PREROUTING ${rule}`),
+    'COMMIT',
+    '',
+  ].join('\n');
+  const [base] = sample(anyShape(family), 1);
+  const addresses = KINDS_OF_ADDRESS[family].map((one) => parsePrefix(one)!.address.bytes);
+  // Not every pair: the counters of all would be the same with the ends exchanged.
+  const shapes = addresses.flatMap((source, index) =>
+    addresses.slice(index % 3).map(
+      (destination): Shape => ({
+        ...base!,
+        ipOptions: new Uint8Array(0),
+        extensions: [],
+        source,
+        destination,
+      }),
+    ),
+  );
+  const given = caseOf({ family, text }, { group: 'raw', hook: 0 }, shapes);
+  const packetTypes = [0, 1, 2, PACKET_LOOPBACK];
+  return {
+    ...given,
+    packets: given.packets.flatMap((one) => packetTypes.map((packetType) => ({ ...one, packetType }))),
+  };
+}
+
+/** All that rules ask of connections: ends, ports, marks, states in both spellings, and how long they have to live. */
+export function connectionCases(family: Family): MachineCase[] {
+  const talks = sample(conversation(family), 10);
+  const [ruleset] = sample(connectionRuleset(family, talks.flat(), RULES), 1);
+  const place: Place = { group: 'filter', hook: 2 };
+  const marks = talks
+    .flat()
+    .flatMap(({ transport }) => (transport.kind === 'tcp' ? [transport.sourcePort] : []))
+    .slice(0, 2);
+  const rules = [
+    ...['NEW', 'ESTABLISHED', 'INVALID', 'RELATED', 'NEW,ESTABLISHED', 'UNTRACKED'].map(
+      (state) => `-m state --state ${state}`,
+    ),
+    '-m state ! --state NEW',
+    ...[0, ...marks, ...marks.map((mark) => mark + 1)].flatMap((mark) => [
+      `-m connmark --mark ${mark}`,
+      `-m connmark ! --mark ${mark}/0xffff`,
+      `-m connmark --mark ${mark & 0xff}/0xff`,
+    ]),
+    ...['0', '1:29', '30', '119:120', '100:1000000'].map((seconds) => `-m conntrack --ctexpire ${seconds}`),
+  ];
+  const text = [
+    '*filter',
+    ':FORWARD ACCEPT [0:0]',
+    ...rules.map((rule) => `-A FORWARD ${rule}`),
+    'COMMIT',
+    '',
+  ].join('\n');
+  return [ruleset!, { family, text }].map((one) => {
+    const given = caseOf(one, place, talks.flat());
+    return {
+      ...given,
+      packets: given.packets.map((packet, index) => ({ ...packet, waitMs: index % 9 === 8 ? 1000 : 0 })),
+    };
+  });
+}
+
+/** LOG with every part of what it says, of packets of all kinds. */
+export function logCase(family: Family): MachineCase {
+  const rules = [
+    '-p tcp -j LOG --log-prefix "tcp: " --log-level 5',
+    '! -p tcp -j LOG --log-ip-options',
+    '-j LOG --log-uid --log-macdecode --log-prefix "all"',
+  ];
+  const text = [
+    '*filter',
+    ':FORWARD ACCEPT [0:0]',
+    ...rules.map((rule) => `-A FORWARD ${rule}`),
+    'COMMIT',
+    '',
+  ].join('\n');
+  return caseOf({ family, text }, { group: 'filter', hook: 2 }, sample(anyShape(family), 60));
 }
 
 type View = NonNullable<MachinePacket['conntrack']>;

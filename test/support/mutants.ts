@@ -51,7 +51,7 @@ export function mutantsOf(ruleset: Ruleset, extension: string): readonly Mutant[
     : targetMutants(ruleset, extension.slice(3));
 }
 
-function rulesOf(ruleset: Ruleset): readonly Rule[] {
+export function rulesOf(ruleset: Ruleset): readonly Rule[] {
   return ruleset.tables.flatMap(({ chains }) => chains.flatMap(({ rules }) => rules));
 }
 
@@ -105,7 +105,9 @@ function targetMutants(ruleset: Ruleset, name: string): Mutant[] {
 }
 
 /** One mutant for each place of the states and each way to read it wrongly; places beside each other in a list are one. */
-function stateMutants(states: readonly unknown[]): { readonly what: string; readonly change: Change }[] {
+export function stateMutants(
+  states: readonly unknown[],
+): { readonly what: string; readonly change: Change }[] {
   const mutants = new Map<string, Change>();
   for (const state of states) {
     for (const { path, value } of leaves(state, [])) {
@@ -142,14 +144,47 @@ function changesOf(value: unknown): readonly (readonly [string, Change])[] {
       ],
     ];
   }
+  if (typeof value === 'string' && PARTNERS.has(value)) {
+    const partner = PARTNERS.get(value)!;
+    return [[`${partner} for ${value}`, (one) => (one === value ? partner : one)]];
+  }
   if (value instanceof Set) {
     return [['one forgotten', (one) => (one instanceof Set ? new Set([...one].slice(1)) : one)]];
   }
-  if (Array.isArray(value)) {
-    return [['one forgotten', (one) => (Array.isArray(one) ? one.slice(1) : one)]];
+  // Half a range is none.
+  if (Array.isArray(value) && !(value.length === 2 && value.every((one) => typeof one === 'number'))) {
+    return [
+      ['one forgotten', (one) => (Array.isArray(one) ? one.slice(1) : one)],
+      ['the last forgotten', (one) => (Array.isArray(one) ? one.slice(0, -1) : one)],
+    ];
   }
   return [];
 }
+
+/** Words of conditions that are easily exchanged. */
+const PARTNERS: ReadonlyMap<string, string> = new Map(
+  (
+    [
+      ['ip.source', 'ip.destination'],
+      ['l4.sourcePort', 'l4.destinationPort'],
+      ['icmp.type', 'icmp.code'],
+      ['ip.tos', 'ip.ttl'],
+      ['ah.spi', 'ah.reserved'],
+      ['frag.more', 'frag.reserved'],
+      ['ct.originalSource', 'ct.replySource'],
+      ['ct.originalDestination', 'ct.replyDestination'],
+      ['ct.originalSourcePort', 'ct.replySourcePort'],
+      ['ct.originalDestinationPort', 'ct.replyDestinationPort'],
+      ['ct.state', 'ct.status'],
+      ['in', 'out'],
+      ['hotdrop', 'false'],
+      ['any', 'all'],
+    ] as const
+  ).flatMap(([a, b]) => [
+    [a, b],
+    [b, a],
+  ]),
+);
 
 /** Values that can be changed, lists themselves among them. */
 function leaves(value: unknown, path: Path): { readonly path: Path; readonly value: unknown }[] {
@@ -172,7 +207,7 @@ function changeAt(value: unknown, path: readonly string[], change: Change): unkn
   return { ...value, [key]: changeAt(inner, rest, change) };
 }
 
-function changeRules(ruleset: Ruleset, change: (rule: Rule) => Rule): Ruleset {
+export function changeRules(ruleset: Ruleset, change: (rule: Rule) => Rule): Ruleset {
   return {
     ...ruleset,
     tables: ruleset.tables.map((table) => ({
@@ -182,7 +217,7 @@ function changeRules(ruleset: Ruleset, change: (rule: Rule) => Rule): Ruleset {
   };
 }
 
-function changeMatches(ruleset: Ruleset, name: string, change: (use: MatchUse) => MatchUse): Ruleset {
+export function changeMatches(ruleset: Ruleset, name: string, change: (use: MatchUse) => MatchUse): Ruleset {
   return changeRules(ruleset, (rule) => ({
     ...rule,
     matches: rule.matches.map((use) => (use.extension.name === name ? change(use) : use)),
@@ -191,7 +226,7 @@ function changeMatches(ruleset: Ruleset, name: string, change: (use: MatchUse) =
 
 type ExtensionTarget = TargetUse & { readonly kind: 'extension' };
 
-function changeTargets(
+export function changeTargets(
   ruleset: Ruleset,
   name: string,
   change: (use: ExtensionTarget) => ExtensionTarget,

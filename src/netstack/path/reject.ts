@@ -15,6 +15,7 @@ import { type Located, locate } from '../conntrack/packet.ts';
 import { Tracking } from '../conntrack/tracking.ts';
 import { ICMP_DEST_UNREACH, ICMPV6_DEST_UNREACH, icmpErrorAbout } from '../icmp-error.ts';
 import { ETH_P_IP, SkBuff } from '../skb.ts';
+import { RouteTypeNumber } from './fib.ts';
 import type { NetworkStack } from './stack.ts';
 
 /** ICMP codes by the numbers of enum ipt_reject_with and ip6t_reject_with; the others are no ICMP answers. */
@@ -62,6 +63,8 @@ export function rejectPacket(stack: NetworkStack, skb: SkBuff, kind: number): vo
 /** Broken packets are not answered; what has no checksum is. */
 function soundOrUnverified(located: Located): boolean {
   const { protocol, bytes, offset, family } = located;
+  // reject6_csum_ok() wants something behind the headers.
+  if (family === 'ipv6' && offset >= bytes.length) return false;
   switch (protocol) {
     case IpProtocol.UDP:
       if (bytes.length < offset + 8) return true;
@@ -79,10 +82,23 @@ function sendReset(stack: NetworkStack, skb: SkBuff, located: Located): void {
   const { bytes, offset, protocol, family } = located;
   if (protocol !== IpProtocol.TCP || bytes.length < offset + TCP_HEADER_BYTES) return;
   if ((bytes[offset + 13]! & RST) !== 0) return;
+  if (!isBetweenHosts(stack, located)) return;
   const answer = buildReset(located, stack.settings.defaultTtl);
   const reset = new SkBuff(answer, { protocol: family === 'ipv4' ? ETH_P_IP : skb.protocol });
   if (skb.nfct instanceof Tracking) reset.nfct = stack.conntrack?.related(skb.nfct);
   stack.sendSkb(reset);
+}
+
+/** No reset for what was sent to many, nor to one that is none. */
+function isBetweenHosts(stack: NetworkStack, { family, bytes }: Located): boolean {
+  const [from, length] = family === 'ipv4' ? [12, 4] : [8, 16];
+  const ends = [
+    bytes.subarray(from, from + length),
+    bytes.subarray(from + length, from + 2 * length),
+  ] as const;
+  if (family === 'ipv6') return ends.every((end) => end[0] !== 0xff && end.some((byte) => byte !== 0));
+  const type = stack.fib(family)?.addressType(ends[1]);
+  return type !== RouteTypeNumber.BROADCAST && type !== RouteTypeNumber.MULTICAST;
 }
 
 function buildReset({ family, bytes, offset }: Located, hopLimit: number): Uint8Array {
