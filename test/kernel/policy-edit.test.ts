@@ -145,7 +145,7 @@ describeKernel('edits of live tables', () => {
           await removePolicies({ policy });
         }
       }),
-    60_000,
+    120_000,
   );
 
   test('without a confirmation the tables before run again, and count on', () =>
@@ -281,7 +281,7 @@ describeKernel('edits of live tables', () => {
           await removePolicies({ policy });
         }
       }),
-    60_000,
+    120_000,
   );
 
   test('what needs another program is loaded whole, and says why', () =>

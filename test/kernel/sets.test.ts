@@ -382,7 +382,7 @@ describeKernel('sets of live policies', () => {
           await removePolicies({ policy }).catch(() => []);
         }
       }),
-    60_000,
+    120_000,
   );
 
   test('every hook looks sets up and adds to them; entries change under traffic, and no packet sees a mixture', () =>
