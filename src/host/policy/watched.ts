@@ -21,7 +21,7 @@ import type { StepListener } from './commit.ts';
 import type { GenerationDocument, PlacedSet } from './document.ts';
 import { checkManner, editAndTell, ruleReader } from './edit.ts';
 import { LoadWhole } from './editplan.ts';
-import type { LiveGeneration } from './generation.ts';
+import { type LiveGeneration, OPEN_ROOT } from './generation.ts';
 import { checkPlace, type EditPlace } from './liveedit.ts';
 import { withPolicyLock } from './place.ts';
 import { diffRules } from './ruledelta.ts';
@@ -225,7 +225,7 @@ export class WatchedPolicy {
     if (this.#open === undefined) return undefined;
     const { store, directory } = this.#open;
     const root = store.records.find(this.#place.cookie)?.running;
-    if (root === undefined || root === 0) return undefined;
+    if (root === undefined || root === 0 || root === OPEN_ROOT) return undefined;
     const inode = inodeOf(store.place.generation(store.loadedNumber(root)));
     if (inode === undefined || inodeOf(store.place.directory) !== directory) return undefined;
     // No place in an extent is used twice.
