@@ -200,6 +200,7 @@ export class PolicyMachine {
     this.#context.skb
       .set('dev', inDevice ?? outDevice)
       .set('mark', input.mark ?? 0)
+      .set('data_len', Math.max(0, input.bytes.length - (input.linearBytes ?? input.bytes.length)))
       .set('__pkt_type_offset', input.packetType ?? 0)
       .set('_nfct', this.connectionWord(input.conntrack));
     const accepted = dispatcher.run(this.#context) !== 0;
