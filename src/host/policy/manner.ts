@@ -25,7 +25,7 @@ export function mannerOf(
 ): Manner {
   const live = cookies.flatMap((cookie) => {
     const record = store.records.find(cookie);
-    return (record === undefined ? undefined : store.documentAt(record.running)) ?? [];
+    return (record === undefined ? undefined : store.loadedAt(record.running)) ?? [];
   });
   const xdp = live.filter(({ hooks }) => hooks.includes('xdp')).map(({ manner }) => manner.xdpMode);
   const tcx = live
