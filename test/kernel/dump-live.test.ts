@@ -1,7 +1,8 @@
-/** `sluice dump` of live policies: at every kind of hook the programs that run, each rule beside its instructions. */
+/** `sluice dump` of live policies: at every kind of hook the programs that run and their tables, the rules beside them. */
 import { expect, test } from 'vitest';
 import type { HookName } from '../../src/compile/index.ts';
 import { applyPolicy, removePolicies, requireLive } from '../../src/host/index.ts';
+import { parseSets } from '../../src/rules/index.ts';
 import { ScratchCgroup } from '../support/cgroup.ts';
 import { sluice } from '../support/cli.ts';
 import { describeKernel } from '../support/kernel.ts';
@@ -18,6 +19,8 @@ const RULES = [
 
 interface Dump {
   readonly dump: {
+    /** Empty where all rules are code. */
+    readonly tables: string;
     readonly programs: readonly { readonly name: string; readonly title: string; readonly text: string }[];
   };
 }
@@ -59,7 +62,8 @@ describeKernel('dump of live policies', () => {
           '--json',
         ]);
         expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
-        const { programs } = (JSON.parse(stdout) as Dump).dump;
+        const { programs, tables } = (JSON.parse(stdout) as Dump).dump;
+        expect(tables).toBe('');
         const { document } = requireLive({ policy });
         expect(programs).toHaveLength(document.programs.length);
         const input = programs
@@ -86,4 +90,71 @@ describeKernel('dump of live policies', () => {
       }
     }),
   );
+
+  test('rules in tables, after edits, in their order', () =>
+    withPair(async ({ b }) => {
+      const policy = policyName();
+      const words = ['dump', '--policy', policy, '--netns', b.netnsName];
+      const rules = Array.from(
+        { length: 300 },
+        (_, index) => `-A INPUT -s 192.0.2.${index % 256}/32 -j ACCEPT`,
+      );
+      const call = '-A INPUT -p udp -j known';
+      const known = '-A known -p udp -m udp --dport 53 -m mark --mark 0x7 -j DROP';
+      const apply = (lines: readonly string[]): Promise<unknown> =>
+        applyPolicy({
+          policy,
+          hooks: ['netfilter'],
+          devices: [],
+          namespaces: [b.netnsName],
+          rulesets: [parsed(filterText([':known - [0:0]', ...lines, known]))],
+        });
+      try {
+        await apply([...rules, call]);
+        const edited = [...rules.slice(1, 100), call, ...rules.slice(101)];
+        await apply(edited);
+        const { code, stdout, stderr } = await sluice(words);
+        expect({ code, stderr }, stdout.slice(0, 1000)).toEqual({ code: 0, stderr: '' });
+        expect(stdout).toMatch(/\n# tables at 0x[0-9a-f]+: version \d+, \d+ chains\n/);
+        expect(stdout).toMatch(
+          /\nnetfilter INPUT ipv4 \(filter\), ipv4 packets at 0x[0-9a-f]+: ipv4 filter INPUT/,
+        );
+        const chains = stdout.split(/\nchain \d+: /);
+        const rulesOf = (key: string): string[] =>
+          [...chains.find((text) => text.startsWith(key))!.matchAll(/^; \d+: (.*)$/gm)].map(
+            ([, rule]) => rule!,
+          );
+        expect(rulesOf('ipv4 filter INPUT, policy DROP')).toEqual(edited);
+        expect(rulesOf('ipv4 filter known')).toEqual([known]);
+        // What edits brought stands in a part of its own.
+        expect(stdout.match(/^ {2}part at /gm)!.length).toBeGreaterThan(4);
+        const after = (rule: string): string => stdout.split(`: ${rule}\n`)[1]!.split('\n')[0]!;
+        expect(after(call)).toMatch(/^ {4}0x[0-9a-f]+: counter \d+, jump ipv4 filter known, /);
+        expect(after(known)).toMatch(/, drop, .*all conditions 0x/);
+      } finally {
+        await removePolicies({ policy }).catch(() => []);
+      }
+    }));
+
+  test('rules that name sets', () =>
+    withPair(async ({ b }) => {
+      const policy = policyName();
+      const rule = '-A INPUT -m set --match-set friends src -j ACCEPT';
+      const { sets } = parseSets('create friends hash:ip\nadd friends 192.0.2.7\n', { file: 'sets' });
+      try {
+        await applyPolicy({
+          policy,
+          hooks: ['netfilter'],
+          devices: [],
+          namespaces: [b.netnsName],
+          rulesets: [parsed(filterText([rule]))],
+          sets,
+        });
+        const { code, stdout, stderr } = await sluice(['dump', '--policy', policy, '--netns', b.netnsName]);
+        expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+        expect(stdout).toContain(`; ipv4 filter 1: ${rule}\n`);
+      } finally {
+        await removePolicies({ policy }).catch(() => []);
+      }
+    }));
 });

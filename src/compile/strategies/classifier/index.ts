@@ -13,6 +13,7 @@ export {
   type Written,
 } from './edit.ts';
 export type { Piece } from './joining.ts';
+export { listTables, type TableNames } from './listing.ts';
 export type { ArenaBytes } from './live.ts';
 export { emitClassifierSection } from './program.ts';
 export { buildTables, type ClassifierTables, looksUpSets, whyNoTables } from './tables.ts';
