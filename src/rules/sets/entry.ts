@@ -32,22 +32,21 @@ export function parseEntry(definition: SetDefinition, text: string): number[][] 
   const masks = keyMasks(definition);
   let keys: number[][] = [new Array<number>(layout.words).fill(0)];
   let network = 0;
-  for (const [index, dimension] of dimensions.entries()) {
+  for (let index = 0; index < dimensions.length; index++) {
     const parts = parsePart(definition, index, texts[index]!);
     const at = layout.at[index]!;
-    const shift = dimension === 'net' ? 8 * network++ : -1;
+    const shift = dimensions[index] === 'net' ? 8 * network++ : -1;
     if (keys.length * parts.length > MAX_EXPANSION)
       throw new SetError(`"${text}" stands for more than ${MAX_EXPANSION} entries`);
-    keys = parts.flatMap((part, last) =>
-      keys.map((key) => {
-        const own = last === parts.length - 1 ? key : [...key];
-        for (let word = 0; word < part.words.length; word++) {
-          own[at + word] = (part.words[word]! & masks[at + word]!) >>> 0;
-        }
-        if (shift >= 0) own[layout.lengthsAt] = own[layout.lengthsAt]! | (part.length << shift);
-        return own;
-      }),
-    );
+    const put = (own: number[], part: Part): number[] => {
+      for (let word = 0; word < part.words.length; word++) {
+        own[at + word] = (part.words[word]! & masks[at + word]!) >>> 0;
+      }
+      if (shift >= 0) own[layout.lengthsAt] = own[layout.lengthsAt]! | (part.length << shift);
+      return own;
+    };
+    if (parts.length === 1) for (const key of keys) put(key, parts[0]!);
+    else keys = parts.flatMap((part) => keys.map((key) => put([...key], part)));
   }
   return keys.length === 1 ? keys : unique(keys);
 }

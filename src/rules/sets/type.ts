@@ -69,7 +69,18 @@ export interface KeyLayout {
 }
 
 /** Networks first, then their lengths, then the rest: programs mask the first words of any key. */
-export function keyLayout({ dimensions }: SetType, family: Family): KeyLayout {
+export function keyLayout(type: SetType, family: Family): KeyLayout {
+  const known = LAYOUTS[family].get(type);
+  if (known !== undefined) return known;
+  const layout = layOut(type, family);
+  LAYOUTS[family].set(type, layout);
+  return layout;
+}
+
+/** Files of sets ask once for each of a million entries. */
+const LAYOUTS: Readonly<Record<Family, Map<SetType, KeyLayout>>> = { ipv4: new Map(), ipv6: new Map() };
+
+function layOut({ dimensions }: SetType, family: Family): KeyLayout {
   const address = family === 'ipv4' ? 1 : 4;
   const size: Readonly<Record<SetDimension, number>> = {
     ip: address,
@@ -142,8 +153,17 @@ export function hasFamily({ type }: SetDefinition): boolean {
  * Masks of the words of a packet's key: netmask, markmask, the port alone where the protocol does not count, and nothing
  * of the prefix lengths, which come with the look-up.
  */
-export function keyMasks(definition: SetDefinition): number[] {
-  const { type, family, netmask, markmask } = definition;
+export function keyMasks(definition: SetDefinition): readonly number[] {
+  const known = MASKS.get(definition);
+  if (known !== undefined) return known;
+  const masks = makeMasks(definition);
+  MASKS.set(definition, masks);
+  return masks;
+}
+
+const MASKS = new WeakMap<SetDefinition, readonly number[]>();
+
+function makeMasks({ type, family, netmask, markmask }: SetDefinition): readonly number[] {
   const layout = keyLayout(type, family);
   const masks = new Array<number>(layout.words).fill(0xffff_ffff);
   if (layout.lengthsAt >= 0) masks[layout.lengthsAt] = 0;
