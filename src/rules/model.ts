@@ -34,7 +34,7 @@ export interface Chain {
   readonly name: string;
   /** ACCEPT or DROP for built-in chains, `undefined` for user chains (printed as `-`). */
   policy: 'ACCEPT' | 'DROP' | undefined;
-  readonly counters: Counters;
+  counters: Counters;
   readonly rules: Rule[];
   readonly span: Span;
 }

@@ -7,7 +7,7 @@ import { type CommandContext, parseCommand } from './commandline.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { inferFamily } from './family.ts';
 import { splitWords, type Word } from './lexer.ts';
-import type { Counters, Ruleset, Table } from './model.ts';
+import type { Counters, Ruleset, Table, TableName } from './model.ts';
 import { Reporter } from './report.ts';
 import { didYouMean } from './suggestion.ts';
 import { TableBuilder } from './tablebuilder.ts';
@@ -21,6 +21,14 @@ export interface ParseOptions {
   readonly family?: Family;
   /** Takes "!" after an option, as iptables before 1.4.3 did, with a warning. */
   readonly acceptOldNegation?: boolean;
+  /** Tables that are there already: those that the text does not name stay, and so do policies that it does not say. */
+  readonly base?: Ruleset;
+  /** What the text says is done to the rules of `base`, instead of to empty tables. */
+  readonly noflush?: boolean;
+  /** Other tables of the text are passed over, as with `-T`. */
+  readonly table?: TableName;
+  /** Counters in brackets are passed over, as without `-c`; those that a rule is given by an option are not. */
+  readonly passCounters?: boolean;
 }
 
 export interface ParseResult {
@@ -45,6 +53,7 @@ class RestoreReader {
   private readonly family: Family;
   private readonly context: CommandContext;
   private readonly tables: Table[] = [];
+  private readonly options: ParseOptions;
   private builder: TableBuilder | undefined;
   /** Inside a table, also one whose name is unknown. */
   private inTable = false;
@@ -58,6 +67,7 @@ class RestoreReader {
     this.text = text;
     this.reporter = new Reporter(options.file);
     this.family = options.family ?? this.inferredFamily(text);
+    this.options = options;
     const reader = this;
     this.context = {
       family: this.family,
@@ -98,7 +108,19 @@ class RestoreReader {
     }
     this.readEnd();
     reporter.diagnostics.sort((a, b) => a.span.line - b.span.line);
-    return { ruleset: { family: this.family, tables: this.tables }, diagnostics: reporter.diagnostics };
+    return {
+      ruleset: { family: this.family, tables: this.tablesWithBase() },
+      diagnostics: reporter.diagnostics,
+    };
+  }
+
+  private tablesWithBase(): Table[] {
+    const before = this.options.base?.tables ?? [];
+    const known = new Set(before.map(({ name }) => name));
+    return [
+      ...before.map((table) => this.tables.find(({ name }) => name === table.name) ?? table),
+      ...this.tables.filter(({ name }) => !known.has(name)),
+    ];
   }
 
   private readEnd(): void {
@@ -175,18 +197,21 @@ class RestoreReader {
     const place = { column: match[0].length - name.length + 1, length: Math.max(1, name.length) };
     this.inTable = true;
     this.builder = undefined;
+    const { base, noflush = false, table: only } = this.options;
+    if (only !== undefined && name !== only) return;
     if (!isTableName(name)) {
       const hint = didYouMean(name, TABLE_NAMES) ?? `tables are ${TABLE_NAMES.join(', ')}`;
       reporter.error('UNKNOWN_TABLE', `unknown table "${name}"`, place, hint);
       return;
     }
-    const previous = this.tables.find((table) => table.name === name);
+    const previous = [...this.tables, ...(base?.tables ?? [])].find((table) => table.name === name);
     this.builder = new TableBuilder(
       name,
       this.family,
       reporter.span(reporter.wholeLine()),
       reporter,
       previous,
+      noflush,
     );
   }
 
@@ -199,7 +224,7 @@ class RestoreReader {
 
   /** A table that stands twice replaces its earlier self, as it would in the kernel. */
   private keepTable(builder: TableBuilder): void {
-    const { table } = builder;
+    const table = builder.committed;
     verifyTable(table, this.family, this.reporter, (line) => this.sourceLineOf(line));
     const index = this.tables.findIndex((other) => other.name === table.name);
     if (index >= 0) this.tables[index] = table;
@@ -242,6 +267,7 @@ class RestoreReader {
         this.reporter.warning('BAD_COUNTERS', `"${word.text}" is not [packets:bytes]; read as zero`, word);
       return { packets: 0n, bytes: 0n };
     }
+    if (this.options.passCounters === true) return { packets: 0n, bytes: 0n };
     return { packets: BigInt(match[1]!), bytes: BigInt(match[2]!) };
   }
 

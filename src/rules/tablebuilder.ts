@@ -12,6 +12,9 @@ import { builtinChains, builtinHook } from './tables.ts';
 import { MAXIMUM_CHAIN_NAME, VERDICT_NAMES } from './text/chain-name.ts';
 import { byteLength } from './text/utf8.ts';
 
+/** Commands that change nothing. */
+const LOOKING: readonly Command['kind'][] = ['check', 'list', 'list-rules'];
+
 export class TableBuilder {
   readonly table: Table;
   private readonly family: Family;
@@ -19,15 +22,41 @@ export class TableBuilder {
   private readonly chains = new Map<string, Chain>();
   /** Chains that lines with errors were meant for: rule numbers mean nothing there any more. */
   private readonly damaged = new Set<string>();
+  private readonly keeps: boolean;
+  /** The table as it was, until something is done to it: libiptc commits nothing then. */
+  private unchanged: Table | undefined;
+  /** Rules that were there: libiptc zeroes no counters but theirs, for those of others are set already. */
+  private readonly kept = new Set<Rule>();
 
-  /** The built-in chains are there from the beginning, with the policies of `previous` or ACCEPT. */
-  constructor(name: TableName, family: Family, span: Span, reporter: Reporter, previous?: Table) {
+  /**
+   * The built-in chains are there from the beginning, with the policies of `previous` or ACCEPT; libiptc gives up a
+   * policy's counters with every change.
+   * @param keeps the rules and other chains of `previous` are there, too
+   */
+  constructor(
+    name: TableName,
+    family: Family,
+    span: Span,
+    reporter: Reporter,
+    previous?: Table,
+    keeps = false,
+  ) {
     this.family = family;
     this.reporter = reporter;
+    this.keeps = keeps;
     this.table = { name, chains: [], span };
     for (const chain of builtinChains(name)) {
       const before = previous?.chains.find((candidate) => candidate.name === chain);
       this.addChain(chain, before?.policy ?? 'ACCEPT', span);
+    }
+    if (!keeps) return;
+    this.unchanged = previous;
+    for (const before of previous?.chains ?? []) {
+      const chain = this.chains.get(before.name) ?? this.addChain(before.name, undefined, before.span);
+      for (const rule of before.rules) {
+        chain.rules.push(rule);
+        this.kept.add(rule);
+      }
     }
   }
 
@@ -36,6 +65,11 @@ export class TableBuilder {
     this.chains.set(name, chain);
     this.table.chains.push(chain);
     return chain;
+  }
+
+  /** The table as it is now. */
+  get committed(): Table {
+    return this.unchanged ?? this.table;
   }
 
   isChain(name: string): boolean {
@@ -54,7 +88,11 @@ export class TableBuilder {
   /** A line ":chain policy [packets:bytes]". */
   declare(name: string, policy: string, counters: Counters, place: Place, policyPlace: Place): void {
     const builtin = builtinHook(this.table.name, name) !== undefined;
-    if (!builtin && !this.create(name, place)) return;
+    if (!builtin || policy !== '-') this.unchanged = undefined;
+    const known = this.keeps && !builtin ? this.chains.get(name) : undefined;
+    // A chain of the user's that is named is emptied, also where the others are kept.
+    if (known !== undefined) known.rules.length = 0;
+    else if (!builtin && !this.create(name, place)) return;
     if (policy !== '-') this.setPolicy(name, policy, counters, place, policyPlace);
   }
 
@@ -102,8 +140,7 @@ export class TableBuilder {
       );
     else {
       chain.policy = policy;
-      chain.counters.packets = counters.packets;
-      chain.counters.bytes = counters.bytes;
+      chain.counters = { packets: counters.packets, bytes: counters.bytes };
     }
   }
 
@@ -121,6 +158,7 @@ export class TableBuilder {
 
   /** Does what the command says; `place` is where to report what cannot be done. */
   apply(command: Command, place: Place): void {
+    if (!LOOKING.includes(command.kind)) this.unchanged = undefined;
     switch (command.kind) {
       case 'append':
         this.append(command.chain, command.rules, place);
@@ -261,19 +299,24 @@ export class TableBuilder {
     for (const { rules } of this.table.chains) {
       for (const [index, rule] of rules.entries()) {
         if (rule.target?.kind === 'chain' && rule.target.chain === oldName)
-          rules[index] = { ...rule, target: { ...rule.target, chain: newName } };
+          this.change(rules, index, { target: { ...rule.target, chain: newName } });
       }
     }
+  }
+
+  /** Another object in its place: who holds the rule as it was must not see it change. */
+  private change(rules: Rule[], index: number, change: Partial<Rule>): void {
+    const rule = rules[index]!;
+    rules[index] = { ...rule, ...change };
+    if (this.kept.has(rule)) this.kept.add(rules[index]);
   }
 
   private zero(name: string | undefined, number: number | undefined, place: Place): void {
     for (const chain of this.named(name, place)) {
       if (number !== undefined && !this.inReach(chain, number, chain.rules.length, place)) return;
-      const rules = number === undefined ? chain.rules : [chain.rules[number - 1]!];
-      for (const counted of number === undefined ? [chain, ...rules] : rules) {
-        counted.counters.packets = 0n;
-        counted.counters.bytes = 0n;
-      }
+      for (const [index, rule] of chain.rules.entries())
+        if ((number === undefined || index === number - 1) && this.kept.has(rule))
+          this.change(chain.rules, index, { counters: { packets: 0n, bytes: 0n } });
     }
   }
 }

@@ -93,29 +93,28 @@ export function reachingHooks(
   return reached;
 }
 
-/** Reports what the kernel would refuse at COMMIT, at the rule that causes it. */
+/** Reports what the kernel would refuse at COMMIT, at the rule that causes it: at the table, if the rule is not of this text. */
 export function verifyTable(
   table: Table,
   family: Family,
   reporter: Reporter,
   sourceLine: (line: number) => string,
 ): void {
+  const report = (fault: Fault, found: Span): void => {
+    const span = found.file === reporter.file ? found : table.span;
+    reporter.errorAt(fault.code, fault.message, span, sourceLine(span.line), fault.hint);
+  };
   const reached = reachingHooks(table, (rule, path) => {
-    const { span } = rule.target!;
-    reporter.errorAt(
-      'CHAIN_LOOP',
-      `chains jump in a circle: ${path.join(' -> ')}`,
-      span,
-      sourceLine(span.line),
-      'the kernel refuses loops, also those that no packet would take',
-    );
+    const message = `chains jump in a circle: ${path.join(' -> ')}`;
+    const hint = 'the kernel refuses loops, also those that no packet would take';
+    report({ code: 'CHAIN_LOOP', message, hint }, rule.target!.span);
   });
   for (const chain of table.chains) {
     const mask = reached.get(chain.name) ?? 0;
     const hooks = TABLE_HOOKS[table.name].filter((hook) => (mask & (1 << hook)) !== 0);
     const walked = walkedRules(chain).length;
     for (const [index, rule] of chain.rules.entries())
-      verifyRule(rule, { table, chain, family, hooks: index < walked ? hooks : [] }, reporter, sourceLine);
+      verifyRule(rule, { table, chain, family, hooks: index < walked ? hooks : [] }, report);
   }
 }
 
@@ -126,18 +125,12 @@ interface RulePlace {
   readonly hooks: readonly Hook[];
 }
 
-function verifyRule(
-  rule: Rule,
-  place: RulePlace,
-  reporter: Reporter,
-  sourceLine: (line: number) => string,
-): void {
+function verifyRule(rule: Rule, place: RulePlace, report: (fault: Fault, span: Span) => void): void {
   const check = (use: UsedExtension): void => {
     const { extension, name, state, span } = use;
     const fault =
       misplaced(whereOf(extension, state), name, rule, place) ?? refused(extension, state, rule, place);
-    if (fault !== undefined)
-      reporter.errorAt(fault.code, fault.message, span, sourceLine(span.line), fault.hint);
+    if (fault !== undefined) report(fault, span);
   };
   for (const match of rule.matches) check(match);
   if (rule.target?.kind === 'extension') check(rule.target);
@@ -175,7 +168,7 @@ function refused(
 }
 
 interface Fault {
-  readonly code: 'WRONG_TABLE' | 'WRONG_HOOK' | 'WRONG_PROTOCOL' | 'REFUSED';
+  readonly code: 'CHAIN_LOOP' | 'WRONG_TABLE' | 'WRONG_HOOK' | 'WRONG_PROTOCOL' | 'REFUSED';
   readonly message: string;
   readonly hint: string | undefined;
 }
