@@ -185,17 +185,20 @@ function compareOther(one: Case, hook: (typeof OTHERS)[number]): number | undefi
   using loaded = new LoadedPolicy(policy, { addresses: worldAddressTypes(family) });
   const host = hostFor(ruleset, worldRouting(family));
   const ingress = hook.chain === 1;
+  // A test run's packet is one of lo, whose headers have no source addresses for mac_mt; XDP sees Ethernet everywhere.
+  const ethernetOf = (data: Uint8Array): Uint8Array | undefined =>
+    hook.name === 'xdp' ? data.subarray(0, 14) : undefined;
   let compared = 0;
   for (const [index, bytes] of packets.entries()) {
     const data = frame(family, 1, bytes);
-    const ethernet = data.subarray(0, 14);
+    const ethernet = ethernetOf(data);
     if (data.length > 3500 || bytes.length < (family === 'ipv4' ? 20 : 40)) continue;
     const expected = judge(host, ruleset, {
       bytes,
       hook: hook.chain,
       inDevice: ingress ? 'lo' : '',
       outDevice: ingress ? '' : 'lo',
-      ethernet,
+      ...(ethernet === undefined ? {} : { ethernet }),
     });
     if (expected === undefined) continue;
     // A tagged frame belongs to its VLAN's own device: it passes here, and no counter moves.
