@@ -169,7 +169,8 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'restore',
     group: 'Live policies',
-    summary: 'make the policies of a file by sluice save --json live again, counters included',
+    summary:
+      'make saved rules live: texts of iptables-save as iptables-restore does, or policies of sluice save --json',
     load: async () => (await import('./commands/restore.ts')).restore,
   },
   {
@@ -187,7 +188,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'dump',
     group: 'Live policies',
-    summary: 'print the live programs with the rule beside each block of instructions',
+    summary: 'print the live programs and tables, the rule beside each block of instructions and each record',
     load: async () => (await import('./commands/dump.ts')).dump,
   },
   {

@@ -2,6 +2,7 @@ import { CompileError } from '../compile/index.ts';
 import type { Family } from '../net/index.ts';
 import {
   type Diagnostic,
+  type ParseOptions,
   type ParseResult,
   parseRuleset,
   RulesetError,
@@ -40,25 +41,30 @@ export const RULE_FILE_ARGUMENT: CommandArgument = {
   repeatable: true,
 };
 
-/** A file of rules, read. */
-export interface RuleFile extends ParseResult {
+/** A file of rules. */
+export interface RuleText {
   readonly file: string;
   /** What spans call it. */
   readonly name: string;
   readonly text: string;
+  /** As far as the command line or the file's name says it. */
+  readonly family: Family | undefined;
 }
+
+/** The same, read. */
+export interface RuleFile extends RuleText, ParseResult {}
 
 /** Debian's iptables-persistent calls its files rules.v4 and rules.v6. */
 function familyOfName(file: string): Family | undefined {
   return file.endsWith('.v4') ? 'ipv4' : file.endsWith('.v6') ? 'ipv6' : undefined;
 }
 
-/** Reads and parses every file that a command line names; none of them being there at all is wrong usage. */
-export async function readRuleFiles(
+/** Reads every file that a command line names; none of them being there at all is wrong usage. */
+export async function readRuleTexts(
   invocation: Invocation,
   environment: CliEnvironment,
   plain: readonly string[] = invocation.arguments,
-): Promise<RuleFile[]> {
+): Promise<RuleText[]> {
   const named: [string, Family | undefined][] = [
     ...invocation.list('4').map((file): [string, Family] => [file, 'ipv4']),
     ...invocation.list('6').map((file): [string, Family] => [file, 'ipv6']),
@@ -67,17 +73,33 @@ export async function readRuleFiles(
   if (named.length === 0) throw new UsageError('no rules given', 'name a file, or "-" for standard input');
   if (named.filter(([file]) => file === '-').length > 1)
     throw new UsageError('standard input can be read once only');
-  const files: RuleFile[] = [];
+  const texts: RuleText[] = [];
   for (const [file, family] of named) {
     const text = new TextDecoder('utf-8').decode(await readInput(file, environment));
-    const options = {
-      acceptOldNegation: invocation.flag('old-negation'),
-      ...(family === undefined ? {} : { family }),
-    };
-    const name = file === '-' ? '<stdin>' : file;
-    files.push({ file, name, text, ...parseRuleset(text, { file: name, ...options }) });
+    texts.push({ file, name: file === '-' ? '<stdin>' : file, text, family });
   }
-  return files;
+  return texts;
+}
+
+/** Parses a file of rules as a command line says. */
+export function parseRuleText(
+  source: RuleText,
+  invocation: Invocation,
+  more: Omit<ParseOptions, 'file' | 'family' | 'acceptOldNegation'> = {},
+): RuleFile {
+  const { name, text, family } = source;
+  const options = {
+    ...more,
+    file: name,
+    acceptOldNegation: invocation.flag('old-negation'),
+    ...(family === undefined ? {} : { family }),
+  };
+  return { ...source, ...parseRuleset(text, options) };
+}
+
+/** Reads and parses every file that a command line names. */
+export async function readRuleFiles(...words: Parameters<typeof readRuleTexts>): Promise<RuleFile[]> {
+  return (await readRuleTexts(...words)).map((source) => parseRuleText(source, words[0]));
 }
 
 /** Errors of all files. @throws {RulesetError} when there are any */

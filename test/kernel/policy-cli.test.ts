@@ -184,6 +184,14 @@ describeKernel('commands about live policies', () => {
     expect(await sluice(['remove', '--policy', none])).toMatchObject({ code: 4 });
     expect(await sluice(['confirm', '--policy', none])).toMatchObject({ code: 4 });
     expect(await sluice(['watch', '--policy', none])).toMatchObject({ code: 2 });
-    expect(await sluice(['restore', file])).toMatchObject({ code: 2 });
+    const written = (name: string, text: string): string => {
+      writeFileSync(join(folder, name), text);
+      return join(folder, name);
+    };
+    expect(await sluice(['restore', written('empty.json', '{}')])).toMatchObject({ code: 2 });
+    expect(await sluice(['restore', written('half.json', ' \n{"save":')])).toMatchObject({ code: 2 });
+    expect(await sluice(['restore', written('none.v4', 'nothing of ours\n')])).toMatchObject({ code: 1 });
+    // Neither family follows from these rules.
+    expect(await sluice(['restore', file])).toMatchObject({ code: 1 });
   });
 });

@@ -9,6 +9,7 @@ import {
   planPolicy,
 } from '../../host/index.ts';
 import type { Command, Invocation } from '../command.ts';
+import type { CliEnvironment } from '../environment.ts';
 import { ExitCode } from '../exit.ts';
 import { changeLines } from '../output/changes.ts';
 import { DEFAULT_POLICY, NETNS_OPTION, OFFLOAD_OPTION, POLICY_OPTION } from '../policies.ts';
@@ -59,7 +60,7 @@ export function requestFrom(
 }
 
 /** What was done, in a few lines. */
-export function reportText(report: ApplyReport): string {
+function reportText(report: ApplyReport): string {
   const { programs, namespaces, times } = report;
   const places = namespaces.map(({ name }) => (name === '' ? 'this namespace' : name)).join(', ');
   const how =
@@ -76,6 +77,22 @@ export function reportText(report: ApplyReport): string {
     lines.push(`confirm it before ${time} with: sluice confirm --policy ${report.policy}`);
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** Tells what was done, to people or programs. */
+export async function tellApplied(
+  report: ApplyReport,
+  invocation: Invocation,
+  environment: CliEnvironment,
+): Promise<void> {
+  for (const text of report.repaired) await environment.stderr.write(`note: ${text}\n`);
+  for (const notice of report.notices) await environment.stderr.write(`note: ${notice}\n`);
+  for (const text of report.weakened) await environment.stderr.write(`PARTIAL: ${text}\n`);
+  await environment.stdout.write(
+    invocation.flag('json')
+      ? `${JSON.stringify({ apply: { version: 1, ...report } })}\n`
+      : reportText(report),
+  );
 }
 
 export const apply: Command = {
@@ -175,12 +192,7 @@ export const apply: Command = {
       return ExitCode.OK;
     }
     const report = await refusingLater(files, applyPolicy(request));
-    for (const text of report.repaired) await environment.stderr.write(`note: ${text}\n`);
-    for (const notice of report.notices) await environment.stderr.write(`note: ${notice}\n`);
-    for (const text of report.weakened) await environment.stderr.write(`PARTIAL: ${text}\n`);
-    await environment.stdout.write(
-      json ? `${JSON.stringify({ apply: { version: 1, ...report } })}\n` : reportText(report),
-    );
+    await tellApplied(report, invocation, environment);
     return ExitCode.OK;
   },
 };

@@ -19,6 +19,7 @@ export { askForOffload, type OffloadRequest, offloadAnswer } from './offload.ts'
 export { listOtherFirewalls, type OtherFirewall, runningRules } from './others.ts';
 export { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
 export { type ApplyPlan, planPolicy } from './plan.ts';
+export { policyAt, type Restored, restorePolicy } from './restore.ts';
 export { createLiveSet, destroyLiveSet, type LiveSet, liveSet, liveSets } from './sets.ts';
 export { type LivePolicy, livePolicies, requireLive, type Selection } from './state.ts';
 export { closeTargets, openTargets, type Target } from './target.ts';
