@@ -14,6 +14,8 @@ export type LaunchReport =
   | { readonly listener: number; readonly netnsCookie: string }
   /** A process has one listener at most: this one is under a supervisor. */
   | { readonly supervised: true }
+  /** seccomp(2) gives no listener: why not. */
+  | { readonly unsupervisable: string }
   | { readonly failed: string; readonly hint?: string };
 
 /** Descriptors of the launching process: its report goes out on one, and it becomes the command when the other ends. */

@@ -120,6 +120,12 @@ async function serve(
       'this process is supervised already: its iptables calls are answered by the sluice exec around it',
       'run the command itself, without sluice exec',
     );
+  if (report !== undefined && 'unsupervisable' in report)
+    throw new SupervisorError(
+      'HOST_SECCOMP_REFUSED',
+      `calls of the command cannot be answered here: ${report.unsupervisable}`,
+      'use a kernel built with CONFIG_SECCOMP_FILTER, 5.9 or later; in a container, let seccomp(2) pass; "sluice restore" and "sluice save" do without it',
+    );
   if (report === undefined || 'failed' in report)
     throw new SupervisorError(
       'HOST_LAUNCH_FAILED',

@@ -12,6 +12,7 @@ import {
   isErrno,
   openNetns,
   openNetnsFile,
+  SyscallError,
   withNetns,
 } from '../../kernel/index.ts';
 import { GO_FD, type LaunchOrder, type LaunchReport, REPORT_FD } from './launch-order.ts';
@@ -22,10 +23,23 @@ function report(line: LaunchReport): void {
   writeSync(REPORT_FD, `${JSON.stringify(line)}\n`);
 }
 
+/** Installs the filter; `undefined`: it has been told why not. */
+function listenerOf(filter: Uint8Array): number | undefined {
+  try {
+    return installNotifyFilter(filter).release();
+  } catch (error) {
+    if (isErrno(error, Errno.EBUSY)) report({ supervised: true });
+    else if (error instanceof SyscallError) report({ unsupervisable: error.message });
+    else throw error;
+    return undefined;
+  }
+}
+
 function become(order: LaunchOrder): void {
   const filter = buildNotifyFilter(order.calls);
   const netnsCookie = String(currentNetnsCookie());
-  const listener = installNotifyFilter(filter).release();
+  const listener = listenerOf(filter);
+  if (listener === undefined) return;
   report({ listener, netnsCookie });
   // The end of the pipe without a byte means that the supervisor has gone.
   if (readSync(GO_FD, new Uint8Array(1)) === 1) {
@@ -44,8 +58,7 @@ try {
 } catch (error) {
   const { message, hint } = error as { message: string; hint?: string };
   try {
-    if (isErrno(error, Errno.EBUSY)) report({ supervised: true });
-    else report({ failed: message, ...(hint === undefined ? {} : { hint }) });
+    report({ failed: message, ...(hint === undefined ? {} : { hint }) });
   } catch {
     process.stderr.write(`sluice: ${message}\n`);
   }

@@ -49,7 +49,7 @@ export function findLegacyProgram(variables: Readonly<Record<string, string | un
   throw new SupervisorError(
     'HOST_LEGACY_MISSING',
     'the legacy iptables program was not found',
-    'install it (Debian and Ubuntu: apt-get install iptables; Fedora: dnf install iptables-legacy; Alpine: apk add iptables-legacy), or name it in SLUICE_XTABLES; "sluice restore" and "sluice save" work without it',
+    'install it (Debian and Ubuntu: apt-get install iptables; Fedora: dnf install iptables-legacy; Alpine: apk add iptables-legacy), or name it in SLUICE_XTABLES; "sluice restore" and "sluice save" do without it',
   );
 }
 
