@@ -1,6 +1,7 @@
 /** The IPv4 rulesets made to blow tables up, with random packets in their networks. */
 import { ADVERSARIES, adversaryText } from '../../test/support/adversaries.ts';
-import { FLOW_COUNT, INPUT, type Scenario, xorshift } from './scenario.ts';
+import { xorshift } from '../../test/support/xorshift.ts';
+import { FLOW_COUNT, INPUT, type Scenario } from './scenario.ts';
 
 export function adversaries(): Scenario[] {
   return ADVERSARIES.filter(({ family }) => family === 'ipv4').map((adversary) => {

@@ -1,14 +1,7 @@
 /** ClassBench filter sets, with the flows of their traces. */
-import {
-  FLOW_COUNT,
-  INPUT,
-  inputRules,
-  isUsable,
-  nftRules,
-  readShared,
-  type Scenario,
-  xorshift,
-} from './scenario.ts';
+
+import { xorshift } from '../../test/support/xorshift.ts';
+import { FLOW_COUNT, INPUT, inputRules, isUsable, nftRules, readShared, type Scenario } from './scenario.ts';
 
 /** What a filter asks for; ranges inclusive, protocol 0 any. */
 interface Filter {

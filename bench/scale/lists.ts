@@ -1,4 +1,6 @@
 /** Lists of one match and one verdict: addresses, and ports. */
+
+import { xorshift } from '../../test/support/xorshift.ts';
 import {
   addressText,
   FLOW_COUNT,
@@ -8,7 +10,6 @@ import {
   nftRules,
   nftSetRules,
   type Scenario,
-  xorshift,
 } from './scenario.ts';
 
 const TARGET = 0x0a000001;

@@ -2,6 +2,8 @@
  * Real rulesets of the shared data, the largest of each shape: a list of address prefixes, a list of pairs of source and
  * Ethernet address, and a router's dispatch over some ninety chains.
  */
+
+import { xorshift } from '../../test/support/xorshift.ts';
 import type { Flow } from './generator.ts';
 import {
   FLOW_COUNT,
@@ -12,7 +14,6 @@ import {
   nftSetRules,
   readShared,
   type Scenario,
-  xorshift,
 } from './scenario.ts';
 
 const LIST = 'rulesets/allequalit+defense/rules.v4';

@@ -32,17 +32,6 @@ export const INPUT: Place = { table: 'filter', hook: 1 };
 /** Flows of a scenario: a power of two. */
 export const FLOW_COUNT = 4096;
 
-/** @returns the next of a sequence of numbers below 2^32, the same for a seed on every machine. */
-export function xorshift(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
-  };
-}
-
 /** A unicast address that a host may send from and be sent to. */
 export function isUsable(address: number): boolean {
   const first = address >>> 24;

@@ -16,6 +16,7 @@ import { generatedRuleset } from '../support/generate/rulesets.ts';
 import { buildPacket } from '../support/generate/shape.ts';
 import { worldRouting } from '../support/generate/world.ts';
 import { MACHINE_HZ, MachinePolicy } from '../support/machine-policy.ts';
+import { xorshift } from '../support/xorshift.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1';
 const TIMEOUT_MS = SOAK ? 3_600_000 : 120_000;
@@ -36,16 +37,6 @@ function parse(text: string, family: Family): Ruleset {
 
 function asTables(ruleset: Ruleset): CompiledPolicy {
   return compilePolicy([ruleset], { hooks: ['netfilter'], hz: MACHINE_HZ, strategy: 'classifier' });
-}
-
-function xorshift(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
-  };
 }
 
 interface Sent {

@@ -16,9 +16,10 @@ import { generatedRuleset } from '../support/generate/rulesets.ts';
 import { buildPacket } from '../support/generate/shape.ts';
 import { ADDRESSES, prefix } from '../support/generate/world.ts';
 import { describeKernel } from '../support/kernel.ts';
-import { disagreements, engineFor, walkOptions, walkPackets, xorshift } from '../support/replays.ts';
+import { disagreements, engineFor, walkOptions, walkPackets } from '../support/replays.ts';
 import { sharedDataFiles } from '../support/shared-data.ts';
 import { parseWalkRules, readWalk } from '../support/walks.ts';
+import { xorshift } from '../support/xorshift.ts';
 
 const RULESETS = process.env.SLUICE_SOAK === '1' ? 1000 : 15;
 const CAPTURE = fileURLToPath(new URL('../../examples/edge.pcapng', import.meta.url));

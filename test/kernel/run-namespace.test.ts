@@ -23,9 +23,10 @@ import { generatedRuleset } from '../support/generate/rulesets.ts';
 import { buildPacket, type Shape } from '../support/generate/shape.ts';
 import { ADDRESSES, prefix } from '../support/generate/world.ts';
 import { describeKernel } from '../support/kernel.ts';
-import { disagreements, engineFor, walkOptions, walkPackets, xorshift } from '../support/replays.ts';
+import { disagreements, engineFor, walkOptions, walkPackets } from '../support/replays.ts';
 import { sharedDataFiles } from '../support/shared-data.ts';
 import { parseWalkRules, readWalk } from '../support/walks.ts';
+import { xorshift } from '../support/xorshift.ts';
 
 const RULESETS = process.env.SLUICE_SOAK === '1' ? 500 : 10;
 const PACKETS = 60;

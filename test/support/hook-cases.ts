@@ -29,8 +29,9 @@ import {
   WORLD_DEVICES,
 } from './hook-machine.ts';
 import { expectedLogs, logDifference } from './log-records.ts';
-import { compilable, ethernetOf, xorshift } from './machine-cases.ts';
+import { compilable, ethernetOf } from './machine-cases.ts';
 import { MACHINE_HZ } from './machine-policy.ts';
+import { xorshift } from './xorshift.ts';
 
 const SEED = 7;
 /** What answers draw: the same in both orders of bytes. */

@@ -26,6 +26,7 @@ import { buildPacket, type Shape } from './generate/shape.ts';
 import { worldRouting } from './generate/world.ts';
 import { expectedLogs, logDifference } from './log-records.ts';
 import { MACHINE_HZ, MachinePolicy } from './machine-policy.ts';
+import { xorshift } from './xorshift.ts';
 
 /** What no program does, refused at compile time and tested there. */
 const REFUSED =
@@ -238,14 +239,4 @@ function inputOf(packet: CasePacket, hook: Hook) {
 
 function sorted(counts: Counts): (readonly [string, string])[] {
   return Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1));
-}
-
-export function xorshift(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
-  };
 }

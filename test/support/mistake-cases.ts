@@ -23,10 +23,10 @@ import {
   ethernetOf,
   type MachineCase,
   machineCases,
-  xorshift,
 } from './machine-cases.ts';
 import { MACHINE_HZ, MachinePolicy } from './machine-policy.ts';
 import type { Subject } from './mistakes.ts';
+import { xorshift } from './xorshift.ts';
 
 const SEED = 20180217;
 const RULES = 20;

@@ -5,6 +5,7 @@
 import type { Family } from '../../src/net/index.ts';
 import { formatAddressBytes } from '../../src/net/index.ts';
 import { writeHeaderChecksum } from './classbench.ts';
+import { xorshift } from './xorshift.ts';
 
 export interface OverlappingRules {
   readonly text: string;
@@ -20,13 +21,8 @@ export function overlappingRules(
   seed: number,
   count: number,
 ): OverlappingRules {
-  let state = seed;
-  const random = (below: number): number => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
+  const next = xorshift(seed);
+  const random = (below: number): number => next() % below;
   const pick = <T>(of: readonly T[]): T => of[random(of.length)]!;
   const bytes = family === 'ipv4' ? 4 : 16;
   const addresses = Array.from({ length: 12 }, () =>

@@ -4,17 +4,7 @@ import type { Decision, ReplayEngine, ReplayOptions, ReplayPacket } from '../../
 import { networkOf } from '../../src/net/index.ts';
 import { type Ruleset, UnsupportedRulesError } from '../../src/rules/index.ts';
 import { prefixOf, type RecordedWalk } from './walks.ts';
-
-/** Repeatable random numbers. */
-export function xorshift(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
-  };
-}
+import { xorshift } from './xorshift.ts';
 
 /** A walk's host, as a replay describes one. */
 export function walkOptions({ env }: RecordedWalk, ruleset: Ruleset): ReplayOptions {
