@@ -6,8 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { HOOK_NAMES } from '../../src/compile/index.ts';
 import { sluice } from '../support/cli.ts';
-
-const LONG_MS = 60_000;
+import { LONG_MS } from '../support/patience.ts';
 
 /** What has to be offered, and all of it that begins so. */
 const LINES: readonly (readonly [line: string, offered: readonly string[]])[] = [

@@ -87,5 +87,5 @@ describe.skipIf(files.length === 0)(`recorded packets (${files.length} files)`, 
     expect(found).toEqual([]);
     expect(compared).toBeGreaterThanOrEqual(FILES_FLOOR);
     expect(packetsCompared).toBeGreaterThanOrEqual(PACKETS_FLOOR);
-  }, 120_000);
+  });
 });

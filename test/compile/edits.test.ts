@@ -524,7 +524,7 @@ for (const [table, size, sets] of [
     const property = fc.property(cases, ([rules, steps]) => run(table, rules, steps, outcome));
     fc.assert(property, { numRuns: RUNS, endOnFailure: true });
     expect(outcome.edits).toBeGreaterThan(outcome.reasons.length * 10);
-  }, 120_000);
+  });
 }
 
 /** Live tables of a model without user chains but these two, and what comes of packets. */

@@ -22,6 +22,7 @@ import { parseRuleset } from '../../src/rules/index.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { filterText, parsed, policyName } from '../support/live-policy.ts';
 import { withPair } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 import { LoadedPolicy } from '../support/policy.ts';
 
 const XDP = entryIndex({ flavour: 'xdp' });
@@ -30,7 +31,6 @@ const XDP_PASS = 2;
 const XDP_DROP = 1;
 const TCX_NEXT = 0xffffffff;
 const TCX_DROP = 2;
-const LONG_MS = 10_000;
 const NOTHING_MS = 20;
 
 function policy(family: 'ipv4' | 'ipv6', fragments: 'rules' | 'drop' = 'rules') {

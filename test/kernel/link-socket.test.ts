@@ -17,6 +17,7 @@ import {
 import { syscall } from '../../src/kernel/sys/syscall.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { withNamespaces, withPair } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 import { CountingProgram, loadProgram } from '../support/program.ts';
 
 const cgroupRoot = describeCgroup();
@@ -30,7 +31,7 @@ describeKernel(
     /** Sends one UDP packet to loopback from a shell that is in the cgroup; its exit status. */
     function sendFrom(cgroup: string, port: number): number | null {
       const script = `echo $$ > ${cgroup}/cgroup.procs && echo -n x > /dev/udp/127.0.0.1/${port}`;
-      return spawnSync('bash', ['-c', script], { timeout: 10_000 }).status;
+      return spawnSync('bash', ['-c', script], { timeout: LONG_MS }).status;
     }
 
     test('egress and ingress of the sockets of a cgroup, and of nobody else', () =>

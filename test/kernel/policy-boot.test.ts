@@ -10,6 +10,7 @@ import { sluice } from '../support/cli.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { filterRules, policyName } from '../support/live-policy.ts';
 import { withPair } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SLUICE = join(ROOT, 'bin/sluice.js');
@@ -82,7 +83,7 @@ describeKernel('policies and the start of the machine', () => {
           order: 4,
         });
         client.send(b.ipv4, 5000, 'x');
-        expect(open.receiveText(10_000)).toBe('x');
+        expect(open.receiveText(LONG_MS)).toBe('x');
         writeFileSync(file, (await sluice(['save', '--json', '--policy', policy])).stdout);
         await removePolicies({ policy });
         expect(livePolicies({ policy })).toEqual([]);
@@ -113,7 +114,7 @@ describeKernel('policies and the start of the machine', () => {
         const [input] = requireLive({ policy }).rulesets[0]!.tables[0]!.chains;
         expect(input!.rules[0]!.counters.packets).toBe(1n);
         client.send(b.ipv4, 5000, 'y');
-        expect(open.receiveText(10_000)).toBe('y');
+        expect(open.receiveText(LONG_MS)).toBe('y');
       } finally {
         await removePolicies({ policy }).catch(() => []);
         rmSync(folder, { recursive: true, force: true });

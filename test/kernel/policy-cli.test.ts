@@ -9,6 +9,7 @@ import { expectDocumented } from '../support/json-page.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { filterText, kernelObjects, policyName, remaining } from '../support/live-policy.ts';
 import { withPair } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 
 const RULES = [
   '-A INPUT -p udp -m udp --dport 5000 -m comment --comment "let in" -j ACCEPT',
@@ -42,7 +43,7 @@ describeKernel('commands about live policies', () => {
         await done('apply', '-4', file, ...here);
         for (let turn = 0; turn < 3; turn++) client.send(b.ipv4, 5000, 'in');
         client.send(b.ipv4, 5001, 'out');
-        for (let turn = 0; turn < 3; turn++) expect(open.receiveText(10_000)).toBe('in');
+        for (let turn = 0; turn < 3; turn++) expect(open.receiveText(LONG_MS)).toBe('in');
 
         expect(await done('status', '--policy', policy)).toContain('2 ipv4 rules');
         const listed = await done('list', '-v', ...here);
@@ -101,7 +102,7 @@ describeKernel('commands about live policies', () => {
         expect(input?.rules.map(({ counters }) => counters.packets)).toEqual([3n, 2n]);
         expect(input?.counters).toEqual({ packets: 2n, bytes: 62n });
         client.send(b.ipv4, 5000, 'again');
-        expect(open.receiveText(10_000)).toBe('again');
+        expect(open.receiveText(LONG_MS)).toBe('again');
         await done('zero', ...here);
         expect(await done('save', ...here)).toContain(`[0:0] ${RULES[0]}`);
         await done('gc');

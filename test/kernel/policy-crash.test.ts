@@ -11,6 +11,7 @@ import {
 import { describeKernel } from '../support/kernel.ts';
 import { filterText, kernelObjects, parsed, policyName, remaining } from '../support/live-policy.ts';
 import { type Host, withNamespaces, withPair } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 import { PolicyChildren } from '../support/policy-child.ts';
 
 const SENTINEL = '-A INPUT -p udp -m udp --dport 5999 -j ACCEPT';
@@ -31,7 +32,7 @@ function probe(from: Host, to: Host, address: string): string {
   const servers = [5000, 5001].map((port) => to.udp(port));
   const last = to.udp(5999);
   for (const port of [5000, 5001, 5999]) client.send(address, port, 'x');
-  expect(last.receive(10_000)).toBeDefined();
+  expect(last.receive(LONG_MS)).toBeDefined();
   const into = servers.filter((socket) => socket.receive(0) !== undefined).map(({ port }) => port);
   const out = [6000, 6001].filter((port) => {
     try {

@@ -10,6 +10,7 @@ import { sluice } from '../support/cli.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { filterText, policyName } from '../support/live-policy.ts';
 import { type Host, withPair } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 import { assemble, CountingProgram } from '../support/program.ts';
 
 const TC_NEXT = -1;
@@ -46,7 +47,7 @@ describeKernel('policies at devices', () => {
       const decides = (): void => {
         client.send(b.ipv4, 5001, 'x');
         client.send(b.ipv4, 5000, 'y');
-        expect(open.receiveText(10_000)).toBe('y');
+        expect(open.receiveText(LONG_MS)).toBe('y');
         expect(shut.receive(0)).toBeUndefined();
       };
       for (const [mode, stands] of [
@@ -113,7 +114,7 @@ describeKernel('policies at devices', () => {
           // Who stands behind the policy sees only what it lets through.
           client.send(b.ipv4, 5001, 'x');
           client.send(b.ipv4, 5000, 'y');
-          expect(open.receiveText(10_000)).toBe('y');
+          expect(open.receiveText(LONG_MS)).toBe('y');
           expect(other.count - before).toBe(sees);
           expect(await apply(...at)).toMatchObject({ code: 0 });
           expect(standing(policy)).toEqual([place]);

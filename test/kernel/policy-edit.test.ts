@@ -17,6 +17,7 @@ import { parseSets, printRuleset } from '../../src/rules/index.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { filterRules, parsed, request } from '../support/live-policy.ts';
 import { type Host, withNamespaces, withPair } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 
 const PORT = 5000;
 const EDITS = process.env.SLUICE_SOAK === '1' ? 2000 : 40;
@@ -164,7 +165,7 @@ describeKernel('edits of live tables', () => {
         const report = await applyPolicy({ ...wanted, rulesets, confirmSeconds: 1 });
         expect(report.editedRules).toBe(1);
         expect(reaches()).toBe(false);
-        const deadline = Date.now() + 10_000;
+        const deadline = Date.now() + LONG_MS;
         while (!reaches() && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50));
         expect(countsOf(policy).get(`INPUT ${FILLING.length + 1}`)).toBeGreaterThanOrEqual(2n);
         // What was given up is not edited, and what is live again is.
@@ -260,7 +261,7 @@ describeKernel('edits of live tables', () => {
             );
             expect(reaches()).toBe(true);
             const lines: string[] = [];
-            const deadline = Date.now() + 10_000;
+            const deadline = Date.now() + LONG_MS;
             while (lines.length < 2 && Date.now() < deadline)
               await reader.read(
                 (event) => void lines.push(`${event.point?.rule.rule} ${event.point?.prefix}`),

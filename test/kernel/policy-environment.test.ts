@@ -9,11 +9,11 @@ import { applyPolicy, livePolicies, removePolicies, requireLive } from '../../sr
 import { describeKernel } from '../support/kernel.ts';
 import { filterRules, filterText, policyName } from '../support/live-policy.ts';
 import { type Host, withNamespaces } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 
 const SLUICE = fileURLToPath(new URL('../../bin/sluice.js', import.meta.url));
 const OLD_RULE = '-A INPUT -p udp -m udp --dport 5000 -j ACCEPT';
 const NEW_RULE = '-A INPUT -p udp -m udp --dport 5001 -j ACCEPT';
-const LONG_MS = 20_000;
 
 describeKernel('policies where the surroundings refuse', () => {
   let folder = '';
@@ -42,7 +42,7 @@ describeKernel('policies where the surroundings refuse', () => {
   const run = (words: readonly string[]) => {
     const { status, stdout, stderr } = spawnSync(words[0]!, words.slice(1), {
       encoding: 'utf8',
-      timeout: 60_000,
+      timeout: LONG_MS,
     });
     return { status, stdout, stderr };
   };

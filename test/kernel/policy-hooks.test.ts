@@ -16,13 +16,15 @@ import {
   remaining,
 } from '../support/live-policy.ts';
 import { type Host, withPair } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 import { snmp, Traffic } from '../support/policy-traffic.ts';
 
 const REPLACEMENTS = process.env.SLUICE_SOAK === '1' ? 1000 : 100;
 const PACKETS_A_SECOND = 10_000;
 /** A wait for what must not come, after something that was sent later has come. */
 const NOTHING_MS = 20;
-const LONG_MS = 10_000;
+/** Longer than acknowledgements take on a busy machine. */
+const RTO_MS = 60_000;
 
 type Way = 'in' | 'out';
 const HOOKS: readonly (readonly [HookName, Way])[] = [
@@ -188,7 +190,7 @@ describeKernel('live policies at every hook', () => {
       for (const host of [a, b]) {
         // On a busy machine an acknowledgement may be late; only what is lost shall be sent again.
         host.sysctl('net/ipv4/tcp_early_retrans', 0);
-        host.sysctl('net/ipv4/tcp_rto_min_us', LONG_MS * 1000);
+        host.sysctl('net/ipv4/tcp_rto_min_us', RTO_MS * 1000);
       }
       try {
         await apply(1);

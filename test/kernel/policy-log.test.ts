@@ -4,8 +4,8 @@ import { applyPolicy, LogReader, logLine, removePolicies } from '../../src/host/
 import { describeKernel } from '../support/kernel.ts';
 import { parsed, policyName } from '../support/live-policy.ts';
 import { type Host, withPair } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 
-const LONG_MS = 20_000;
 const hexOf = (mac: Uint8Array): string =>
   Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
 

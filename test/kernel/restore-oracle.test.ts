@@ -24,7 +24,7 @@ function tableStart(lines: readonly string[], commit: number): number {
 describe.skipIf(missing !== undefined)(
   `iptables-restore${missing === undefined ? '' : ` [skipped: ${missing}]`}`,
   () => {
-    it('names the same line as the first error, or none', { timeout: 170_000 }, () => {
+    it('names the same line as the first error, or none', () => {
       const wrong: string[] = [];
       let compared = 0;
       let environment = 0;

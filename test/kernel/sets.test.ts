@@ -10,6 +10,7 @@ import { formatElement, formatSet, parseEntry, parseSets } from '../../src/rules
 import { describeKernel } from '../support/kernel.ts';
 import { parsed, policyName } from '../support/live-policy.ts';
 import { type Host, withNamespaces } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 import { type PacketShape, packetFor } from '../support/set-packets.ts';
 import { Tap } from '../support/tap.ts';
 
@@ -367,7 +368,7 @@ describeKernel('sets of live policies', () => {
             seen.flush();
             expect(seen.count).toBe(0);
           });
-          const deadline = Date.now() + 10_000;
+          const deadline = Date.now() + LONG_MS;
           let left = 1;
           while (left > 0 && Date.now() < deadline) {
             await liveSet({ policy }, 'brief', ({ table: brief }) => {

@@ -22,11 +22,11 @@ import { describeKernel } from '../support/kernel.ts';
 import { kernelObjects, parsed, policyName, remaining, request } from '../support/live-policy.ts';
 import { LiveTable, tableSocket } from '../support/live-table.ts';
 import { addressBytes, type Host, withNamespaces, withRouter } from '../support/netns.ts';
+import { LONG_MS } from '../support/patience.ts';
 import { Tap } from '../support/tap.ts';
 
 const SLUICE = fileURLToPath(new URL('../../bin/sluice.js', import.meta.url));
 const SOAK = process.env.SLUICE_SOAK === '1' ? 20 : 1;
-const LONG_MS = 20_000;
 
 const NETWORKS: Readonly<Record<Family, readonly string[]>> = {
   ipv4: ['10.1.0.1/24', '10.1.0.9/28', '10.2.3.4/31', '10.2.3.4/16', '192.0.2.1/32'],

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Family } from '../../src/net/index.ts';
+import { LONG_MS } from './patience.ts';
 
 /** Why the real iptables cannot be asked here; `undefined` when it can. */
 export const iptablesMissing: string | undefined = whyNot();
@@ -28,7 +29,7 @@ export function inScratchNetns(
       encoding: 'utf8',
       maxBuffer: 1 << 28,
       env: { ...process.env, INPUT: file, XTABLES_LOCKFILE: join(folder, 'lock') },
-      timeout: 120_000,
+      timeout: LONG_MS,
     });
     if (result.error !== undefined) throw result.error;
     return { status: result.status ?? -1, stdout: result.stdout, stderr: result.stderr };

@@ -1,6 +1,7 @@
 /** Processes that do something and are killed before a given step: each is started while the one before is looked at. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { LONG_MS } from './patience.ts';
 
 export interface KilledTask {
   /** From 1. */
@@ -8,7 +9,6 @@ export interface KilledTask {
 }
 
 /** Bounds a child that hangs; none should. */
-const LONGEST_MS = 60_000;
 
 export class KilledChildren<T extends KilledTask> {
   readonly #program: string;
@@ -37,7 +37,7 @@ export class KilledChildren<T extends KilledTask> {
       });
       return text;
     });
-    const timer = setTimeout(() => child.kill('SIGKILL'), LONGEST_MS);
+    const timer = setTimeout(() => child.kill('SIGKILL'), LONG_MS);
     const ended = new Promise<boolean>((resolve) => {
       child.once('close', (status) => resolve(status === 0));
     });

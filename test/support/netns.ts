@@ -27,6 +27,7 @@ import {
   writeSysctl,
 } from '../../src/kernel/index.ts';
 import { formatAddressBytes, parseAddress } from '../../src/net/index.ts';
+import { LONG_MS } from './patience.ts';
 import { PingSocket, TcpListener, TcpStream, UdpSocket } from './socket.ts';
 
 let made = 0;
@@ -125,7 +126,7 @@ export class Host {
   ): string {
     const run = spawnSync('nsenter', [`--net=/run/netns/${this.netnsName}`, command, ...args], {
       encoding: 'utf8',
-      timeout: 30_000,
+      timeout: LONG_MS,
       ...(options.input === undefined ? {} : { input: options.input }),
     });
     if (run.error !== undefined) throw run.error;
