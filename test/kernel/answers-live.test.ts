@@ -11,30 +11,12 @@ import { buildPacket, type Shape, type Transport } from '../support/generate/sha
 import { describeKernel } from '../support/kernel.ts';
 import { openTaps, sentByKernel, stackOf } from '../support/live-stack.ts';
 import { addressBytes, type Host, withNamespaces } from '../support/netns.ts';
+import { REFUSALS } from '../support/refusals.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1' ? 20 : 1;
 const PACKETS = 600 * SOAK;
 const MTU = 1300;
 
-const KINDS: Readonly<Record<Family, readonly string[]>> = {
-  ipv4: [
-    'icmp-net-unreachable',
-    'icmp-host-unreachable',
-    'icmp-proto-unreachable',
-    'icmp-port-unreachable',
-    'icmp-net-prohibited',
-    'icmp-host-prohibited',
-    'icmp-admin-prohibited',
-  ],
-  ipv6: [
-    'icmp6-no-route',
-    'icmp6-adm-prohibited',
-    'icmp6-addr-unreachable',
-    'icmp6-port-unreachable',
-    'icmp6-policy-fail',
-    'icmp6-reject-route',
-  ],
-};
 const FIRST_PORT = 1000;
 const RESET_PORT = 999;
 
@@ -42,7 +24,7 @@ const RESET_PORT = 999;
 function rulesOf(family: Family): string {
   const rules = ['INPUT', 'FORWARD'].flatMap((chain) => [
     `-A ${chain} -p tcp -m tcp --dport ${RESET_PORT} -j REJECT --reject-with tcp-reset`,
-    ...KINDS[family].flatMap((kind, index) =>
+    ...REFUSALS[family].flatMap((kind, index) =>
       ['tcp', 'udp'].map(
         (protocol) =>
           `-A ${chain} -p ${protocol} -m ${protocol} --dport ${FIRST_PORT + index} -j REJECT --reject-with ${kind}`,
@@ -75,7 +57,7 @@ const DESTINATIONS = {
 } as const;
 
 function packets(family: Family): fc.Arbitrary<Shape> {
-  const port = fc.integer({ min: RESET_PORT - 1, max: FIRST_PORT + KINDS[family].length });
+  const port = fc.integer({ min: RESET_PORT - 1, max: FIRST_PORT + REFUSALS[family].length });
   const tcp = fc.record({
     kind: fc.constant('tcp' as const),
     sourcePort: fc.constantFrom(4000, 4001),

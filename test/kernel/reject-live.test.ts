@@ -15,6 +15,7 @@ import { describeKernel } from '../support/kernel.ts';
 import { addressBytes, type Host, withNamespaces, withPair } from '../support/netns.ts';
 import { LoadedPolicy } from '../support/policy.ts';
 import { CountingProgram } from '../support/program.ts';
+import { REFUSALS } from '../support/refusals.ts';
 import { PEER_MAC, Tap } from '../support/tap.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1';
@@ -24,28 +25,6 @@ const XDP_PASS = 2;
 
 const MODES = ['xdp native', 'xdp generic', 'tcx'] as const;
 type Mode = (typeof MODES)[number];
-
-const KINDS: Readonly<Record<Family, readonly string[]>> = {
-  ipv4: [
-    'icmp-net-unreachable',
-    'icmp-host-unreachable',
-    'icmp-proto-unreachable',
-    'icmp-port-unreachable',
-    'icmp-net-prohibited',
-    'icmp-host-prohibited',
-    'icmp-admin-prohibited',
-    'tcp-reset',
-  ],
-  ipv6: [
-    'icmp6-no-route',
-    'icmp6-adm-prohibited',
-    'icmp6-addr-unreachable',
-    'icmp6-port-unreachable',
-    'icmp6-policy-fail',
-    'icmp6-reject-route',
-    'tcp-reset',
-  ],
-};
 
 const OWN = { ipv4: '10.21.0.1', ipv6: 'fd21::1' } as const;
 const BEHIND = { ipv4: '10.99.0.7', ipv6: 'fd99::7' } as const;
@@ -241,7 +220,7 @@ describeKernel('REJECT by crafted answers', () => {
         let answered = 0;
         let unanswered = 0;
         const property = fc.property(
-          fc.constantFrom(...KINDS[family]),
+          fc.constantFrom(...REFUSALS[family], 'tcp-reset'),
           fc.array(shapes(family), { minLength: PACKETS, maxLength: PACKETS }),
           (kind, made) => {
             const packets = made.map(buildPacket);

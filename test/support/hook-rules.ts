@@ -8,6 +8,7 @@ import { generatedRuleset } from './generate/rulesets.ts';
 import type { Shape, Transport } from './generate/shape.ts';
 import { INTERESTING } from './generate/world.ts';
 import type { HookCase } from './hook-cases.ts';
+import { REFUSALS } from './refusals.ts';
 
 const SEED = 20180218;
 const PACKETS = 99;
@@ -153,26 +154,6 @@ function logged(place: Place, family: Family): HookCase {
   return { family, place, text: filterTable(rules), shapes: plainShapes(family, PACKETS, 2) };
 }
 
-const KINDS: Readonly<Record<Family, readonly string[]>> = {
-  ipv4: [
-    'icmp-net-unreachable',
-    'icmp-host-unreachable',
-    'icmp-proto-unreachable',
-    'icmp-port-unreachable',
-    'icmp-net-prohibited',
-    'icmp-host-prohibited',
-    'icmp-admin-prohibited',
-  ],
-  ipv6: [
-    'icmp6-no-route',
-    'icmp6-adm-prohibited',
-    'icmp6-addr-unreachable',
-    'icmp6-port-unreachable',
-    'icmp6-policy-fail',
-    'icmp6-reject-route',
-  ],
-};
-
 /** Every kind of answer, to packets of every kind. */
 function rejected(place: Place, family: Family): HookCase[] {
   const chains = ['INPUT', 'FORWARD'];
@@ -206,7 +187,7 @@ function rejected(place: Place, family: Family): HookCase[] {
   const anything = fc.oneof(tcp, udp, icmp, fc.constant<Transport>({ kind: 'raw', protocol: 47 }));
   return [
     { family, place, text: filterTable(resets), shapes: answerable(family, 3, tcp) },
-    ...KINDS[family].map(
+    ...REFUSALS[family].map(
       (kind, index): HookCase => ({
         family,
         place,

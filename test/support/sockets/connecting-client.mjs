@@ -12,6 +12,7 @@ import {
   SOCK_STREAM,
 } from '../../../dist/kernel/sys/socket.js';
 import { trySyscall } from '../../../dist/kernel/sys/syscall.js';
+import { beginSteadily, count } from './steadily.mjs';
 
 const [rate, seconds, json] = process.argv.slice(2);
 const targets = JSON.parse(json).map(({ address, port, names }) => ({
@@ -19,37 +20,22 @@ const targets = JSON.parse(json).map(({ address, port, names }) => ({
   family: address.length === 16 ? AF_INET6 : AF_INET,
   endpoint: encodeEndpoint({ address: Uint8Array.from(address), port }),
 }));
-const TICK_MS = 5;
-const ANSWER_MS = 10_000;
+const ANSWER_MS = 60_000;
 const SOCK_NONBLOCK = 0o4000;
 const EAGAIN = 11;
 const EINPROGRESS = 115;
 const answers = {};
 const failures = {};
-/** Connections begun in each second. */
-const begun = [];
-let made = 0;
-let open = [];
 const buffer = new Uint8Array(64);
-const start = performance.now();
-let stopMs = Number(seconds) * 1000;
-process.on('SIGTERM', () => {
-  stopMs = Math.min(stopMs, performance.now() - start);
-});
 
-const count = (table, key) => {
-  table[key] = (table[key] ?? 0) + 1;
-};
-
-function attempt(target, nowMs) {
+function attempt(number, nowMs) {
+  const target = targets[number % targets.length];
   const fd = openSocket(target.family, SOCK_STREAM | SOCK_NONBLOCK, 0, 'a connection');
   const result = trySyscall('connect', fd.number, target.endpoint, target.endpoint.length);
-  if (result < 0 && result !== -EINPROGRESS) {
-    count(failures, `connect: errno ${-result}`);
-    fd.close();
-  } else open.push({ fd, target, text: '', deadlineMs: nowMs + ANSWER_MS });
-  const second = Math.floor(nowMs / 1000);
-  begun[second] = (begun[second] ?? 0) + 1;
+  if (result >= 0 || result === -EINPROGRESS) return { fd, target, text: '', deadlineMs: nowMs + ANSWER_MS };
+  count(failures, `connect: errno ${-result}`);
+  fd.close();
+  return undefined;
 }
 
 /** Takes what has come; false when the connection is over. */
@@ -72,16 +58,10 @@ function harvest(each, nowMs) {
   }
 }
 
-process.stdout.write('started\n');
-const timer = setInterval(() => {
-  const elapsedMs = performance.now() - start;
-  const due = Math.floor((Math.min(elapsedMs, stopMs) * Number(rate)) / 1000);
-  // Behind schedule after a pause: not all at once, or the accept queue would be what is tested.
-  for (let burst = 0; elapsedMs < stopMs && made < due && burst < 40; burst++)
-    attempt(targets[made++ % targets.length], elapsedMs);
-  open = open.filter((each) => harvest(each, elapsedMs));
-  if (elapsedMs < stopMs || open.length > 0) return;
-  clearInterval(timer);
-  const perSecond = begun.slice(0, Math.floor(stopMs / 1000)).map((each) => each ?? 0);
-  process.stdout.write(`${JSON.stringify({ made, answers, failures, perSecond })}\n`);
-}, TICK_MS);
+beginSteadily({
+  rate: Number(rate),
+  seconds: Number(seconds),
+  begin: attempt,
+  harvest,
+  told: () => ({ answers, failures }),
+});

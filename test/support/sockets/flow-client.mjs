@@ -13,12 +13,12 @@ import {
   setSocketOption,
 } from '../../../dist/kernel/sys/socket.js';
 import { trySyscall } from '../../../dist/kernel/sys/syscall.js';
+import { beginSteadily, count } from './steadily.mjs';
 
 const [rate, seconds, json] = process.argv.slice(2);
 const targets = JSON.parse(json);
-const TICK_MS = 5;
 const AGAIN_MS = 500;
-const ANSWER_MS = 10_000;
+const ANSWER_MS = 60_000;
 const LONG_EVERY = 10;
 const LONG_DATAGRAMS = 4;
 const PAUSE_MS = 300;
@@ -29,20 +29,8 @@ const failures = {};
 /** By the name that answered first: how many flows, and when the first and the last of them were begun. */
 const flows = {};
 const moves = [];
-const begun = [];
-let made = 0;
 let answered = 0;
-let open = [];
 const buffer = new Uint8Array(64);
-const start = performance.now();
-let stopMs = Number(seconds) * 1000;
-process.on('SIGTERM', () => {
-  stopMs = Math.min(stopMs, performance.now() - start);
-});
-
-const fail = (why) => {
-  failures[why] = (failures[why] ?? 0) + 1;
-};
 
 function begin(number, nowMs) {
   const { address, port } = targets[number % targets.length];
@@ -63,16 +51,14 @@ function begin(number, nowMs) {
     sendMs: nowMs,
   };
   send(flow, nowMs);
-  open.push(flow);
-  const second = Math.floor(nowMs / 1000);
-  begun[second] = (begun[second] ?? 0) + 1;
+  return flow;
 }
 
 function send(flow, nowMs) {
   const text = new TextEncoder().encode(String(flow.number));
   const { fd, endpoint } = flow;
   const result = trySyscall('sendto', fd.number, text, text.length, 0, endpoint, endpoint.length);
-  if (result < 0 && result !== -EAGAIN) fail(`sendto: errno ${-result}`);
+  if (result < 0 && result !== -EAGAIN) count(failures, `sendto: errno ${-result}`);
   flow.waiting = true;
   flow.againMs = nowMs + AGAIN_MS;
   flow.deadlineMs ??= nowMs + ANSWER_MS;
@@ -100,7 +86,7 @@ function harvest(flow, nowMs) {
     } else if (length === -EAGAIN && nowMs < flow.deadlineMs) {
       if (nowMs >= flow.againMs) send(flow, nowMs);
       return true;
-    } else fail(length === -EAGAIN ? 'no answer' : `errno ${-length}`);
+    } else count(failures, length === -EAGAIN ? 'no answer' : `errno ${-length}`);
     flow.fd.close();
     return false;
   }
@@ -117,14 +103,10 @@ function note(flow, name) {
   flow.name = name;
 }
 
-process.stdout.write('started\n');
-const timer = setInterval(() => {
-  const elapsedMs = performance.now() - start;
-  const due = Math.floor((Math.min(elapsedMs, stopMs) * Number(rate)) / 1000);
-  for (let burst = 0; elapsedMs < stopMs && made < due && burst < 40; burst++) begin(made++, elapsedMs);
-  open = open.filter((flow) => harvest(flow, elapsedMs));
-  if (elapsedMs < stopMs || open.length > 0) return;
-  clearInterval(timer);
-  const perSecond = begun.slice(0, Math.floor(stopMs / 1000)).map((each) => each ?? 0);
-  process.stdout.write(`${JSON.stringify({ made, answered, flows, moves, failures, perSecond })}\n`);
-}, TICK_MS);
+beginSteadily({
+  rate: Number(rate),
+  seconds: Number(seconds),
+  begin,
+  harvest,
+  told: () => ({ answered, flows, moves, failures }),
+});

@@ -4,10 +4,11 @@ import { once } from 'node:events';
 import type { SocketSteering } from '../../../src/host/index.ts';
 import { parseBindings } from '../../../src/sklookup/index.ts';
 import { addressBytes } from '../netns.ts';
+import { LONG_MS } from '../patience.ts';
 import { type Processes, registerProcess } from './processes.ts';
 
 export const ASKED_PER_SECOND = 2000;
-const LONGEST_SECONDS = 90;
+const LONGEST_SECONDS = 600;
 /** Connections to one label and flows to another that have to come between two changes, however long a busy machine takes for them. */
 const BETWEEN = 400;
 const SUPPORT = new URL('./', import.meta.url).pathname;
@@ -157,7 +158,7 @@ async function traffic(steering: SocketSteering): Promise<void> {
     steering.status().destinations.find(({ label }) => label === wanted)!.metrics.assigned;
   const enough = ['web', 'dns'].map((label) => ({ label, count: assigned(label) + BETWEEN }));
   for (let waitedMs = 0; enough.some(({ label, count }) => assigned(label) < count); waitedMs += 50) {
-    if (waitedMs > 15_000) throw new Error('no traffic comes');
+    if (waitedMs > LONG_MS) throw new Error('no traffic comes');
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
