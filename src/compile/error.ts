@@ -3,7 +3,7 @@ import type { Span } from '../rules/index.ts';
 
 /** Stable, listed in docs/reference/errors.md. */
 export type RefusalCode =
-  /** The extension is known to the parser only: nothing can run it yet. */
+  /** No program can ask for this, or do it; the netstack may. */
   | 'NOT_COMPILED'
   /** This hook lacks what the rule asks for. */
   | 'NOT_AT_HOOK'

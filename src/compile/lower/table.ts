@@ -110,7 +110,7 @@ class RuleLowering {
       }
       const reason =
         match.extension.semantics === undefined
-          ? 'this match is read and printed, but nothing can run it yet'
+          ? 'this match is read and printed, but nothing can run it'
           : 'no program can ask for this; it is evaluated, and runs in the netstack';
       this.#refuse(match.span, `match ${match.name}`, reason);
     }
@@ -132,13 +132,13 @@ class RuleLowering {
         }
         return { kind: ({ ACCEPT: 'accept', DROP: 'drop', RETURN: 'return' } as const)[target.verdict] };
       case 'extension': {
-        const { semantics } = target.extension;
+        const { semantics, effect } = target.extension;
         if (semantics === undefined) {
-          this.#refuse(
-            target.span,
-            `target ${target.name}`,
-            'this target is read and printed, but nothing can run it yet',
-          );
+          const reason =
+            effect === undefined
+              ? 'this target is read and printed, but nothing can run it'
+              : 'no program can do this; it runs in the netstack';
+          this.#refuse(target.span, `target ${target.name}`, reason);
           this.unknownTarget = true;
           return { kind: 'drop' };
         }
