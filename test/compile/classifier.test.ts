@@ -65,8 +65,10 @@ function compare(family: Family, ruleset: Ruleset, packets: readonly Sent[]): nu
     const expected = judge(host, ruleset, input);
     if (expected === undefined) continue;
     const verdict = machine.run(place(family), { ...input, family });
-    const packet = Buffer.from(bytes).toString('hex');
-    expect({ packet, verdict }).toEqual({ packet, verdict: expected.verdict });
+    if (verdict !== expected.verdict) {
+      const packet = Buffer.from(bytes).toString('hex');
+      expect({ packet, verdict }).toEqual({ packet, verdict: expected.verdict });
+    }
     compared += 1;
   }
   expect(programCounts(policy, (index) => machine.counter(index))).toEqual(evaluatorCounts(host));
@@ -117,7 +119,8 @@ describe('evaluator = tables in the interpreter', () => {
           inDevice: 'eth0',
           outDevice: '',
         });
-        expect({ header, verdict }).toEqual({ header, verdict: expected % 2 === 0 ? 'ACCEPT' : 'DROP' });
+        const right = expected % 2 === 0 ? 'ACCEPT' : 'DROP';
+        if (verdict !== right) expect({ header, verdict }).toEqual({ header, verdict: right });
         wanted.set(expected, (wanted.get(expected) ?? 0) + 1);
       }
       const { ir, firstCounter } = policy.tables[0]!;

@@ -64,6 +64,11 @@ function neighbours([family, length]: (typeof NEIGHBOURHOODS)[number]) {
     });
 }
 
+/** Asked between any two stores: expect() alone would take most of the time. */
+function requireEither(label: string, before: string, after: string): void {
+  if (label !== before && label !== after) expect([before, after]).toContain(label);
+}
+
 describe('bind and unbind in place', () => {
   it('leave the set that was asked for, and no look-up ever meets anything but the one before or the one after', () => {
     const machine = new SkLookupMachine();
@@ -89,7 +94,7 @@ describe('bind and unbind in place', () => {
             machine.prepare(binding);
             machine.stored = () => {
               for (const [index, tuple] of tuples.entries())
-                expect([before[index], after[index]]).toContain(machine.lookup(tuple));
+                requireEither(machine.lookup(tuple), before[index]!, after[index]!);
             };
             const run = (): unknown =>
               adds
@@ -136,9 +141,10 @@ describe('bind and unbind in place', () => {
             else if (before === label) model.delete(n);
             const after = model.get(n) ?? '';
             machine.stored = () => {
-              expect([before, after]).toContain(machine.lookup(tuples[n]!));
+              requireEither(machine.lookup(tuples[n]!), before, after);
               const other = (n + 1) & 63;
-              expect(machine.lookup(tuples[other]!)).toBe(model.get(other) ?? '');
+              const untouched = model.get(other) ?? '';
+              requireEither(machine.lookup(tuples[other]!), untouched, untouched);
             };
             if (adds) machine.state.bind(binding, () => 1);
             else expect(machine.state.unbind(binding, () => 1)).toBe(before === label);
