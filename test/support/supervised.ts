@@ -20,13 +20,14 @@ export interface Supervised {
   readonly said: readonly string[];
 }
 
-function words(script: string, options: readonly string[]): string[] {
+/** What node is to run for it. */
+export function supervisedWords(script: string, options: readonly string[]): string[] {
   return [PROGRAM, 'exec', '--engine', 'netstack', ...options, '--', 'sh', '-c', script];
 }
 
 /** Runs a shell script to its end. `options` are of `sluice exec`. */
 export function superviseScript(script: string, options: readonly string[] = [], input = ''): Supervised {
-  const run = spawnSync(process.execPath, words(script, options), {
+  const run = spawnSync(process.execPath, supervisedWords(script, options), {
     encoding: 'utf8',
     input,
     timeout: 120_000,
@@ -44,5 +45,5 @@ export function superviseScript(script: string, options: readonly string[] = [],
 
 /** Starts a shell script and does not wait. */
 export function startScript(script: string, options: readonly string[] = []): ChildProcess {
-  return spawn(process.execPath, words(script, options), { stdio: ['ignore', 'pipe', 'pipe'] });
+  return spawn(process.execPath, supervisedWords(script, options), { stdio: ['ignore', 'pipe', 'pipe'] });
 }

@@ -127,7 +127,8 @@ export const exec: Command = {
     'is answered here instead: the tables of this machine are neither read nor changed.',
     'By default each change is compiled and put in force as the live policy of the namespace, and refused where it cannot be.',
     'With --engine netstack the command runs in user and network namespaces of its own, without privilege; the policy it',
-    'leaves is printed as iptables-save prints it, or saved. Exit code: that of the command.',
+    'leaves is printed as iptables-save prints it, or saved. Exit code: that of the command. SIGTERM, SIGHUP and interrupts',
+    'are handed on to the command, whose calls are answered until it has ended.',
   ].join('\n'),
   arguments: [],
   options: [

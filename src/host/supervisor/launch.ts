@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { constants } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +15,7 @@ import { SupervisorError } from './error.ts';
 import { GO_FD, type LaunchOrder, type LaunchReport, REPORT_FD } from './launch-order.ts';
 import { Session } from './session.ts';
 import { findProgram, type Shims } from './shims.ts';
+import { handOnSignals } from './signals.ts';
 import type { TableStore } from './store.ts';
 
 const STEP_MS = 500;
@@ -38,7 +40,10 @@ export interface SuperviseOptions {
   readonly step?: StepListener;
 }
 
-/** How the command ended: its exit code, or 128 and the signal's number as shells have it. */
+/**
+ * How the command ended: its exit code, or 128 and the signal's number as shells have it. Signals that end processes are
+ * the command's meanwhile.
+ */
 export async function supervise(options: SuperviseOptions): Promise<number> {
   const { variables, shims, argv } = options;
   const path = `${shims.folder}:${variables.PATH ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'}`;
@@ -62,6 +67,7 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
     environment,
   };
   const child = start(order, fresh);
+  using _ = handOnSignals(child);
   const ended = endOf(child);
   try {
     return await serve(child, ended, options);
@@ -92,21 +98,9 @@ async function endOf(child: ChildProcess): Promise<number> {
         ),
       ),
     );
-    child.once('exit', (code, signal) => resolve(code ?? 128 + (signalNumbers[signal ?? 'SIGKILL'] ?? 9)));
+    child.once('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? 'SIGKILL']));
   });
 }
-
-const signalNumbers: Readonly<Record<string, number>> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGABRT: 6,
-  SIGKILL: 9,
-  SIGSEGV: 11,
-  SIGPIPE: 13,
-  SIGALRM: 14,
-  SIGTERM: 15,
-};
 
 async function serve(
   child: ChildProcess,
@@ -114,6 +108,11 @@ async function serve(
   options: SuperviseOptions,
 ): Promise<number> {
   const report = await Promise.race([readReport(child), ended.then(() => undefined)]);
+  if (report === undefined) {
+    const code = await ended;
+    // Ended on purpose before the command began.
+    if (child.signalCode !== null) return code;
+  }
   if (report !== undefined && 'supervised' in report)
     throw new SupervisorError(
       'HOST_SUPERVISED_ALREADY',

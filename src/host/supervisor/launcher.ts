@@ -40,14 +40,17 @@ function become(order: LaunchOrder): void {
   const netnsCookie = String(currentNetnsCookie());
   const listener = listenerOf(filter);
   if (listener === undefined) return;
-  report({ listener, netnsCookie });
-  // The end of the pipe without a byte means that the supervisor has gone.
-  if (readSync(GO_FD, new Uint8Array(1)) === 1) {
-    closeSync(REPORT_FD);
-    closeSync(GO_FD);
+  try {
+    report({ listener, netnsCookie });
+    // The end of the pipe without a byte means that the supervisor has gone.
+    if (readSync(GO_FD, new Uint8Array(1)) !== 1) return;
+  } finally {
+    // Held by this process alone, nobody would answer its own calls, and they would never end.
     closeSync(listener);
-    execve(order.path, order.argv, order.environment);
   }
+  closeSync(REPORT_FD);
+  closeSync(GO_FD);
+  execve(order.path, order.argv, order.environment);
 }
 
 try {
