@@ -5,6 +5,7 @@ export {
   type ApplyRequest,
   applyPolicy,
 } from './apply.ts';
+export { counterKeys } from './carry.ts';
 export { collectGarbage, confirmPolicy, refreshPolicies, removePolicies, zeroCounters } from './change.ts';
 export type { StepListener } from './commit.ts';
 export { type Change, diffRulesets } from './difference.ts';
@@ -20,6 +21,7 @@ export { listOtherFirewalls, type OtherFirewall, runningRules } from './others.t
 export { checkPolicyName, policyNames, withPolicyLock } from './place.ts';
 export { type ApplyPlan, planPolicy } from './plan.ts';
 export { policyAt, type Restored, restorePolicy } from './restore.ts';
+export type { ChainState } from './rulestate.ts';
 export { createLiveSet, destroyLiveSet, type LiveSet, liveSet, liveSets } from './sets.ts';
 export { type LivePolicy, livePolicies, requireLive, type Selection } from './state.ts';
 export { closeTargets, openTargets, type Target } from './target.ts';

@@ -25,7 +25,7 @@ import { type LiveGeneration, OPEN_ROOT } from './generation.ts';
 import { checkPlace, type EditPlace } from './liveedit.ts';
 import { withPolicyLock } from './place.ts';
 import { diffRules } from './ruledelta.ts';
-import type { RuleState } from './rulestate.ts';
+import type { ChainState, RuleState } from './rulestate.ts';
 import { definitionOf } from './sets.ts';
 import { PolicyStore } from './store.ts';
 import { kernelHz } from './surroundings.ts';
@@ -158,20 +158,25 @@ export class WatchedPolicy {
     return this.#now()?.loaded.sets ?? [];
   }
 
+  /** The chains of a table as they are now: they change with the rules. */
+  chains(family: Family, table: TableName): readonly ChainState[] {
+    return [...(this.#now()?.state.chains.values() ?? [])].filter(
+      (one) => one.family === family && one.table === table,
+    );
+  }
+
   /** Counters now of the chains of a table. */
   counts(family: Family, table: TableName): readonly ChainCounts[] {
     const running = this.#now();
     if (running === undefined) return [];
-    const { state, generation } = running;
-    return [...state.chains.values()]
-      .filter((one) => one.family === family && one.table === table)
-      .map(({ chain, counters, policyCounter }) => ({
-        family,
-        table,
-        chain,
-        rules: counters.map((counter) => generation.counter(counter)),
-        ...(policyCounter === undefined ? {} : { policy: generation.counter(policyCounter) }),
-      }));
+    const { generation } = running;
+    return this.chains(family, table).map(({ chain, counters, policyCounter }) => ({
+      family,
+      table,
+      chain,
+      rules: counters.map((counter) => generation.counter(counter)),
+      ...(policyCounter === undefined ? {} : { policy: generation.counter(policyCounter) }),
+    }));
   }
 
   /** Adds to counters, which may go on counting meanwhile; chains that are not there are passed over. */
@@ -183,8 +188,11 @@ export class WatchedPolicy {
       for (const { family, table, chain, rules, policy } of added) {
         const place = state.chains.get(keyOf(family, table, chain));
         if (place === undefined) continue;
-        for (const [index, counter] of place.counters.entries())
-          if (index < rules.length) generation.addCounter(counter, rules[index]!);
+        for (const [index, counter] of place.counters.entries()) {
+          const value = rules[index];
+          if (value !== undefined && (value.packets !== 0n || value.bytes !== 0n))
+            generation.addCounter(counter, value);
+        }
         if (policy !== undefined && place.policyCounter !== undefined)
           generation.addCounter(place.policyCounter, policy);
       }

@@ -12,8 +12,15 @@ import {
   type Table,
   type TableName,
 } from '../../rules/index.ts';
-import { type ChainCounts, type StepListener, WatchedPolicy, withPolicyLock } from '../policy/index.ts';
+import {
+  type ApplyReport,
+  type ChainCounts,
+  type StepListener,
+  WatchedPolicy,
+  withPolicyLock,
+} from '../policy/index.ts';
 import type { LiveCounters, TableEngine } from './engine.ts';
+import { ToldCounts } from './toldcounts.ts';
 
 export interface LiveEngineOptions {
   readonly policy: string;
@@ -54,28 +61,30 @@ export class LiveEngine implements TableEngine {
   }
 
   /**
-   * Counters of rules that stay go on without a gap (they are carried at the commit), while the caller expects a new
-   * table to count from zero and adds the old counters itself: what it is told is taken off first.
+   * Counters of rules that stay go on without a gap, while the caller expects a new table to count from zero and adds the
+   * old counters itself: what it is told is taken off first.
    */
   async replace(ruleset: Ruleset, table: Table): Promise<LiveCounters | undefined> {
     const { family } = ruleset;
     const before = this.#table(family, table.name);
     const counts = this.#watched.counts(family, table.name);
+    const told = new ToldCounts(this.#watched.chains(family, table.name), counts);
     const rulesets = [ruleset, ...this.#rulesets.filter((other) => other.family !== family)];
-    await this.#apply(ruleset, rulesets);
+    const { editedRules } = await this.#apply(ruleset, rulesets);
     this.#rulesets = rulesets;
     this.#mark = this.#watched.mark;
     if (before === undefined) return undefined;
     this.#options.step?.('take counters off');
-    await this.#watched.add(takenOff(before, table, counts, family));
+    const after = this.#watched.chains(family, table.name);
+    await this.#watched.add(told.takenOff(after, editedRules !== undefined));
     return inOrder(before, counts);
   }
 
   /** @throws {AbiError} with the text of each rule of `changed` that cannot run */
-  async #apply(changed: Ruleset, rulesets: readonly Ruleset[]): Promise<void> {
+  async #apply(changed: Ruleset, rulesets: readonly Ruleset[]): Promise<ApplyReport> {
     const { policy, hooks, devices, netns, step } = this.#options;
     try {
-      await this.#watched.apply(
+      return await this.#watched.apply(
         { policy, hooks, devices, rulesets, ...(netns === undefined ? {} : { namespaces: [netns] }) },
         step,
       );
@@ -122,43 +131,14 @@ export class LiveEngine implements TableEngine {
 
 /** Counters by entry, as {@link countedEntries} orders them. */
 function inOrder(table: Table, counts: readonly ChainCounts[]): LiveCounters {
+  const byChain = new Map(counts.map((one) => [one.chain, one]));
   const places = new Map<Counters, Counters | undefined>();
   for (const chain of table.chains) {
-    const live = counts.find((one) => one.chain === chain.name);
+    const live = byChain.get(chain.name);
     places.set(chain.counters, live?.policy);
     for (const [index, { counters }] of chain.rules.entries()) places.set(counters, live?.rules[index]);
   }
   return countedEntries(table).map(
     (counted) => (counted === undefined ? undefined : places.get(counted)) ?? { packets: 0n, bytes: 0n },
   );
-}
-
-/** Minus the old counters of every rule and policy that a replacement carries on: same text, same turn in its chain. */
-function takenOff(
-  before: Table,
-  after: Table,
-  counts: readonly ChainCounts[],
-  family: Family,
-): readonly ChainCounts[] {
-  return after.chains.map((chain) => {
-    const old = before.chains.find(({ name }) => name === chain.name);
-    const live = counts.find((one) => one.chain === chain.name);
-    const byText = new Map<string, Counters[]>();
-    for (const [index, rule] of (old?.rules ?? []).entries()) {
-      const text = printRule(rule, chain.name, family);
-      const turns = byText.get(text) ?? [];
-      turns.push(live?.rules[index] ?? { packets: 0n, bytes: 0n });
-      byText.set(text, turns);
-    }
-    const rules = chain.rules.map((rule) =>
-      negated(byText.get(printRule(rule, chain.name, family))?.shift()),
-    );
-    const same = chain.policy !== undefined && old?.policy === chain.policy;
-    const own = same ? { policy: negated(live?.policy) } : {};
-    return { family, table: after.name, chain: chain.name, rules, ...own };
-  });
-}
-
-function negated(counters: Counters | undefined): Counters {
-  return { packets: -(counters?.packets ?? 0n), bytes: -(counters?.bytes ?? 0n) };
 }
