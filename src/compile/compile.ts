@@ -41,7 +41,7 @@ import {
   type ClassifierTables,
   emitClassifierSection,
   keyOf,
-  looksUpSets,
+  plannedSetUse,
 } from './strategies/classifier/index.ts';
 import { planCalls } from './strategies/inline/calls.ts';
 import type { ChainRun } from './strategies/inline/chain.ts';
@@ -291,7 +291,7 @@ function writeProgram(
     if (strategy === 'inline') emitSection(asm, hook, section, parts, handed);
     else {
       const routed = section.forward !== undefined;
-      emitClassifierSection(asm, hook, section.family, routed, looksUpSets(plan), parts, handed);
+      emitClassifierSection(asm, hook, section.family, routed, plannedSetUse(plan), parts, handed);
     }
   }
   asm.at(undefined);

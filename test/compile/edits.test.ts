@@ -25,12 +25,15 @@ import { MACHINE_HZ, PolicyMachine } from '../../src/host/replay/machine.ts';
 import type { Hook } from '../../src/ir/index.ts';
 import {
   createHost,
+  formatElement,
   PlainSet,
   parseRuleset,
   parseSets,
   placesInOrder,
   printRuleset,
   type Ruleset,
+  type SetContents,
+  type SetElement,
 } from '../../src/rules/index.ts';
 import { judge } from '../support/compare.ts';
 import { packetsFor } from '../support/generate/packets.ts';
@@ -50,7 +53,10 @@ const BUILT_IN = {
 } as const;
 const USER = 5;
 
-const SETS = parseSets('create s hash:ip\nadd s 192.1.1.1\nadd s 192.2.2.2\n', { file: 'sets' }).sets;
+const SETS = parseSets(
+  'create s hash:ip timeout 0\nadd s 192.1.1.1\nadd s 192.2.2.2\ncreate few hash:ip maxelem 1\ncreate l list:set\nadd l few\nadd l s\n',
+  { file: 'sets' },
+).sets;
 const PLACES = placesInOrder(SETS);
 
 const address = fc.tuple(fc.integer({ min: 1, max: 3 }), fc.constantFrom(8, 16, 24, 32)).map(([n, bits]) => {
@@ -77,8 +83,14 @@ const condition = (sets: boolean): fc.Arbitrary<string> =>
       ...(sets ? ['-m set --match-set s src', '-m set ! --match-set s dst'] : []),
     ),
   );
+const SET_TARGETS = [
+  '-j SET --add-set s src',
+  '-j SET --add-set s dst --exist --timeout 9',
+  '-j SET --del-set s src',
+  '-j SET --add-set l src --del-set s dst',
+];
 /** `@n` is the user chain of that number, by the name that it has. */
-const target = (table: TableName, first: number): fc.Arbitrary<string> => {
+const target = (table: TableName, sets: boolean, first: number): fc.Arbitrary<string> => {
   const calls = Array.from({ length: USER - first }, (_, at) => first + at);
   const own =
     table === 'filter'
@@ -90,6 +102,7 @@ const target = (table: TableName, first: number): fc.Arbitrary<string> => {
     '-j RETURN',
     '-j LOG --log-prefix "a rule "',
     ...own,
+    ...(sets ? SET_TARGETS : []),
     ...calls.flatMap((call) => [`-j @${call}`, `-j @${call}`, `-g @${call}`]),
   );
 };
@@ -97,7 +110,7 @@ const target = (table: TableName, first: number): fc.Arbitrary<string> => {
 const ruleOf = (table: TableName, sets: boolean, first: number): fc.Arbitrary<string> => {
   const targets = fc.oneof(
     { weight: 4, arbitrary: fc.constant('') },
-    { weight: 1, arbitrary: target(table, first) },
+    { weight: 1, arbitrary: target(table, sets, first) },
   );
   return fc.tuple(condition(sets), targets).map(([asked, does]) => {
     const tcp = does.includes('tcp-reset') ? '-p tcp' : asked;
@@ -392,6 +405,7 @@ function run(table: TableName, first: readonly string[], steps: readonly Step[],
     if (number !== undefined) model.user[Number(number)] ??= [];
   }
   let live = new Edited(parse(model));
+  let sets = plainSets();
   const counted = new Map<string, Counts>();
   for (const [number, one] of steps.entries()) {
     const done = takeStep(model, one);
@@ -403,6 +417,7 @@ function run(table: TableName, first: readonly string[], steps: readonly Step[],
     else {
       outcome.reasons.push(reason);
       live = new Edited(ruleset);
+      sets = plainSets();
       counted.clear();
     }
     for (const { chain, to } of renamed) {
@@ -416,9 +431,21 @@ function run(table: TableName, first: readonly string[], steps: readonly Step[],
     }
     expect(live.text).toBe(printRuleset(ruleset));
     const anew =
-      number % ANEW === ANEW - 1 ? new PolicyMachine(compile(ruleset), { sets: SETS, clock }) : live.machine;
-    check(live, anew, counted, ruleset, one.packets);
+      number % ANEW === ANEW - 1
+        ? new PolicyMachine(compile(ruleset), { sets: contentsOf(sets), clock })
+        : live.machine;
+    check(live, anew, counted, ruleset, sets, one.packets);
   }
+}
+
+/** The sets as they are loaded, for the evaluator; and as they have become. */
+function plainSets(): Map<string, PlainSet> {
+  return new Map(
+    SETS.map(({ definition, elements }) => [definition.name, new PlainSet(definition, elements)]),
+  );
+}
+function contentsOf(sets: ReadonlyMap<string, PlainSet>): SetContents[] {
+  return SETS.map(({ definition }) => ({ definition, elements: sets.get(definition.name)!.elements(0) }));
 }
 
 interface Counts {
@@ -455,12 +482,10 @@ function check(
   anew: PolicyMachine,
   counted: Map<string, Counts>,
   ruleset: Ruleset,
+  sets: Map<string, PlainSet>,
   sent: readonly Uint8Array[],
 ): void {
   const { name } = ruleset.tables[0]!;
-  const sets = new Map(
-    SETS.map(({ definition, elements }) => [definition.name, new PlainSet(definition, elements)]),
-  );
   const host = createHost({
     ruleset,
     routing: worldRouting('ipv4'),
@@ -486,6 +511,12 @@ function check(
       const fresh = anew === live.machine ? wanted : judgeBy(anew, live.state, place, asked);
       expect({ ...where, edited, fresh }).toEqual({ ...where, edited: wanted, fresh: wanted });
     }
+  }
+  for (const { definition, elements } of contentsOf(sets)) {
+    const lines = (all: Iterable<SetElement>): string[] =>
+      Array.from(all, (element) => formatElement(definition, element)).sort();
+    for (const machine of new Set([live.machine, anew]))
+      expect(lines(machine.sets.get(definition.name)!.elements())).toEqual(lines(elements));
   }
   const now = new Map<string, Counts>();
   for (const chain of ruleset.tables[0]!.chains) {
@@ -518,7 +549,7 @@ for (const [table, size, sets] of [
     const outcome: Outcome = { edits: 0, reasons: [] };
     const first = fc.array(ruleOf(table, sets, 0), { minLength: size, maxLength: size });
     const cases = fc.tuple(
-      sets ? first.map((rules) => ['-m set --match-set s src', ...rules]) : first,
+      sets ? first.map((rules) => ['-j SET --del-set few src', ...rules]) : first,
       fc.array(stepOf(table, sets), { minLength: STEPS, maxLength: STEPS }),
     );
     const property = fc.property(cases, ([rules, steps]) => run(table, rules, steps, outcome));

@@ -296,7 +296,14 @@ describeKernel('edits of live tables', () => {
         const looked = await of([...FILLING, '-A INPUT -m set --match-set s src -j DROP', ACCEPT]);
         expect(looked.notEdited).toBe('the program looks no sets up, which the one for rules with sets does');
         const added = await of([...FILLING, '-A INPUT -j SET --add-set s src', ACCEPT]);
-        expect(added.notEdited).toBe('a rule for chain INPUT: IP sets are changed by code');
+        expect(added.notEdited).toBe('the program changes no sets, which the one for rules that do does');
+        const more = await of([
+          ...FILLING,
+          '-A INPUT -j SET --add-set s src',
+          '-A INPUT -p udp -j SET --del-set s dst',
+          ACCEPT,
+        ]);
+        expect(more).toMatchObject({ editedRules: 1, programs: { loaded: 0 } });
         const refused = of([...FILLING, '-A INPUT -m string --string x --algo bm -j ACCEPT']);
         await expect(refused).rejects.toMatchObject({ code: 'COMPILE_REFUSED' });
       } finally {

@@ -178,7 +178,7 @@ const CASES: readonly Case[] = [...V4, ...LISTS].flatMap((one) => [
         {
           ...one,
           form: 'tables' as const,
-          rules: [...OTHERS[one.family], ...one.rules.filter((rule) => !rule.startsWith('-j SET'))],
+          rules: [...OTHERS[one.family], ...one.rules],
         },
       ]
     : []),

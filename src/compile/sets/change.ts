@@ -1,5 +1,5 @@
 /**
- * `-j SET` as code: entries added and deleted beside whoever else does (layout.ts). No CPU ever waits for another: a slot is
+ * `-j SET`: entries added and deleted beside whoever else does (layout.ts). No CPU ever waits for another: a slot is
  * claimed by one exchange of its state word, and two that add the same key at once agree afterwards on the entry that stays.
  */
 import type { Action } from '../../ir/index.ts';
@@ -26,35 +26,95 @@ const SWEPT_BUCKETS = 128;
 const NS_PER_SEC = 1_000_000_000n;
 const SEQUENCE = 1 << State.sequenceShift;
 
-/** What of an entry that packets add is not their own. */
-type SetAddition = Omit<NonNullable<Extract<Action, { kind: 'set' }>['add']>, 'keys'>;
+/** What is done to a set. Where rules are code it is known; tables say it (strategies/classifier/sets.ts). */
+export interface SetOperation {
+  /** To `to` when the key is taken out. Uses r0. */
+  unlessAdds(to: Label): void;
+  /** To `to` when an entry that is there stays as it is. Uses r0. */
+  unlessExist(to: Label): void;
+  /** r3 = nanoseconds that an entry stays; r2 = the set's record, which is lost. Uses no other register. */
+  timeout(): void;
+}
 
 /** Falls through to what follows, whatever became of it. Uses r0..r5. */
 export function emitSetAction(emission: Emission, { add, remove }: Extract<Action, { kind: 'set' }>): void {
   const { asm } = emission;
-  if (add !== undefined) {
-    const added = asm.label('set_added');
-    for (const key of add.keys) emitAdd(emission, knownSubject(emission, key), add, added);
-    asm.place(added);
-  }
-  if (remove !== undefined) {
-    const removed = asm.label('set_removed');
-    for (const key of remove.keys) emitRemove(emission, knownSubject(emission, key), removed);
-    asm.place(removed);
+  for (const [keys, operation] of [
+    [add?.keys ?? [], add === undefined ? taken(asm) : added(asm, add)],
+    [remove?.keys ?? [], taken(asm)],
+  ] as const) {
+    const done = asm.label('set_changed');
+    for (const key of keys) {
+      const next = asm.label('set_not_changed');
+      emitChange(emission, knownSubject(emission, key), operation, done, next);
+      asm.place(next);
+    }
+    asm.place(done);
   }
 }
 
-/** Takes the packet's key out, and goes to `removed`; falls through where it is not there. Uses r0..r5. */
-function emitRemove(emission: Emission, subject: SetSubject, removed: Label): void {
+type Addition = NonNullable<Extract<Action, { kind: 'set' }>['add']>;
+
+function added(asm: Emission['asm'], { exist, timeoutSec }: Addition): SetOperation {
+  return {
+    unlessAdds: () => {},
+    unlessExist: (to) => {
+      if (!exist) asm.goto(to);
+    },
+    timeout: () => {
+      if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
+      else asm.loadConstant(R3, BigInt(timeoutSec) * NS_PER_SEC);
+    },
+  };
+}
+
+/** What comes behind the first jump cannot be reached, and is left out. */
+function taken(asm: Emission['asm']): SetOperation {
+  return { unlessAdds: (to) => void asm.goto(to), unlessExist: () => {}, timeout: () => {} };
+}
+
+/**
+ * Adds the packet's key to a set or takes it out: to `done` when the set has taken or lost it, to `not` when not. Nothing
+ * falls through. Uses r0..r5.
+ */
+export function emitChange(
+  emission: Emission,
+  subject: SetSubject,
+  operation: SetOperation,
+  done: Label,
+  not: Label,
+): void {
   const { asm } = emission;
-  const done = asm.label('set_not_there');
-  const found = asm.label('set_remove');
-  emitOwnKey(emission, subject, done);
-  emitFind(emission, subject, found, done);
+  const at = setFrame(emission);
+  const search = asm.label('set_search');
+  const found = asm.label('set_known');
+  const absent = asm.label('set_new');
+  const timedOut = asm.label('set_timed_out');
+  const lose = asm.label('set_remove');
+  emitOwnKey(emission, subject, not);
+  operation.unlessAdds(search);
+  emitBounds(emission, subject, not);
+  asm.place(search);
+  emitFind(emission, subject, found, absent);
   asm.place(found);
-  emitTakeOut(emission, subject, 'bucket', done);
-  asm.goto(removed);
-  asm.place(done);
+  emitUnlessExpired(emission, subject, timedOut);
+  operation.unlessAdds(lose);
+  operation.unlessExist(not);
+  emitExtras(emission, subject, operation);
+  // The packet's entry is none that is marked nomatch.
+  asm.load('u32', R0, R10, at.state).mov(R2, R0).and(R2, ~State.low);
+  asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
+  asm.goto(done);
+  asm.place(lose);
+  emitTakeOut(emission, subject, 'bucket', not);
+  asm.goto(done);
+  asm.place(timedOut);
+  emitTakeOut(emission, subject, 'bucket', not);
+  asm.place(absent);
+  operation.unlessAdds(not);
+  subject.settle();
+  emitReserve(emission, subject, not);
+  emitClaim(emission, subject, operation, not, done);
 }
 
 /** The packet's key as it is added: networks under the longest length that entries have (INIT_CIDR in the kernel). */
@@ -65,6 +125,8 @@ function emitOwnKey(emission: Emission, subject: SetSubject, missing: Label): vo
   for (let network = 0; network < subject.networks; network++) {
     const again = asm.label('set_longest');
     const chosen = asm.label('set_length_chosen');
+    const none = asm.label('set_no_network');
+    subject.unlessNetwork(network, R1, none);
     subject.record(R1);
     asm.load('u32', R2, R1, SetRecord.lengths + network * 4).mov(R1, R2);
     emitLoopHead(emission, again);
@@ -75,40 +137,15 @@ function emitOwnKey(emission: Emission, subject: SetSubject, missing: Label): vo
     asm.place(some).castToKernel(R3, R1).load('u32', R0, R3, LengthNode.count).jump('==', R0, 0, again);
     asm.place(chosen).store('u32', R10, at.lengths[network]!, R1);
     emitNarrow(emission, subject, network as 0 | 1);
+    asm.place(none);
+    subject.settle();
   }
-}
-
-/** Adds the packet's key, and goes to `added`; falls through where the set does not take it. Uses r0..r5. */
-function emitAdd(emission: Emission, subject: SetSubject, addition: SetAddition, added: Label): void {
-  const { asm } = emission;
-  const at = setFrame(emission);
-  const found = asm.label('set_known');
-  const absent = asm.label('set_new');
-  const timedOut = asm.label('set_timed_out');
-  const done = asm.label('set_not_added');
-  emitOwnKey(emission, subject, done);
-  emitBounds(emission, subject, done);
-  emitFind(emission, subject, found, absent);
-  asm.place(found);
-  emitUnlessExpired(emission, subject, timedOut);
-  if (!addition.exist) asm.goto(done);
-  emitExtras(emission, subject, addition);
-  // The packet's entry is none that is marked nomatch.
-  asm.load('u32', R0, R10, at.state).mov(R2, R0).and(R2, ~State.low);
-  asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
-  asm.goto(added);
-  asm.place(timedOut);
-  emitTakeOut(emission, subject, 'bucket', done);
-  asm.place(absent);
-  emitReserve(emission, subject, done);
-  emitClaim(emission, subject, addition, done, added);
-  asm.place(done);
 }
 
 /** What may not be in the set: the address of all zeros, values outside of a bitmap. Uses r1, r2, r3. */
 function emitBounds(emission: Emission, subject: SetSubject, outside: Label): void {
   const { asm, family } = emission;
-  if (subject.networks > 0) return;
+  if (!subject.bounded) return;
   const at = setFrame(emission);
   const within = asm.label('set_bounds');
   const anyAddress = asm.label('set_any_address');
@@ -143,6 +180,7 @@ function emitReserve(emission: Emission, subject: SetSubject, full: Label): void
     else asm.goto(full);
   }
   asm.place(reserved);
+  subject.settle();
 }
 
 /** Takes timed-out entries out of the next buckets. Uses r0..r5. */
@@ -156,6 +194,7 @@ function emitSweep(emission: Emission, subject: SetSubject): void {
   asm.load('u32', R1, R3, SetRecord.expiryAt).jump('==', R1, 0, swept);
   asm.store('u32', R10, at.own, SWEPT_BUCKETS);
   emitLoopHead(emission, next);
+  subject.settle();
   asm.load('u32', R1, R10, at.own).jump('==', R1, 0, swept).sub(R1, 1).store('u32', R10, at.own, R1);
   subject.record(R3);
   asm.mov(R1, 1).atomic('add', 'u32', R3, SetRecord.hand, R1, 'fetch');
@@ -163,6 +202,7 @@ function emitSweep(emission: Emission, subject: SetSubject): void {
   asm.load('u32', R0, R3, SetRecord.bucketSize).mul(R1, R0).add(R1, R2).store('u32', R10, at.bucket, R1);
   asm.store('u32', R10, at.slot, 0);
   emitLoopHead(emission, slot);
+  subject.settle();
   const claimable = asm.label('set_sweep_free');
   emitNextSlot(emission, subject, next, claimable, slot);
   asm.place(claimable).goto(slot);
@@ -204,20 +244,26 @@ function emitTakeOut(emission: Emission, subject: SetSubject, where: 'home' | 'b
   const { asm } = emission;
   const at = setFrame(emission);
   const near = asm.label('set_at_home');
-  if (subject.networks > 0) {
+  if (subject.networks > 0) asm.mov(R4, 0);
+  for (let network = 0; network < subject.networks; network++) {
     // The lengths lie behind the last network.
+    const read = asm.label('set_lengths_read');
+    subject.unlessNetwork(network, R1, read);
     asm
       .load('u32', R1, R10, at.entry)
       .castToKernel(R1, R1)
-      .load('u32', R4, R1, subject.networks * addressWords(emission.family) * 4);
+      .load('u32', R4, R1, (network + 1) * addressWords(emission.family) * 4);
+    asm.place(read);
   }
   asm.load('u32', R0, R10, at.state).mov(R5, R0).mov(R2, R0).and(R2, ~0xffff).add(R2, SEQUENCE).mov32(R2, R2);
   asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
   asm.jump32('!=', R0, R5, lost).store('u32', R10, at.state, R2);
   subject.record(R3);
   asm.mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1);
+  const uncounted = asm.label('set_lengths_counted');
   for (let network = 0; network < subject.networks; network++) {
     // The node of a length lies so many behind the head.
+    subject.unlessNetwork(network, R2, uncounted);
     asm.mov(R2, R4);
     if (network > 0) asm.rsh(R2, 8);
     asm.and(R2, 0xff).lsh(R2, Math.log2(LENGTH_NODE_SIZE));
@@ -229,7 +275,7 @@ function emitTakeOut(emission: Emission, subject: SetSubject, where: 'home' | 'b
     asm.mov(R1, -1).atomic('add', 'u32', R0, LengthNode.count, R1);
   }
   // One less that lies beyond its home bucket.
-  asm.rsh(R5, State.distanceShift).and(R5, MAX_DISTANCE).jump('==', R5, 0, near);
+  asm.place(uncounted).rsh(R5, State.distanceShift).and(R5, MAX_DISTANCE).jump('==', R5, 0, near);
   if (where === 'home') asm.load('u32', R0, R10, at.home);
   else {
     const around = asm.label('set_not_around');
@@ -249,9 +295,9 @@ function hostBits({ family }: Emission): number {
 function emitClaim(
   emission: Emission,
   subject: SetSubject,
-  addition: SetAddition,
+  operation: SetOperation,
   full: Label,
-  added: Label,
+  done: Label,
 ): void {
   const { asm } = emission;
   const at = setFrame(emission);
@@ -262,8 +308,10 @@ function emitClaim(
   const none = asm.label('set_no_room');
   emitHome(emission, subject);
   emitLoopHead(emission, bucket);
+  subject.settle();
   asm.store('u32', R10, at.slot, 0);
   emitLoopHead(emission, slot);
+  subject.settle();
   emitNextSlot(emission, subject, next, free, slot);
   asm.place(next);
   asm.load('u32', R1, R10, at.wanted).rsh(R1, State.distanceShift).and(R1, MAX_DISTANCE);
@@ -283,23 +331,33 @@ function emitClaim(
   asm.mov32(R2, R2).load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
   asm.jump32('!=', R0, R5, slot).store('u32', R10, at.state, R2);
   asm.load('u32', R1, R10, at.entry).castToKernel(R1, R1);
+  const written = asm.label('set_key_written');
   for (let word = 0; word < subject.words; word++) {
+    subject.unlessWord(word, R3, written);
     asm.load('u32', R2, R10, at.key + word * 4).store('u32', R1, word * 4, R2);
   }
-  emitExtras(emission, subject, addition);
+  asm.place(written);
+  emitExtras(emission, subject, operation);
+  const counted = asm.label('set_claim_counted');
   for (let network = 0; network < subject.networks; network++) {
+    subject.unlessNetwork(network, R0, counted);
     asm.load('u32', R0, R10, at.lengths[network]!).castToKernel(R0, R0);
     asm.mov(R1, 1).atomic('add', 'u32', R0, LengthNode.count, R1);
   }
   const home = asm.label('set_claimed_home');
-  asm.load('u32', R5, R10, at.wanted).mov(R1, R5).rsh(R1, State.distanceShift).and(R1, MAX_DISTANCE);
+  asm
+    .place(counted)
+    .load('u32', R5, R10, at.wanted)
+    .mov(R1, R5)
+    .rsh(R1, State.distanceShift)
+    .and(R1, MAX_DISTANCE);
   asm.jump('==', R1, 0, home).load('u32', R0, R10, at.home).castToKernel(R0, R0);
   asm.mov(R1, 1).atomic('add', 'u32', R0, Bucket.overflow, R1).place(home);
   asm.load('u32', R2, R10, at.state).and(R2, ~0xffff).mov32(R2, R2).or(R2, R5);
   asm.load('u32', R1, R10, at.place).store('u32', R10, at.own, R1).castToKernel(R1, R1);
   // An exchange, so that the search for the same key behind it sees what others did before.
   asm.exchange('u32', R1, 0, R2);
-  emitAgree(emission, subject, added);
+  emitAgree(emission, subject, done);
 }
 
 /** Another entry of the same key, made at the same time: the one that lies first stays. */
@@ -330,7 +388,7 @@ function emitAgree(emission: Emission, subject: SetSubject, done: Label): void {
 }
 
 /** What an entry that a packet makes has besides its key: the packet counted, and a timeout. Uses r0..r3. */
-function emitExtras(emission: Emission, subject: SetSubject, { timeoutSec }: SetAddition): void {
+function emitExtras(emission: Emission, subject: SetSubject, operation: SetOperation): void {
   const { asm, facts } = emission;
   const at = setFrame(emission);
   const part = (offset: number, absent: Label): void => {
@@ -355,8 +413,7 @@ function emitExtras(emission: Emission, subject: SetSubject, { timeoutSec }: Set
   part(SetRecord.expiryAt, stays);
   asm.call('bpf_ktime_get_ns');
   part(SetRecord.expiryAt, stays);
-  if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
-  else asm.loadConstant(R3, BigInt(timeoutSec) * NS_PER_SEC);
+  operation.timeout();
   asm.add(R0, R3).jump('!=', R3, 0, known).mov(R0, 0);
   asm.place(known).store('u64', R1, 0, R0);
   asm.place(stays);

@@ -1,6 +1,6 @@
 /**
  * A set and the packet's key in it, as the code that looks at sets and changes them asks for them. Where rules are code all
- * is known when it is written; tables describe it, and one piece of code looks any set up (strategies/classifier/sets.ts).
+ * is known when it is written; tables describe it, and one piece of code serves any set (strategies/classifier/sets.ts).
  */
 import type { SetKey, SetKeySource } from '../../ir/index.ts';
 import { type Label, R1, R2, R3, R10, type Register } from '../../isa/index.ts';
@@ -18,6 +18,8 @@ export interface SetSubject {
   /** The most words and networks that the key can have. */
   readonly words: number;
   readonly networks: 0 | 1 | 2;
+  /** False where it is known that any key may be in the set. */
+  readonly bounded: boolean;
   /** `to` = the set's record, to be loaded through. */
   record(to: Register): void;
   /** Writes the key with all bits of its networks; to `missing` when the packet lacks a part. Uses r0..r5. */
@@ -38,6 +40,7 @@ export function knownSubject(emission: Emission, key: SetKey): SetSubject {
   const subject: SetSubject = {
     words: key.words.length,
     networks: key.networks,
+    bounded: key.networks === 0,
     record: (to) => {
       asm.loadArena(to, 'arena', SETS_OFFSET + key.slot * SET_RECORD_SIZE).castToKernel(to, to);
     },

@@ -296,7 +296,7 @@ function install(
   reserveSets(
     store,
     sets,
-    compiled.tables.map(({ ir }) => ir),
+    compiled.tables.flatMap(({ ir }) => [...ir.chains.values()].flatMap(({ rules }) => rules)),
   );
   const points = withWayBeginnings(compiled.programs.map(({ point }) => point));
   const aids = aidsOf(request.rulesets, compiled, request.hooks);

@@ -13,6 +13,7 @@ import type { EditNote } from './note.ts';
 import type { NetnsRecord } from './record.ts';
 import { hasNotes } from './roles.ts';
 import type { RuleState } from './rulestate.ts';
+import { reserveSets } from './sets.ts';
 import type { PolicyStore } from './store.ts';
 import { writeEdit } from './tableedit.ts';
 import type { Target } from './target.ts';
@@ -97,7 +98,7 @@ class LiveEdit {
       root,
       number: this.#store.takeNumber(),
     }));
-    const { edits, note } = writeEdit({
+    const { edits, note, fresh } = writeEdit({
       arena: { bytes: new Uint8Array(this.#store.arena.buffer), base: 0 },
       roots,
       points,
@@ -106,6 +107,7 @@ class LiveEdit {
       plan: this.#plan,
       cache,
     });
+    reserveSets(this.#store, this.#loaded.sets ?? [], fresh);
     if (note.aids !== undefined) this.#ensureAids(note.aids);
     const generations = this.#places.map(
       ({ target }, index): EditedGeneration => ({

@@ -11,7 +11,7 @@ import {
   SetRecord,
   SetTable,
 } from '../../compile/index.ts';
-import type { IrTable } from '../../ir/index.ts';
+import type { IrRule } from '../../ir/index.ts';
 import { requireKernel, waitForGracePeriod } from '../../kernel/index.ts';
 import {
   formatCreate,
@@ -140,21 +140,16 @@ function roomFor({ counters, maxelem }: SetDefinition, entries: number): number 
   return counters ? maxelem : entries;
 }
 
-/** Sets that packets change have all their room before the first packet. */
+/** Sets that packets change by these rules have all their room before the first packet. */
 export function reserveSets(
   store: PolicyStore,
   sets: readonly PlacedSet[],
-  tables: readonly IrTable[],
+  rules: Iterable<Pick<IrRule, 'action'>>,
 ): void {
   const changed = new Set<number>();
-  for (const { chains } of tables) {
-    for (const { rules } of chains.values()) {
-      for (const { action } of rules) {
-        if (action.kind !== 'set') continue;
-        for (const { slot } of [action.add, action.remove].flatMap((part) => part?.keys ?? []))
-          changed.add(slot);
-      }
-    }
+  for (const { action } of rules) {
+    if (action.kind !== 'set') continue;
+    for (const { slot } of [action.add, action.remove].flatMap((part) => part?.keys ?? [])) changed.add(slot);
   }
   const memory = new ArenaSets(store);
   for (const set of sets) {

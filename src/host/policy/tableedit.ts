@@ -15,6 +15,7 @@ import {
   type WantedChain,
   type Written,
 } from '../../compile/index.ts';
+import type { IrRule } from '../../ir/index.ts';
 import type { Family } from '../../net/index.ts';
 import { unionOfAids } from './aids.ts';
 import { type EditPlan, LoadWhole } from './editplan.ts';
@@ -46,6 +47,8 @@ export interface WrittenEdit {
   readonly edits: readonly TableEdit[];
   /** What `state` is to be told once they are in force. */
   readonly note: EditNote;
+  /** Rules that have come in. */
+  readonly fresh: readonly IrRule[];
 }
 
 /** @throws {LoadWhole} */
@@ -94,7 +97,10 @@ class EditWriter {
     const [note, ...others] = notes;
     if (others.some((other) => JSON.stringify(other) !== JSON.stringify(note)))
       throw new LoadWhole('namespaces have different tables');
-    return { edits, note: note! };
+    const fresh = [...this.#changed.values()].flatMap(({ edit: { pieces } }) =>
+      pieces.flatMap((piece) => ('rule' in piece ? [piece.rule] : [])),
+    );
+    return { edits, note: note!, fresh };
   }
 
   /** Every fresh rule and policy gets its counter, the same in every namespace. */

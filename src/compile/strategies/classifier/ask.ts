@@ -10,7 +10,8 @@ import { emitBucket } from '../../predicates/limit.ts';
 import { emitOptionWalk } from '../../predicates/tcpoption.ts';
 import { FACT_WORDS } from './facts.ts';
 import { Node, Operation, Way } from './layout.ts';
-import { emitAskSet } from './sets.ts';
+import { emitAskSet, emitChangeSet } from './sets.ts';
+import type { SetUse } from './setuse.ts';
 import { ADDRESS_TYPES, EXTENSION_HEADERS, HEADER_FIELDS } from './variants.ts';
 import type { WalkFrame } from './walkframe.ts';
 
@@ -18,7 +19,7 @@ import type { WalkFrame } from './walkframe.ts';
 export function emitAsk(
   emission: Emission,
   walk: WalkFrame,
-  sets: boolean,
+  sets: SetUse,
   ask: Label,
   holds: Label,
   fails: Label,
@@ -29,7 +30,7 @@ export function emitAsk(
 class AskWriter {
   readonly #emission: Emission;
   readonly #walk: WalkFrame;
-  readonly #sets: boolean;
+  readonly #sets: SetUse;
   readonly #ask: Label;
   readonly #yes: Label;
   readonly #no: Label;
@@ -37,7 +38,7 @@ class AskWriter {
   readonly #yesAgain: Label;
   readonly #noAgain: Label;
 
-  constructor(emission: Emission, walk: WalkFrame, sets: boolean, ask: Label) {
+  constructor(emission: Emission, walk: WalkFrame, sets: SetUse, ask: Label) {
     const { asm } = emission;
     this.#emission = emission;
     this.#walk = walk;
@@ -65,12 +66,8 @@ class AskWriter {
       [Operation.random, () => this.#random()],
       [Operation.nth, () => this.#nth()],
     ];
-    if (this.#sets) {
-      operations.push([
-        Operation.set,
-        () => emitAskSet(this.#emission, this.#walk, this.#yesAgain, this.#noAgain),
-      ]);
-    }
+    if (this.#sets !== 'none') operations.push([Operation.set, () => this.#set(emitAskSet)]);
+    if (this.#sets === 'changed') operations.push([Operation.changeSet, () => this.#set(emitChangeSet)]);
     asm.place(this.#ask).mayGoto(labels.malformed);
     asm.jump('==', R1, Way.fails, fails).jump('==', R1, Way.holds, holds);
     asm.jump('==', R1, Way.hotdrop, labels.hotdrop);
@@ -262,6 +259,10 @@ class AskWriter {
   #statePointer(): void {
     const { asm } = this.#emission;
     asm.load('u32', R3, R7, Generation.state).add(R3, R1).castToKernel(R3, R3);
+  }
+
+  #set(emit: typeof emitAskSet): void {
+    emit(this.#emission, this.#walk, this.#yesAgain, this.#noAgain);
   }
 
   #random(): void {

@@ -8,7 +8,7 @@ import type { StateWords } from '../../emit/state.ts';
 import type { RuleTag } from '../../program.ts';
 import { planCalls } from '../inline/calls.ts';
 import type { ChainRun } from '../inline/chain.ts';
-import { type AddressSide, type DividedRule, divideRule } from './conditions.ts';
+import { type AddressSide, askedOf, type DividedRule, divideRule } from './conditions.ts';
 import {
   CHAIN_SERVICES,
   CHAIN_SIZE,
@@ -237,7 +237,7 @@ export class ChainWriter {
       return keys.get(predicate)!;
     };
     image.u32(at + RuleRecord.counter, counter * COUNTER_SIZE);
-    this.#way(at + RuleRecord.all, this.#nodes.conjunction(rule.predicates, keyOf));
+    this.#way(at + RuleRecord.all, this.#nodes.conjunction(askedOf(rule), keyOf));
     if (!linear) this.#way(at + RuleRecord.rest, this.#nodes.conjunction(divided.rest, keyOf));
     this.#noteHeaderBytes(divided);
     this.#action(rule.action, tag, number, at);
@@ -259,9 +259,10 @@ export class ChainWriter {
   }
 
   #action(action: Action, tag: RuleTag, own: number, at: number): void {
-    if (action.kind === 'set') throw new RangeError('tables do not change sets');
     const image = this.#image;
-    image.u32(at + RuleRecord.action, RuleAction[action.kind]);
+    // What is done to sets stands among the conditions.
+    const kind = action.kind === 'set' ? 'continue' : action.kind;
+    image.u32(at + RuleRecord.action, RuleAction[kind]);
     switch (action.kind) {
       case 'jump':
       case 'goto':

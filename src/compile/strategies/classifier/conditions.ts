@@ -6,6 +6,7 @@
  * transport condition would drop is left to odd packets (layout.ts), so fields of the transport header can be answered.
  */
 import type {
+  Action,
   AddressPredicate,
   AddressRangePredicate,
   IrRule,
@@ -52,20 +53,34 @@ export const TRANSPORT_FIELDS: ReadonlySet<ScalarField> = new Set<ScalarField>([
   'l4.destinationPort',
 ]);
 
+/** What a rule does to sets, which is done behind its last condition, as if it were one that always holds. */
+export interface SetChange {
+  readonly kind: 'set-change';
+  readonly change: Extract<Action, { kind: 'set' }>;
+}
+
+/** What is asked, or done, at a rule's turn. */
+export type Asked = Predicate | SetChange;
+
 export interface DividedRule {
   readonly addresses: ReadonlyMap<AddressSide, Intervals>;
   readonly scalars: ReadonlyMap<ScalarField, Intervals>;
-  /** The conditions that vectors do not answer, in order. */
-  readonly rest: readonly Predicate[];
+  /** What vectors do not answer, in order. */
+  readonly rest: readonly Asked[];
   /** The most transport bytes that one of the answered conditions asks for. */
   readonly headerBytes: number;
+}
+
+/** All that is asked of a packet, and done to sets, where vectors answer nothing. */
+export function askedOf({ predicates, action }: IrRule): readonly Asked[] {
+  return action.kind === 'set' ? [...predicates, { kind: 'set-change', change: action }] : predicates;
 }
 
 /** `without` are fields that this chain's vectors leave out. */
 export function divideRule(rule: IrRule, family: Family, without: ReadonlySet<ScalarField>): DividedRule {
   const addresses = new Map<AddressSide, Interval[]>();
   const scalars = new Map<ScalarField, Interval[]>();
-  const rest: Predicate[] = [];
+  const rest: Asked[] = [];
   let headerBytes = 0;
   let answered = true;
   let guarded = false;
@@ -107,6 +122,7 @@ export function divideRule(rule: IrRule, family: Family, without: ReadonlySet<Sc
     rest.push(predicate);
     if (hasEffect(predicate, family)) answered = false;
   }
+  if (rule.action.kind === 'set') rest.push({ kind: 'set-change', change: rule.action });
   return { addresses, scalars, rest, headerBytes };
 }
 

@@ -43,7 +43,6 @@ import {
   MAX_CHAIN_RULES,
   MAX_DEPTH,
   PolicyVerdict,
-  ProgramFeature,
   RULE_RECORD_SHIFT,
   RULE_RECORD_SIZE,
   RuleRecord,
@@ -52,7 +51,7 @@ import {
   Way,
 } from './layout.ts';
 import { type ArenaBytes, type LiveEntry, LiveTables } from './live.ts';
-import { lookUpSets } from './setuse.ts';
+import { SET_FEATURES, type SetUse, setUse } from './setuse.ts';
 import { needsOf, whyNoNode, writeMarks } from './tables.ts';
 import { ImageWriter } from './writer.ts';
 
@@ -351,9 +350,9 @@ class Editor {
   #checkRules(rules: readonly IrRule[], entry: LiveEntry): AttachPoint {
     const point = this.#request.points.find((one) => entryIndex(one) === entry.place);
     if (point === undefined) throw new CannotEdit('an attach point is not known');
-    const sets = (this.#live.u32(entry.pointer + Entry.features) & ProgramFeature.sets) !== 0;
-    if (!sets && lookUpSets(rules))
-      throw new CannotEdit('the program looks no sets up, which the one for rules with sets does');
+    const use = setUse(rules);
+    if ((SET_FEATURES[use] & ~this.#live.u32(entry.pointer + Entry.features)) !== 0)
+      throw new CannotEdit(NO_SETS[use]);
     for (const rule of rules) {
       const [obstacle] = obstacles(rule, point, entry.family);
       if (obstacle !== undefined)
@@ -487,6 +486,11 @@ class Editor {
 }
 
 const NONE: ReadonlySet<number> = new Set();
+const NO_SETS: Readonly<Record<SetUse, string>> = {
+  none: '',
+  'looked-up': 'the program looks no sets up, which the one for rules with sets does',
+  changed: 'the program changes no sets, which the one for rules that do does',
+};
 
 /** Takes counters of the extent that have not been in use yet; `undefined`: there are not so many left. */
 export function takeCounters(memory: ArenaBytes, root: number, count: number): number | undefined {
@@ -502,7 +506,6 @@ export function keyOf(family: Family, table: string, chain: string): string {
   return `${family} ${table} ${chain}`;
 }
 
-function whyNotEdited({ action, predicates }: IrRule): string | undefined {
-  if (action.kind === 'set') return 'IP sets are changed by code';
+function whyNotEdited({ predicates }: IrRule): string | undefined {
   return predicates.map((predicate: Predicate) => whyNoNode(predicate)).find((why) => why !== undefined);
 }

@@ -79,8 +79,8 @@ export const ENTRY_SIZE = 276;
 
 /** What programs leave out where no rule asks for it, because it is long. */
 export const ProgramFeature = {
-  /** Looks sets up. */
-  sets: 1,
+  looksUpSets: 1,
+  changesSets: 2,
 } as const;
 
 /** Facts that cost something to find, and that not every ruleset asks for. */
@@ -232,6 +232,8 @@ export const Operation = {
   nth: 11,
   /** the packet is in a set: {@link SetNode} */
   set: 12,
+  /** a set gets the packet's key or loses it: {@link SetChangeNode}; `yes`: it did */
+  changeSet: 13,
 } as const;
 
 /** A set, and what of a packet is its key in it: u32 bytes of its record behind the first set's, u32 {@link SetSource} for each word. */
@@ -256,3 +258,17 @@ export const SetNode = {
   spec: 32,
 } as const;
 export const SET_COMPARISONS: readonly ('eq' | 'ne' | 'lt' | 'gt')[] = ['eq', 'ne', 'lt', 'gt'];
+
+/** What follows the ways of a node that changes a set. */
+export const SetChangeNode = {
+  /** u32: bits */
+  flags: 12,
+  /** Adds the key; else takes it out. */
+  adds: 1,
+  /** An entry that is there is made anew. */
+  exist: 2,
+  hasTimeout: 4,
+  /** u32 low and high half: nanoseconds that the entry stays */
+  timeoutNs: 16,
+  spec: 24,
+} as const;

@@ -6,13 +6,15 @@ import { DEVICE_NAME_SIZE, STATE_SIZE } from '../../arena/layout.ts';
 import { FIELD_FACTS } from '../../emit/fact.ts';
 import type { StateWords } from '../../emit/state.ts';
 import { limitCredits } from '../../predicates/limit.ts';
+import type { Asked, SetChange } from './conditions.ts';
 import { factPlace } from './facts.ts';
-import { Node, Operation, SET_COMPARISONS, SetNode, Way } from './layout.ts';
+import { Node, Operation, SET_COMPARISONS, SetChangeNode, SetNode, Way } from './layout.ts';
 import { halves, setSpec } from './setspec.ts';
 import { addressTypeVariant, EXTENSION_HEADERS, HEADER_FIELDS } from './variants.ts';
 import type { ImageWriter } from './writer.ts';
 
 const ALL_ONES = 0xffffffff;
+const NS_PER_SEC = 1_000_000_000n;
 
 export class NodeWriter {
   readonly #image: ImageWriter;
@@ -30,22 +32,24 @@ export class NodeWriter {
   }
 
   /** The node (or way) at which asking all of them begins. `keyOf` names the state of those that have some. */
-  conjunction(predicates: readonly Predicate[], keyOf: (predicate: Predicate) => string): number {
-    return this.#all(predicates, keyOf, Way.holds, Way.fails);
+  conjunction(asked: readonly Asked[], keyOf: (predicate: Predicate) => string): number {
+    return this.#all(asked, keyOf, Way.holds, Way.fails);
   }
 
-  #all(of: readonly Predicate[], keyOf: (p: Predicate) => string, yes: number, no: number): number {
-    return of.reduceRight((next, predicate) => this.#predicate(predicate, keyOf, next, no), yes);
+  #all(of: readonly Asked[], keyOf: (p: Predicate) => string, yes: number, no: number): number {
+    return of.reduceRight((next, one) => this.#one(one, keyOf, next, no), yes);
   }
 
-  #predicate(predicate: Predicate, keyOf: (p: Predicate) => string, yes: number, no: number): number {
+  #one(predicate: Asked, keyOf: (p: Predicate) => string, yes: number, no: number): number {
     switch (predicate.kind) {
+      case 'set-change':
+        return this.#setChange(predicate, yes);
       case 'all':
         return this.#all(predicate.of, keyOf, yes, no);
       case 'any':
-        return predicate.of.reduceRight((other, part) => this.#predicate(part, keyOf, yes, other), no);
+        return predicate.of.reduceRight((other, part) => this.#one(part, keyOf, yes, other), no);
       case 'not':
-        return this.#predicate(predicate.of, keyOf, no, yes);
+        return this.#one(predicate.of, keyOf, no, yes);
       case 'scalar':
         return this.#scalar(predicate, yes, no);
       case 'transport': {
@@ -131,6 +135,25 @@ export class NodeWriter {
       case 'sctp-chunks':
         throw new RangeError(`${predicate.kind} has no node`);
     }
+  }
+
+  /** A node for each set, in the order in which they are tried; whatever became of them leads to `then`. */
+  #setChange({ change: { add, remove } }: SetChange, then: number): number {
+    const removed = (remove?.keys ?? []).reduceRight(
+      (other, key) => this.#node(Operation.changeSet, then, other, [0, 0, 0, ...setSpec(key)]),
+      then,
+    );
+    if (add === undefined) return removed;
+    const { exist, timeoutSec } = add;
+    const flags =
+      SetChangeNode.adds |
+      (exist ? SetChangeNode.exist : 0) |
+      (timeoutSec === undefined ? 0 : SetChangeNode.hasTimeout);
+    const timeout = halves(BigInt(timeoutSec ?? 0) * NS_PER_SEC);
+    return add.keys.reduceRight(
+      (other, key) => this.#node(Operation.changeSet, removed, other, [flags, ...timeout, ...setSpec(key)]),
+      removed,
+    );
   }
 
   #scalar(predicate: ScalarPredicate, yes: number, no: number): number {

@@ -21,6 +21,7 @@ import { emitTransportFacts } from '../../prologue/transport.ts';
 import type { GenerationParts } from '../../section.ts';
 import { ALL_FACTS } from './facts.ts';
 import { Entry, Need, PacketKind, TablesHeader } from './layout.ts';
+import type { SetUse } from './setuse.ts';
 import { emitWalk } from './walk.ts';
 import { type WalkFrame, walkFrame, walkOffsets } from './walkframe.ts';
 
@@ -35,17 +36,17 @@ const PORTS: readonly Fact[] = ['sourcePort', 'destinationPort', 'icmpType', 'ic
 const SET_PORTS: readonly Fact[] = ['sourceSetPort', 'destinationSetPort'];
 const TCP_FLAGS = 13;
 
-/** `routed`: the hook runs before the routing decision, whose outcome chooses the chains. `sets`: rules look sets up. */
+/** `routed`: the hook runs before the routing decision, whose outcome chooses the chains. `sets`: what rules do with sets. */
 export function emitClassifierSection(
   asm: Assembler<RuleTag>,
   hook: HookEmitter,
   family: Family,
   routed: boolean,
-  sets: boolean,
+  sets: SetUse,
   parts: GenerationParts,
   handed: HandedActions,
 ): void {
-  const frame = walkFrame(sets);
+  const frame = walkFrame(sets !== 'none');
   const known = new Set(knownFacts(hook, family, sets));
   const facts = new Facts(family, known, frame);
   const labels = {
@@ -102,7 +103,7 @@ export function emitClassifierSection(
   }
   emitGate(emission, walk, Need.ports, () => {
     const own = new Set<Fact>([...PORTS, 'transportOffset', 'fragmentOffset']);
-    if (sets) for (const fact of closeFacts(SET_PORTS, family)) own.add(fact);
+    if (sets !== 'none') for (const fact of closeFacts(SET_PORTS, family)) own.add(fact);
     emitTransportFacts({ ...emission, facts: new Facts(family, own, frame) });
   });
   emitGate(emission, walk, Need.tcpFlags, () => emitTcpFlags(emission));
@@ -114,11 +115,11 @@ export function emitClassifierSection(
 }
 
 /** Facts that this hook can find: all of the packet's bytes, and what it knows besides. */
-function knownFacts(hook: HookEmitter, family: Family, sets: boolean): Fact[] {
+function knownFacts(hook: HookEmitter, family: Family, sets: SetUse): Fact[] {
   const hooks = new Set(Object.values(GATED).flat());
   const absent = new Set<Fact>([
     ...(family === 'ipv4' ? (['fragmentHeader', 'authHeader', 'protocolMissing'] as const) : []),
-    ...(sets ? [] : SET_PORTS),
+    ...(sets === 'none' ? SET_PORTS : []),
   ]);
   const possible = ALL_FACTS.filter(
     (fact) => !absent.has(fact) && (!hooks.has(fact) || hook.provides.has(fact)),
@@ -183,7 +184,7 @@ function emitPacketKind(emission: Emission, walk: WalkFrame): void {
 }
 
 /** Before the routing decision and after it; where there is none, the entry's only list. */
-function emitLists(emission: Emission, walk: WalkFrame, sets: boolean, routed: boolean): void {
+function emitLists(emission: Emission, walk: WalkFrame, sets: SetUse, routed: boolean): void {
   const { asm, labels } = emission;
   const start = asm.label('walk');
   const list = (which: 'before' | 'local' | 'forward'): void => {

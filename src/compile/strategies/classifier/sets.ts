@@ -1,14 +1,15 @@
-/** Sets where rules are data: nodes and records describe the key (layout.ts), and this code looks up any set. */
+/** Sets where rules are data: nodes and records describe set and key (layout.ts), and this code looks up and changes any set. */
 import { type Label, R0, R1, R2, R3, R4, R5, R10, type Register } from '../../../isa/index.ts';
 import { SETS_OFFSET } from '../../arena/layout.ts';
 import { emitBlur } from '../../emit/blur.ts';
 import type { Emission } from '../../emit/emission.ts';
+import { emitChange, type SetOperation } from '../../sets/change.ts';
 import { addressWords, setFrame } from '../../sets/frame.ts';
 import { SetRecord, State } from '../../sets/layout.ts';
 import { emitSearch } from '../../sets/match.ts';
 import { emitPresence, type SetSubject } from '../../sets/subject.ts';
 import { FACT_WORDS } from './facts.ts';
-import { SET_COMPARISONS, SET_PARTS, SetNode, SetSource, SetSpec } from './layout.ts';
+import { SET_COMPARISONS, SET_PARTS, SetChangeNode, SetNode, SetSource, SetSpec } from './layout.ts';
 import type { WalkFrame } from './walkframe.ts';
 
 /** Words of the longest key of a set that packets of the family are looked up in. */
@@ -40,6 +41,7 @@ function describedSubject(emission: Emission, walk: WalkFrame): SetSubject {
   return {
     words: KEY_WORDS[family],
     networks: 2,
+    bounded: true,
     record,
     key: (missing) => {
       const done = asm.label('set_key_done');
@@ -146,4 +148,35 @@ function emitCounters(emission: Emission, walk: WalkFrame, subject: SetSubject, 
     asm.load('u32', R2, R2, SetRecord.countersAt).add(R1, R2);
   }
   asm.place(without);
+}
+
+/** Adds the packet's key to the noted node's set, or takes it out. Goes to one of the labels. Uses r0..r5. */
+export function emitChangeSet(emission: Emission, walk: WalkFrame, done: Label, not: Label): void {
+  const { asm } = emission;
+  const node = (to: Register): void => {
+    asm.load('u32', to, R10, walk.node).castToKernel(to, to);
+  };
+  const unlessFlag = (flag: number, to: Label): void => {
+    node(R0);
+    asm.load('u32', R0, R0, SetChangeNode.flags).and(R0, flag).jump('==', R0, 0, to);
+  };
+  emitBlur(emission);
+  asm.load('u32', R1, R10, walk.node);
+  noteSpec(emission, walk, R1, SetChangeNode.spec);
+  const operation: SetOperation = {
+    unlessAdds: (to) => unlessFlag(SetChangeNode.adds, to),
+    unlessExist: (to) => unlessFlag(SetChangeNode.exist, to),
+    timeout: () => {
+      const known = asm.label('set_timeout');
+      asm.load('u64', R3, R2, SetRecord.timeoutNs);
+      node(R2);
+      asm.load('u32', R2, R2, SetChangeNode.flags).and(R2, SetChangeNode.hasTimeout);
+      asm.jump('==', R2, 0, known);
+      node(R2);
+      asm.load('u32', R3, R2, SetChangeNode.timeoutNs + 4).lsh(R3, 32);
+      asm.load('u32', R2, R2, SetChangeNode.timeoutNs).or(R3, R2);
+      asm.place(known);
+    },
+  };
+  emitChange(emission, describedSubject(emission, walk), operation, done, not);
 }

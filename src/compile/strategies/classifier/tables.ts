@@ -19,13 +19,12 @@ import {
   MAX_CHAIN_RULES,
   MAX_DEPTH,
   Need,
-  ProgramFeature,
   TABLES_HEADER_SIZE,
   TABLES_MAGIC,
   TABLES_VERSION,
   TablesHeader,
 } from './layout.ts';
-import { lookUpSets } from './setuse.ts';
+import { SET_FEATURES, type SetUse, setUse } from './setuse.ts';
 import { EXTENSION_HEADERS } from './variants.ts';
 import { ImageWriter } from './writer.ts';
 
@@ -47,9 +46,6 @@ export function whyNoTables(plan: ProgramPlan): string | undefined {
           return `chain ${chain.name} has ${chain.rules.length} rules, tables allow ${MAX_CHAIN_RULES}`;
         }
         for (const rule of chain.rules) {
-          if (rule.action.kind === 'set') {
-            return `chain ${chain.name}, rule ${rule.source.rule}: IP sets are changed by code`;
-          }
           if (answers && rule.action.kind === 'reject') {
             return `chain ${chain.name}, rule ${rule.source.rule}: tables make no answers here`;
           }
@@ -107,7 +103,7 @@ export function buildTables(plans: readonly ProgramPlan[], parts: ChainParts): C
       const { family } = section;
       const writer = writers[family] ?? new ChainWriter(image, family, parts, numbers);
       writers[family] = writer;
-      const entry = writeEntry(image, plan.point, section, writer, looksUpSets(plan));
+      const entry = writeEntry(image, plan.point, section, writer, plannedSetUse(plan));
       headerBytes.push({ entry, writer });
     }
   }
@@ -138,7 +134,7 @@ function writeEntry(
   point: AttachPoint,
   section: SectionPlan,
   writer: ChainWriter,
-  sets: boolean,
+  sets: SetUse,
 ): number {
   const lists = { before: section.before, local: section.local, forward: section.forward ?? [] };
   const entry = image.reserve(ENTRY_SIZE, 64);
@@ -153,7 +149,7 @@ function writeEntry(
     for (const chain of planCalls(run.table.chains, run.chain).named) needs |= needsOf(chain.rules);
   }
   image.u32(entry + Entry.needs, needs);
-  image.u32(entry + Entry.features, sets ? ProgramFeature.sets : 0);
+  image.u32(entry + Entry.features, SET_FEATURES[sets]);
   const place = entryIndex(point) * 2 + (section.family === 'ipv6' ? 1 : 0);
   image.pointer(TablesHeader.entries + place * 4, entry);
   return entry;
@@ -161,6 +157,10 @@ function writeEntry(
 
 function actionNeed(action: Action): number {
   if (action.kind === 'log') return Need.devices | Need.mark;
+  if (action.kind === 'set') {
+    const keys = [action.add, action.remove].flatMap((part) => part?.keys ?? []);
+    return keys.reduce((needs, key) => needs | keyNeed(key), 0);
+  }
   return action.kind === 'mark' ? Need.mark : 0;
 }
 
@@ -210,12 +210,12 @@ export function needsOf(rules: readonly IrRule[]): number {
   return needs;
 }
 
-/** Whether rules of a plan look sets up. */
-export function looksUpSets({ sections }: ProgramPlan): boolean {
+/** What the rules of a plan do with sets. */
+export function plannedSetUse({ sections }: ProgramPlan): SetUse {
   const chains = sections.flatMap((section) =>
     runsOf(section).flatMap((run) => planCalls(run.table.chains, run.chain).named),
   );
-  return lookUpSets(chains.flatMap(({ rules }) => rules));
+  return setUse(chains.flatMap(({ rules }) => rules));
 }
 
 function runsOf({ before, local, forward = [] }: SectionPlan): readonly ChainRun[] {

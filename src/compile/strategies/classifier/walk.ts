@@ -28,6 +28,7 @@ import {
   TablesHeader,
 } from './layout.ts';
 import { emitFindVectors } from './lookup.ts';
+import type { SetUse } from './setuse.ts';
 import type { WalkFrame } from './walkframe.ts';
 
 /**
@@ -37,7 +38,7 @@ import type { WalkFrame } from './walkframe.ts';
 export function emitWalk(
   emission: Emission,
   walk: WalkFrame,
-  sets: boolean,
+  sets: SetUse,
   start: Label,
   through: Label,
 ): void {
@@ -47,7 +48,7 @@ export function emitWalk(
 class WalkWriter {
   readonly #emission: Emission;
   readonly #walk: WalkFrame;
-  readonly #sets: boolean;
+  readonly #sets: SetUse;
   readonly #start: Label;
   readonly #through: Label;
   readonly #begin: Label;
@@ -61,7 +62,7 @@ class WalkWriter {
   readonly #partEnd: Label;
   readonly #end: Label;
 
-  constructor(emission: Emission, walk: WalkFrame, sets: boolean, start: Label, through: Label) {
+  constructor(emission: Emission, walk: WalkFrame, sets: SetUse, start: Label, through: Label) {
     const { asm } = emission;
     this.#emission = emission;
     this.#walk = walk;
