@@ -111,7 +111,7 @@ const connectionLookup: HelperFunction = (m) => {
   const opts = pointer(m, 4, optsBytes, 'write');
   const { view } = m.memory;
   const refuse = (errno: number): number => {
-    view.setInt32(opts + 4, -errno, true);
+    m.memory.view.setInt32(opts + 4, -errno, true);
     return 0;
   };
   const netns = view.getInt32(opts, true);
@@ -123,8 +123,9 @@ const connectionLookup: HelperFunction = (m) => {
   if (tuple === undefined) return refuse(EINVAL);
   const found = m.environment.lookupConnection?.({ ...tuple, netns });
   if (found === undefined) return refuse(ENOENT);
-  view.setInt32(opts + 4, 0, true);
-  view.setUint8(opts + 9, found.direction === 'reply' ? 1 : 0);
+  // Making the connection may have made the memory grow.
+  m.memory.view.setInt32(opts + 4, 0, true);
+  m.memory.view.setUint8(opts + 9, found.direction === 'reply' ? 1 : 0);
   return found.connection.address;
 };
 

@@ -76,24 +76,26 @@ const fibLookup: HelperFunction = (m) => {
   if (bytes < FIB_BYTES) return -EINVAL;
   const at = pointer(m, 2, bytes, 'write');
   const { memory } = m;
-  const { view } = memory;
+  const { view: asked } = memory;
   const flags = u32(m, 4);
   if ((flags & ~0x3f) !== 0) return -EINVAL;
-  const family = view.getUint8(at);
+  const family = asked.getUint8(at);
   if (family !== AF_INET && family !== AF_INET6) return -97;
   const v6 = family === AF_INET6;
   const result: FibResult = m.environment.fibLookup?.({
     family: v6 ? 'ipv6' : 'ipv4',
-    protocol: view.getUint8(at + 1),
-    sourcePort: view.getUint16(at + 2),
-    destinationPort: view.getUint16(at + 4),
-    totalLength: view.getUint16(at + 6, true),
-    ifindex: view.getUint32(at + 8, true),
-    tos: v6 ? view.getUint32(at + 12) & 0x0fffffff : view.getUint8(at + 12),
+    protocol: asked.getUint8(at + 1),
+    sourcePort: asked.getUint16(at + 2),
+    destinationPort: asked.getUint16(at + 4),
+    totalLength: asked.getUint16(at + 6, true),
+    ifindex: asked.getUint32(at + 8, true),
+    tos: v6 ? asked.getUint32(at + 12) & 0x0fffffff : asked.getUint8(at + 12),
     source: memory.copy(at + 16, v6 ? 16 : 4),
     destination: memory.copy(at + 32, v6 ? 16 : 4),
     flags,
   }) ?? { code: 4 };
+  // Answering may have made the memory grow.
+  const { view } = memory;
   if (result.ifindex !== undefined) view.setUint32(at + 8, result.ifindex, true);
   if (result.mtu !== undefined) view.setUint16(at + 6, result.mtu, true);
   if (result.metric !== undefined) view.setUint32(at + 12, result.metric, true);
