@@ -1,11 +1,9 @@
 /** One family's part of a program: the facts its rules need, where the packet goes, the chains, the verdicts. */
 import type { Assembler, Label } from '../isa/index.ts';
-import { R10 } from '../isa/index.ts';
 import type { Family } from '../net/index.ts';
 import { emitHandedStart } from './actions/handed.ts';
 import { actionNeeds, announceAction } from './actions/index.ts';
 import { reserveForReplies } from './actions/reply/reply.ts';
-import { FORWARDED } from './actions/reply/unreachable.ts';
 import { emitVerdicts } from './actions/verdict.ts';
 import type { Emission, HandedActions } from './emit/emission.ts';
 import { closeFacts, type Fact, Facts } from './emit/fact.ts';
@@ -14,7 +12,7 @@ import type { LogPoints } from './emit/logpoint.ts';
 import type { StateWords } from './emit/state.ts';
 import { emitFragmentStrategy, type FragmentStrategy, fragmentNeeds } from './fragments.ts';
 import type { HookEmitter } from './hooks/hook.ts';
-import { emitRoute, ROUTE_NEEDS } from './hooks/route.ts';
+import { emitRoute, ROUTE, ROUTE_NEEDS } from './hooks/route.ts';
 import { predicateNeeds } from './predicates/index.ts';
 import type { RuleTag } from './program.ts';
 import { emitIpv4Facts } from './prologue/ipv4.ts';
@@ -95,12 +93,9 @@ export function emitSection(
     emitRuns(emission, plan.local);
   } else {
     const forward = asm.label('forward');
-    const forwarded = labels.reply === undefined ? undefined : frame.word(FORWARDED);
-    if (forwarded !== undefined) asm.store('u32', R10, forwarded, 0);
-    emitRoute(emission, forward);
+    emitRoute(emission, forward, labels.reply === undefined ? undefined : frame.word(ROUTE));
     emitRuns(emission, plan.local);
     asm.goto(labels.accept).place(forward);
-    if (forwarded !== undefined) asm.store('u32', R10, forwarded, 1);
     emitRuns(emission, plan.forward);
   }
   emitVerdicts(emission, parts.fragments);

@@ -32,9 +32,10 @@ const SOURCES = {
   ipv4: ['10.21.0.2', '10.21.0.77'],
   ipv6: ['fd21::2', 'fd21::77'],
 } as const;
+/** Groups, and networks' own addresses, which are all routers' of an IPv6 network. */
 const GROUPS = {
   ipv4: ['10.21.0.255', '224.0.0.1', '255.255.255.255'],
-  ipv6: ['ff02::1'],
+  ipv6: ['ff02::1', 'fd21::', 'fd99::'],
 } as const;
 
 function rules(kind: string): string {
@@ -130,7 +131,7 @@ function shapes(family: Family): fc.Arbitrary<Shape> {
       .oneof(
         { weight: 5, arbitrary: fc.constant(OWN[family]) },
         { weight: 3, arbitrary: fc.constant(BEHIND[family]) },
-        { weight: 1, arbitrary: fc.constantFrom(...GROUPS[family]) },
+        { weight: 2, arbitrary: fc.constantFrom(...GROUPS[family]) },
       )
       .map(addressBytes),
     tos: fc.nat(255),

@@ -198,16 +198,15 @@ function rejected(place: Place, family: Family): HookCase[] {
   ];
 }
 
-/** A network's broadcast address; of IPv6 a group again, as its networks' own addresses are their routers'. */
-const GROUP = { ipv4: 2, ipv6: 8 } as const;
+/** A network's broadcast address; of IPv6 its routers'. */
+const NETWORK = 2;
 
-/** To this host, through it, to groups; hops enough, no options, which answers do not echo. */
+/** To this host, through it, to routers and groups; hops enough, no options, which answers do not echo. */
 function answerable(family: Family, seed: number, transport: fc.Arbitrary<Transport>): Shape[] {
   return plainShapes(family, PACKETS, seed, transport).map((shape, index) => ({
     ...shape,
     source: INTERESTING[family][index % 10 === 9 ? 6 : 1]!,
-    destination:
-      INTERESTING[family][[0, 0, 5, 0, GROUP[family], INTERESTING[family].length - 1][index % 6]!]!,
+    destination: INTERESTING[family][[0, 0, 5, 0, NETWORK, INTERESTING[family].length - 1][index % 6]!]!,
     ttl: 64,
     ipOptions: new Uint8Array(0),
     extensions: [],

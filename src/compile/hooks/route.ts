@@ -18,12 +18,23 @@ const BPF_FIB_LOOKUP_SRC = 16;
 const BPF_FIB_LKUP_RET_NOT_FWDED = 4;
 const BPF_FIB_LKUP_RET_FWD_DISABLED = 5;
 
+/** Word of the frame, where answers ask for it: what the routing decision says of the packet, one of {@link Route}. */
+export const ROUTE = 'route';
+export const Route = {
+  /** Nothing: without forwarding the kernel does not look. */
+  untold: 0,
+  /** To this host, or to nobody. */
+  local: 1,
+  forward: 2,
+} as const;
+
 /**
  * Falls through for packets to this host, goes to `forward` with the output device for the others. Without forwarding the
  * kernel does not say which it is, and delivers or drops the packet itself: INPUT. Routes that refuse (blackhole,
- * unreachable, prohibit) count as FORWARD; the kernel refuses the packet after us. Uses r0..r5.
+ * unreachable, prohibit) count as FORWARD; the kernel refuses the packet after us. The frame's word at `told`, where there is
+ * one, becomes one of {@link Route}. Uses r0..r5.
  */
-export function emitRoute(emission: Emission, forward: Label): void {
+export function emitRoute(emission: Emission, forward: Label, told: number | undefined): void {
   const { asm, facts, frame, family, labels } = emission;
   const params = frame.block('fib', PARAMS_SIZE);
   const local = asm.label('local');
@@ -44,8 +55,11 @@ export function emitRoute(emission: Emission, forward: Label): void {
   }
   asm.mov(R1, R6).mov(R2, R10).add(R2, params).mov(R3, PARAMS_SIZE).mov(R4, BPF_FIB_LOOKUP_SKIP_NEIGH);
   asm.call('bpf_fib_lookup');
-  asm.jump('s<', R0, 0, local);
-  asm.jump('==', R0, BPF_FIB_LKUP_RET_NOT_FWDED, local).jump('==', R0, BPF_FIB_LKUP_RET_FWD_DISABLED, local);
+  if (told !== undefined) asm.store('u32', R10, told, Route.untold);
+  asm.jump('s<', R0, 0, local).jump('==', R0, BPF_FIB_LKUP_RET_FWD_DISABLED, local);
+  if (told !== undefined) asm.store('u32', R10, told, Route.local);
+  asm.jump('==', R0, BPF_FIB_LKUP_RET_NOT_FWDED, local);
+  if (told !== undefined) asm.store('u32', R10, told, Route.forward);
   if (facts.has('outIfindex') || facts.has('outDevice')) asm.load('u32', R1, R10, params + Params.ifindex);
   if (facts.has('outIfindex')) asm.store('u32', R10, facts.offset('outIfindex'), R1);
   if (facts.has('outDevice')) {

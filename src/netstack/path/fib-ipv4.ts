@@ -102,6 +102,10 @@ export class Ipv4Fib implements Fib {
     return faultOf(route) === undefined ? route : undefined;
   }
 
+  isOwn(address: Uint8Array): boolean {
+    return this.addressType(address) === RouteTypeNumber.LOCAL;
+  }
+
   addressType(address: Uint8Array, device?: string): number {
     if (isZero(address) || isLimitedBroadcast(address)) return RouteTypeNumber.BROADCAST;
     if (isMulticast4(address)) return RouteTypeNumber.MULTICAST;

@@ -27,8 +27,7 @@ export class Ipv6Fib implements Fib {
 
   input(_source: Uint8Array, destination: Uint8Array, inDevice: string): FibDecision {
     if (destination[0] === 0xff) return this.#hasJoined(destination) ? LOCAL : refuse('not-joined');
-    if (this.#isOwn(destination)) return LOCAL;
-    if (this.config.addresses.some(({ prefix }) => this.#isRouterAnycast(prefix, destination))) return LOCAL;
+    if (this.isOwn(destination)) return LOCAL;
     const linkLocal = isLinkLocal(destination);
     const route = linkLocal ? undefined : findRoute(this.#routes, destination);
     const fault = linkLocal ? undefined : faultOf(route);
@@ -75,6 +74,12 @@ export class Ipv6Fib implements Fib {
     const isNetwork =
       prefix.length < 127 && gateway === undefined && hostBits(prefix, address).every((bit) => bit === 0);
     return isNetwork ? RouteTypeNumber.ANYCAST : RouteTypeNumber.UNICAST;
+  }
+
+  /** ipv6_chk_addr() and ipv6_chk_acast_addr_src(). */
+  isOwn(address: Uint8Array): boolean {
+    if (this.#isOwn(address)) return true;
+    return this.config.addresses.some(({ prefix }) => this.#isRouterAnycast(prefix, address));
   }
 
   #isOwn(address: Uint8Array, device?: string): boolean {

@@ -79,6 +79,8 @@ export interface Fib {
   output(destination: Uint8Array): string | undefined;
   /** The next hop towards an address: a router, or the address itself. */
   nextHop(destination: Uint8Array): Uint8Array;
+  /** Whether packets to it are this host's, and answers may come from it: its own addresses, and those that it answers to as a router. */
+  isOwn(address: Uint8Array): boolean;
   /** RTN_* of an address; with a device, local to it. */
   addressType(address: Uint8Array, device?: string): number;
   /** The address a host shows by a device towards a next hop (inet_select_addr, ipv6_dev_get_saddr). */

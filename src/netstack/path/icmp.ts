@@ -58,8 +58,7 @@ export class IcmpSender {
     if (ipv4 && (type === RouteTypeNumber.BROADCAST || type === RouteTypeNumber.MULTICAST)) return undefined;
     const outDevice = fib.output(source);
     if (outDevice === undefined || !this.#mayBeAnswered(error, source)) return undefined;
-    const own =
-      type === RouteTypeNumber.LOCAL ? destination : fib.sourceAddress(outDevice, fib.nextHop(source));
+    const own = fib.isOwn(destination) ? destination : fib.sourceAddress(outDevice, fib.nextHop(source));
     if (own === undefined || !this.#inRate(error, source, outDevice)) return undefined;
     const options = ipv4 ? echoedOptions(this.#stack, error.packet, error.options, own) : undefined;
     if (ipv4 && options === undefined) return undefined;

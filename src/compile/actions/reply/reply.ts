@@ -5,17 +5,17 @@
  * where nothing is forwarded, senders that are none, resets, ICMP errors. Unlike there, the received checksum is not looked at (a device may have yet to
  * fill it in), IP options are not echoed, and there is no rate limit. Not answered means dropped.
  */
-import { type Label, R1, R10, type Register } from '../../../isa/index.ts';
+import { type Label, R1, R2, R10, type Register } from '../../../isa/index.ts';
 import type { Family } from '../../../net/index.ts';
 import type { Emission, ReplyPlace } from '../../emit/emission.ts';
 import { closeFacts, type Fact, factWords } from '../../emit/fact.ts';
 import { ANSWER_IP, type Answering } from '../../hooks/answer.ts';
-import { PARAMS_SIZE } from '../../hooks/route.ts';
+import { PARAMS_SIZE, ROUTE, Route } from '../../hooks/route.ts';
 import { emitTypeWalk } from '../../predicates/addresstype.ts';
 import { HEADER_SIZE } from './header.ts';
 import { TCP_RESET } from './refusals.ts';
 import { emitReset } from './reset.ts';
-import { emitUnreachable, FORWARDED } from './unreachable.ts';
+import { emitUnreachable } from './unreachable.ts';
 
 export const REPLY_NEEDS: readonly Fact[] = [
   'source',
@@ -50,7 +50,7 @@ export function reserveForReplies({
     for (let word = 0; word < factWords(fact, family); word++) facts.offset(fact, word);
   }
   frame.word('replyKind');
-  frame.word(FORWARDED);
+  frame.word(ROUTE);
   frame.block('scratch', SCRATCH_BYTES);
   frame.block('fib', PARAMS_SIZE);
   return frame.size;
@@ -103,9 +103,14 @@ function emitOneToOne(emission: Emission, no: Label): void {
   }
   emitTypeWalk(emission, { field: 'ip.destination', limitTo: 'none' });
   asm.jump('==', R1, RTN_BROADCAST, no).jump('==', R1, RTN_MULTICAST, no);
-  // Without forwarding what is for others counts as local (../../hooks/route.ts): the kernel drops it, and nobody answers.
+  // Without forwarding what is for others counts as local (../../hooks/route.ts): the kernel drops it, and nobody answers. The
+  // address of an IPv6 network is its routers': no host takes it.
   const ours = asm.label('answers');
-  asm.jump('==', R1, RTN_LOCAL, ours).jump('==', R1, RTN_ANYCAST, ours);
-  asm.load('u32', R1, R10, frame.word(FORWARDED)).jump('==', R1, 0, no);
+  asm.jump('==', R1, RTN_LOCAL, ours);
+  asm
+    .load('u32', R2, R10, frame.word(ROUTE))
+    .jump('==', R2, Route.forward, ours)
+    .jump('==', R2, Route.untold, no);
+  asm.jump('!=', R1, RTN_ANYCAST, no);
   asm.place(ours);
 }

@@ -6,7 +6,7 @@ import { type Label, R0, R1, R2, R5, R10 } from '../../../isa/index.ts';
 import { emitCopy } from '../../emit/copy.ts';
 import type { Emission } from '../../emit/emission.ts';
 import { ANSWER_IP, type Answering } from '../../hooks/answer.ts';
-import { emitAnswerSource } from '../../hooks/route.ts';
+import { emitAnswerSource, ROUTE, Route } from '../../hooks/route.ts';
 import { emitChecksum, emitFrameSum, emitPacketSum } from './checksum.ts';
 import { ADDRESS_SIZE, ADDRESSES, emitIpHeader, emitSwappedIpAddresses, HEADER_SIZE } from './header.ts';
 import { UNREACHABLE_CODES } from './refusals.ts';
@@ -21,8 +21,6 @@ const ECHO = 8;
 const FIRST_QUERY = 13;
 const LAST_QUERY = 18;
 const FIRST_INFORMATIONAL = 0x80;
-/** Word of the frame: 1 for packets on their way through this host. */
-export const FORWARDED = 'forwarded';
 /** Where the checksum lies in the transport headers that a device can finish. */
 const CHECKSUM_AT = [
   [6, 16],
@@ -47,7 +45,7 @@ export function emitUnreachable(
 
   emitSwappedIpAddresses(emission, ip);
   const source = asm.label('answer_source');
-  asm.load('u32', R1, R10, frame.word(FORWARDED)).jump('==', R1, 0, source);
+  asm.load('u32', R1, R10, frame.word(ROUTE)).jump('!=', R1, Route.forward, source);
   emitAnswerSource(emission, ip + ADDRESSES[family], no);
   asm.place(source);
 

@@ -203,7 +203,7 @@ function emitLists(emission: Emission, walk: WalkFrame, sets: SetUse, routed: bo
   emitWalk(emission, walk, sets, start, through);
   asm.place(through).load('u32', R1, R10, walk.stage).jump('!=', R1, 0, labels.accept);
   asm.store('u32', R10, walk.stage, 1);
-  emitRoute(emission, forward);
+  emitRoute(emission, forward, undefined);
   list('local');
   asm.goto(start).place(forward);
   list('forward');
