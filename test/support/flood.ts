@@ -11,7 +11,8 @@ export interface FloodPlan {
   readonly to: string;
   readonly cpu: number;
   readonly packetsPerSecond: number;
-  readonly milliseconds: number;
+  /** How many there are at least, however soon it is told to end. */
+  readonly packets: number;
   /** Directory of the cgroup to be in before there is a socket. */
   readonly cgroup?: string;
 }
@@ -20,8 +21,8 @@ export class Flood {
   readonly #process: ChildProcess;
   readonly #sent: Promise<number>;
 
-  constructor({ from, to, cpu, packetsPerSecond, milliseconds, cgroup }: FloodPlan) {
-    const words = [to, String(packetsPerSecond), String(milliseconds)];
+  constructor({ from, to, cpu, packetsPerSecond, packets, cgroup }: FloodPlan) {
+    const words = [to, String(packetsPerSecond), String(packets)];
     const enter = [`--net=/run/netns/${from.netnsName}`, 'taskset', '-c', String(cpu)];
     const child = spawn('nsenter', [...enter, process.execPath, PROGRAM, ...words], {
       stdio: ['pipe', 'pipe', 'inherit'],
@@ -41,7 +42,11 @@ export class Flood {
   }
 
   start(): void {
-    this.#process.stdin!.end('go\n');
+    this.#process.stdin!.write('go\n');
+  }
+
+  end(): void {
+    this.#process.stdin!.end();
   }
 
   /** Packets that the process gave to the kernel. */
