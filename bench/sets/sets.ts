@@ -2,12 +2,17 @@
  * What a look-up in a set costs a packet, and what it takes to load one: Sluice against ipset (iptables-legacy) and a set of
  * nftables, with 10, 1,000 and a million IPv4 addresses. Half of the flows are in the set. All in one run, rounds interleaved,
  * the 10th percentile of each one's rounds, less that of the bare stack.
+ *
+ * Prints JSON and writes docs/performance/sets.{json,md}. Needs root. Run: `npm run bench sets`. SLUICE_BENCH_SIZES
+ * (10,1000,1000000) and SLUICE_BENCH_ROUNDS (21) make it shorter; then it writes nothing.
  */
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { applyPolicy, liveSet, removePolicies } from '../../src/host/index.ts';
 import { parseRuleset, parseSets } from '../../src/rules/index.ts';
 import type { Host } from '../../test/support/netns.ts';
 import { type Flow, FlowGenerator } from '../scale/generator.ts';
 import { makeHost } from '../scale/subjects.ts';
+import { page, type SetCost } from './report.ts';
 
 const SIZES = (process.env.SLUICE_BENCH_SIZES ?? '10,1000,1000000').split(',').map(Number);
 const ROUNDS = Number(process.env.SLUICE_BENCH_ROUNDS ?? 21);
@@ -139,7 +144,7 @@ async function changeUs(): Promise<number> {
   });
 }
 
-const results: unknown[] = [];
+const costs: SetCost[] = [];
 for (const size of SIZES) {
   const subjects = await subjectsFor(size);
   try {
@@ -150,7 +155,7 @@ for (const size of SIZES) {
     const bare = percentile(subjects[0]!.samples, 0.1);
     const us = await changeUs();
     for (const { name, samples, loadMs, bytes } of subjects) {
-      results.push({
+      costs.push({
         entries: size,
         name,
         packetNs: percentile(samples, 0.1),
@@ -172,6 +177,12 @@ for (const size of SIZES) {
     }
   }
 }
-process.stdout.write(
-  `${JSON.stringify({ benchmark: 'sets', node: process.version, rounds: ROUNDS, packets: PACKETS, results }, undefined, 1)}\n`,
-);
+const result = `${JSON.stringify({ sets: { version: 1, rounds: ROUNDS, packets: PACKETS, costs } }, undefined, 2)}\n`;
+console.log(result);
+const whole = !Object.keys(process.env).some((name) => name.startsWith('SLUICE_BENCH_'));
+if (whole) {
+  const folder = new URL('../../docs/performance/', import.meta.url);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(new URL('sets.json', folder), result);
+  writeFileSync(new URL('sets.md', folder), page(costs));
+}

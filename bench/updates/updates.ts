@@ -1,11 +1,16 @@
 /**
  * What one change takes: a rule inserted or deleted among 10, 1,000 and 10,000, and an address added to a set, with Sluice in
  * a running process, by its commands, and with iptables, nft and ipset. One run, rivals in turn; medians, and the slowest.
+ *
+ * Prints JSON and writes docs/performance/updates.{json,md}. Needs root and the built package. Run: `npm run bench updates`.
+ * SLUICE_BENCH_SIZES (10,1000,10000), SLUICE_BENCH_ROUNDS (21) and SLUICE_BENCH_CHANGES (40) make it shorter; then it writes nothing.
  */
 import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { liveSet, removePolicies, WatchedPolicy } from '../../src/host/index.ts';
 import { parseEntry, parseRuleset, parseSets, type Rule, type Ruleset } from '../../src/rules/index.ts';
 import { makeHost } from '../scale/subjects.ts';
+import { page, type Times } from './report.ts';
 
 const SIZES = (process.env.SLUICE_BENCH_SIZES ?? '10,1000,10000').split(',').map(Number);
 const ROUNDS = Number(process.env.SLUICE_BENCH_ROUNDS ?? 21);
@@ -25,20 +30,12 @@ const text = (rules: readonly string[]): string =>
 const parse = (rules: readonly string[]): Ruleset =>
   parseRuleset(text(rules), { file: 'rules', family: 'ipv4' }).ruleset;
 
-interface Times {
-  readonly subject: string;
-  readonly medianMs: number;
-  readonly meanMs: number;
-  readonly p99Ms: number;
-  readonly slowestMs: number;
-}
-
-function summed(subject: string, samples: readonly number[]): Times {
+function summed(size: number, of: Times['of'], subject: string, samples: readonly number[]): Times {
   const sorted = [...samples].sort((a, b) => a - b);
   const at = (share: number): number =>
     Number(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!.toFixed(3));
   const mean = Number((samples.reduce((sum, one) => sum + one, 0) / samples.length).toFixed(3));
-  return { subject, medianMs: at(0.5), meanMs: mean, p99Ms: at(0.99), slowestMs: at(1) };
+  return { size, of, subject, medianMs: at(0.5), meanMs: mean, p99Ms: at(0.99), slowestMs: at(1) };
 }
 
 async function timed(samples: number[], use: () => unknown): Promise<void> {
@@ -146,7 +143,7 @@ async function rulesOf(size: number): Promise<Times[]> {
       }
     }
     process.stderr.write(`${size} rules: ${edited} changes edited, ${whole} loaded whole\n`);
-    return [...all].map(([subject, samples]) => summed(subject, samples));
+    return [...all].map(([subject, samples]) => summed(size, 'rules', subject, samples));
   } finally {
     await removePolicies({ policy: POLICY }).catch(() => []);
     for (const host of [ours, legacy, nft]) host.close();
@@ -201,7 +198,7 @@ async function setsOf(size: number): Promise<Times[]> {
         execFileSync(process.execPath, [CLI, 'set', 'add', 's', `192.0.3.${round + 1}`, ...selected]),
       );
     }
-    return [...all].map(([subject, samples]) => summed(subject, samples));
+    return [...all].map(([subject, samples]) => summed(size, 'addresses', subject, samples));
   } finally {
     await removePolicies({ policy: POLICY }).catch(() => []);
     kernel.exec('ipset', ['destroy'], { allowFailure: true });
@@ -209,9 +206,14 @@ async function setsOf(size: number): Promise<Times[]> {
   }
 }
 
-const results: unknown[] = [];
-for (const size of SIZES) {
-  for (const times of [...(await rulesOf(size)), ...(await setsOf(size))]) results.push({ size, ...times });
+const times: Times[] = [];
+for (const size of SIZES) times.push(...(await rulesOf(size)), ...(await setsOf(size)));
+const result = `${JSON.stringify({ updates: { version: 1, rounds: ROUNDS, changes: CHANGES, times } }, undefined, 2)}\n`;
+console.log(result);
+const whole = !Object.keys(process.env).some((name) => name.startsWith('SLUICE_BENCH_'));
+if (whole) {
+  const folder = new URL('../../docs/performance/', import.meta.url);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(new URL('updates.json', folder), result);
+  writeFileSync(new URL('updates.md', folder), page(times));
 }
-const about = { benchmark: 'updates', node: process.version, rounds: ROUNDS, changes: CHANGES };
-process.stdout.write(`${JSON.stringify({ ...about, results }, undefined, 1)}\n`);

@@ -97,6 +97,19 @@ function isSame(a: PlacedChain, b: PlacedChain): boolean {
   );
 }
 
+/** How many of the first rules, `most` at most, are the same. By itself, so that it stays fast whatever its callers do. */
+export function sameInFront(a: readonly Rule[], b: readonly Rule[], most: number): number {
+  for (let index = 0; index < most; index++) if (a[index] !== b[index]) return index;
+  return most;
+}
+
+/** How many of the last rules, `most` at most, are the same. */
+function sameBehind(a: readonly Rule[], b: readonly Rule[], most: number): number {
+  for (let count = 0, of = a.length - 1, to = b.length - 1; count < most; count++, of--, to--)
+    if (a[of] !== b[to]) return count;
+  return most;
+}
+
 /** `undefined`: nothing changes. Rules between the first and the last that differ are compared by their lines. */
 function piecesOf(
   old: readonly Rule[],
@@ -105,11 +118,9 @@ function piecesOf(
   print: (rule: Rule) => string,
 ): PlannedPiece[] | undefined {
   const shorter = Math.min(old.length, fresh.length);
-  let front = 0;
-  while (front < shorter && old[front] === fresh[front]) front += 1;
+  const front = sameInFront(old, fresh, shorter);
   if (front === old.length && old.length === fresh.length) return undefined;
-  let back = 0;
-  while (back < shorter - front && old[old.length - 1 - back] === fresh[fresh.length - 1 - back]) back += 1;
+  const back = sameBehind(old, fresh, shorter - front);
   const pieces: PlannedPiece[] = front > 0 ? [{ from: 0, to: front }] : [];
   const between = fresh.slice(front, fresh.length - back).map(print);
   const end = old.length - back;

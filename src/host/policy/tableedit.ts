@@ -122,7 +122,7 @@ class EditWriter {
       const known = added ? undefined : this.#stateOf(key);
       if (!added && known === undefined) throw new LoadWhole(`chain ${chain} is not known`);
       if (known?.coded === true) throw new LoadWhole(`chain ${chain} is code`);
-      const counters: number[] = [];
+      let counters: number[] = [];
       const edited: Piece[] = [];
       const noted: NotedPiece[] = [];
       for (const piece of pieces) {
@@ -134,7 +134,7 @@ class EditWriter {
         } else {
           edited.push(piece);
           noted.push([piece.from, piece.to]);
-          for (let index = piece.from; index < piece.to; index++) counters.push(known!.counters[index]!);
+          counters = counters.concat(known!.counters.slice(piece.from, piece.to));
         }
       }
       const verdict = policy === 'DROP' ? 'drop' : 'accept';

@@ -24,7 +24,7 @@ import { LoadWhole } from './editplan.ts';
 import { type LiveGeneration, OPEN_ROOT } from './generation.ts';
 import { checkPlace, type EditPlace } from './liveedit.ts';
 import { withPolicyLock } from './place.ts';
-import { diffRules } from './ruledelta.ts';
+import { diffRules, sameInFront } from './ruledelta.ts';
 import type { ChainState, RuleState } from './rulestate.ts';
 import { definitionOf } from './sets.ts';
 import { PolicyStore } from './store.ts';
@@ -53,6 +53,8 @@ interface Running {
   readonly mark: string;
   /** As it was pinned. */
   readonly loaded: GenerationDocument;
+  /** Of the namespace. */
+  readonly name: string;
   readonly state: RuleState;
   readonly generation: LiveGeneration;
 }
@@ -102,11 +104,10 @@ export class WatchedPolicy {
     const running = this.#now();
     if (running === undefined || running.loaded.members.length !== 1) return undefined;
     const { store } = this.#open!;
-    const { loaded, state } = running;
+    const { loaded, state, name } = running;
     const record = store.records.find(this.#place.cookie)!;
     try {
       checkManner(store, request, loaded, this.#hz);
-      const name = store.netns(record.cookie)?.name ?? '';
       const place: EditPlace = {
         target: { cookie: record.cookie, name, inode: 0 },
         record,
@@ -135,7 +136,7 @@ export class WatchedPolicy {
       this.#running =
         mark === undefined
           ? undefined
-          : { mark, loaded, state, generation: store.generation(record.running) };
+          : { mark, loaded, name, state, generation: store.generation(record.running) };
       const totalMs = performance.now() - started;
       return { ...done, repaired: [], times: { compileMs: 0, ...done.times, totalMs } };
     } catch (error) {
@@ -224,7 +225,13 @@ export class WatchedPolicy {
       return undefined;
     }
     this.#calls.clear();
-    this.#running = { mark: now, loaded, state: store.rulesAt(root)!, generation: store.generation(root) };
+    this.#running = {
+      mark: now,
+      loaded,
+      name: store.netns(this.#place.cookie)?.name ?? '',
+      state: store.rulesAt(root)!,
+      generation: store.generation(root),
+    };
     return this.#running;
   }
 
@@ -273,9 +280,7 @@ function heldOf(rulesets: readonly Ruleset[], before: readonly Ruleset[] = []): 
 }
 
 function sameRules(a: readonly Rule[], b: readonly Rule[]): boolean {
-  if (a.length !== b.length) return false;
-  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
-  return true;
+  return a.length === b.length && sameInFront(a, b, a.length) === a.length;
 }
 
 function inodeOf(path: string): number | undefined {
