@@ -7,18 +7,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AttachPoint } from '../../src/compile/index.ts';
 import { CtStateBit } from '../../src/ir/index.ts';
-import type { Family } from '../../src/net/index.ts';
 import { Conntrack, type Entry, ManualClock } from '../../src/netstack/index.ts';
-import {
-  type Context,
-  type KernelObject,
-  Machine,
-  SkbContext,
-  type TupleRequest,
-  XdpContext,
-} from '../../src/vm/index.ts';
+import type { TupleRequest } from '../../src/vm/index.ts';
 import { conversation } from '../support/generate/conversations.ts';
 import { buildPacket } from '../support/generate/shape.ts';
+import { type FoundConnection, LookupMachine } from '../support/lookup-machine.ts';
 import { buildLookup } from '../support/lookup-program.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1' ? 50 : 1;
@@ -26,69 +19,24 @@ const CONVERSATIONS = 200 * SOAK;
 const { NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED } = CtStateBit;
 const ALL = NEW | ESTABLISHED | RELATED | INVALID | UNTRACKED;
 const POINTS: readonly AttachPoint[] = [{ flavour: 'xdp' }, { flavour: 'tcx', direction: 'ingress' }];
-const ETHERTYPE_BE = { ipv4: 0x0008, ipv6: 0xdd86 } as const;
-const SIDE_BYTES = 20;
-const SIDE_FLAGS = 17;
 
-/** The machine's look-up, answered from a table of connections. */
-class LookupMachine {
-  readonly #machine: Machine;
-  readonly #run: (packet: Uint8Array) => number;
-
-  constructor(point: AttachPoint, family: Family, entries: () => Iterable<Entry>) {
-    const machine = new Machine();
-    this.#machine = machine;
-    machine.environment = {
-      lookupConnection: (request) => this.#find(request, entries()),
-    };
-    const type = point.flavour === 'xdp' ? 'BPF_PROG_TYPE_XDP' : 'BPF_PROG_TYPE_SCHED_CLS';
-    const program = machine.load(buildLookup(point, family), { type, name: 'lookup' });
-    const packet = machine.createPacket();
-    const context: Context =
-      point.flavour === 'xdp'
-        ? new XdpContext(machine, packet)
-        : new SkbContext(machine, packet).set({ protocolBe: ETHERTYPE_BE[family], ifindex: 1 });
-    const frame = new Uint8Array(14);
-    new DataView(frame.buffer).setUint16(12, ETHERTYPE_BE[family], true);
-    this.#run = (bytes) => {
-      packet.set(Uint8Array.of(...frame, ...bytes), 14);
-      return program.run(context) >>> 0;
-    };
-  }
-
-  states(packet: Uint8Array): number {
-    return this.#run(packet);
-  }
-
-  #find(request: TupleRequest, entries: Iterable<Entry>) {
-    for (const entry of entries) {
-      for (const direction of ['original', 'reply'] as const) {
-        const tuple = entry[direction];
-        if (
-          tuple.protocol === request.protocol &&
-          tuple.sourcePort === request.sourcePort &&
-          tuple.destinationPort === request.destinationPort &&
-          sameBytes(tuple.source, request.sourceAddress) &&
-          sameBytes(tuple.destination, request.destinationAddress)
-        ) {
-          return { connection: this.#object(entry), direction };
-        }
+/** The entry that the tuple belongs to. */
+function findEntry(request: TupleRequest, entries: Iterable<Entry>): FoundConnection | undefined {
+  for (const entry of entries) {
+    for (const direction of ['original', 'reply'] as const) {
+      const tuple = entry[direction];
+      if (
+        tuple.protocol === request.protocol &&
+        tuple.sourcePort === request.sourcePort &&
+        tuple.destinationPort === request.destinationPort &&
+        sameBytes(tuple.source, request.sourceAddress) &&
+        sameBytes(tuple.destination, request.destinationAddress)
+      ) {
+        return { entry, direction };
       }
     }
-    return undefined;
   }
-
-  #object({ status, tcp }: Entry): KernelObject {
-    const object = this.#machine.kernel.create('nf_conn', { status });
-    if (tcp === undefined) return object;
-    const seen = new Uint8Array(2 * SIDE_BYTES);
-    for (const [side, { flags }] of tcp.sides.entries()) seen[side * SIDE_BYTES + SIDE_FLAGS] = flags;
-    return object
-      .set('proto.tcp.state', tcp.state)
-      .set('proto.tcp.seen', seen)
-      .set('proto.tcp.last_dir', tcp.lastSide)
-      .set('proto.tcp.last_index', tcp.lastKind);
-  }
+  return undefined;
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
@@ -98,10 +46,13 @@ function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
 describe.each(POINTS)('state by look-up at $flavour', (point) => {
   test.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
     const seen = new Map<number, number>();
+    const program = buildLookup(point, family);
     const property = fc.property(conversation(family), (shapes) => {
       const settings = { checksum: false, tcpBeLiberal: true, tcpIgnoreInvalidRst: true };
       const conntrack = new Conntrack({ clock: new ManualClock(), settings });
-      const machine = new LookupMachine(point, family, () => conntrack.entries());
+      const machine = new LookupMachine(point, family, program, (request) =>
+        findEntry(request, conntrack.entries()),
+      );
       const history: string[] = [];
       for (const shape of shapes) {
         const bytes = buildPacket(shape);

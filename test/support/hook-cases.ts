@@ -31,6 +31,7 @@ import {
 import { expectedLogs, logDifference } from './log-records.ts';
 import { compilable, ethernetOf } from './machine-cases.ts';
 import { MACHINE_HZ } from './machine-policy.ts';
+import type { Subject } from './mistakes.ts';
 import { xorshift } from './xorshift.ts';
 
 const SEED = 7;
@@ -112,7 +113,7 @@ export function hookShapes(shapes: readonly Shape[], place: Place): HookShape[] 
     [vlan(7)],
     [vlan(0, 0x88a8), vlan(0xe000)],
     [vlan(0x2001, 0x88a8)],
-    [vlan(0), vlan(5)],
+    [vlan(0), vlan(1)],
     [vlan(0), vlan(0), vlan(0)],
   ];
   return shapes.map((shape, index) => {
@@ -164,10 +165,18 @@ class Oracle {
   readonly #family: Family;
   readonly #place: Place;
   readonly #fragments: FragmentStrategy;
+  readonly #forwarding: boolean;
   readonly #accepted = new Map<string, number>();
   readonly clock: { ms: number };
 
-  constructor(ruleset: Ruleset, place: Place, fragments: FragmentStrategy, clock: { ms: number }) {
+  constructor(
+    ruleset: Ruleset,
+    place: Place,
+    fragments: FragmentStrategy,
+    clock: { ms: number },
+    forwarding: boolean,
+  ) {
+    this.#forwarding = forwarding;
     this.#ruleset = ruleset;
     this.#family = ruleset.family;
     this.#place = place;
@@ -234,7 +243,8 @@ class Oracle {
   #judge(packet: HookPacket, bytes: Uint8Array): Judged[] | undefined {
     const [from, length] = this.#family === 'ipv4' ? [16, 4] : [24, 16];
     const { ways } = this.#place;
-    const out = ways === 'in' ? forwardedTo(this.#family, bytes.subarray(from, from + length)) : undefined;
+    const through = ways === 'in' && this.#forwarding;
+    const out = through ? forwardedTo(this.#family, bytes.subarray(from, from + length)) : undefined;
     const stages: [Hook, string, string][] =
       ways === 'out'
         ? [
@@ -290,23 +300,26 @@ export interface HookCase {
   readonly shapes: readonly Shape[];
   readonly fragments?: FragmentStrategy;
   readonly strategy?: StrategyName;
+  /** Whether the host sends packets of others on; true when absent. */
+  readonly forwarding?: boolean;
 }
 
-/** What the programs do otherwise than the evaluator says, by packet; `refused` where the hook cannot run the rules. */
-export function hookCaseDifference(given: HookCase): string | 'refused' | undefined {
-  const { family, place, shapes, fragments = 'rules', strategy = 'inline' } = given;
+/** The case as what mistakes are shown to, judged once; `undefined` where the hook cannot run the rules. */
+export function hookSubject(given: HookCase): Subject | undefined {
+  const { family, place, shapes, fragments = 'rules', strategy = 'inline', forwarding = true } = given;
   const { ruleset, diagnostics } = parseRuleset(compilable(given.text), { file: 'hook', family });
   const error = diagnostics.find(({ severity }) => severity === 'error');
   if (error !== undefined) throw new Error(`${error.message}\n${given.text}`);
-  let policy: CompiledPolicy;
+  const compiled = (): CompiledPolicy =>
+    compilePolicy([ruleset], { hooks: [place.name], fragments, strategy, hz: MACHINE_HZ });
   try {
-    policy = compilePolicy([ruleset], { hooks: [place.name], fragments, strategy, hz: MACHINE_HZ });
+    compiled();
   } catch (refused) {
-    if (refused instanceof CompileError) return 'refused';
+    if (refused instanceof CompileError) return undefined;
     throw refused;
   }
   const clock = { ms: START_MS };
-  const oracle = new Oracle(ruleset, place, fragments, clock);
+  const oracle = new Oracle(ruleset, place, fragments, clock, forwarding);
   const packets = hookShapes(shapes, place);
   const expected = packets.map((one) => {
     clock.ms += one.waitMs;
@@ -314,9 +327,9 @@ export function hookCaseDifference(given: HookCase): string | 'refused' | undefi
   });
   const counts = evaluatorCounts(oracle.host);
   const answers = expected.map((one, index) =>
-    one.kind === 'answered' ? answerOf(ruleset, packets[index]!.packet) : undefined,
+    one.kind === 'answered' ? answerOf(ruleset, packets[index]!.packet, forwarding) : undefined,
   );
-  return hookDifference(given, policy, { packets, expected, counts, answers });
+  return { difference: () => hookDifference(given, compiled(), { packets, expected, counts, answers }) };
 }
 
 interface Judgments {
@@ -327,12 +340,13 @@ interface Judgments {
 }
 
 function hookDifference(
-  { family, place }: HookCase,
+  { family, place, forwarding = true }: HookCase,
   policy: CompiledPolicy,
   { packets, expected, counts, answers }: Judgments,
 ): string | undefined {
   const clock = { ms: START_MS };
   const machine = new HookMachine(policy, family, place.point, {
+    forwarding,
     clock: { monotonicNs: () => BigInt(clock.ms) * 1_000_000n },
     random: answers.some((answer) => answer !== undefined) ? () => DRAWN : xorshift(SEED),
   });
@@ -383,13 +397,14 @@ function verdictDifference(
 function answerDifference(
   place: Place,
   packet: HookPacket,
-  { verdict, frame, redirectedTo }: HookOutcome,
+  { verdict, frame, redirectedTo, tagged }: HookOutcome,
   answer: Uint8Array | undefined,
 ): string | undefined {
   if (answer === undefined) return verdict === place.drop ? undefined : `${verdict} instead of no answer`;
   if (verdict !== place.answered) return `${verdict} instead of an answer`;
   if (verdict === 7 && redirectedTo !== WORLD_DEVICES.indexOf(packet.device))
     return `sent out by ${redirectedTo}`;
+  if (verdict === 7 && tagged) return 'the answer is tagged';
   const { ethernet } = packet;
   const link =
     ethernet === undefined
@@ -406,7 +421,7 @@ function answerDifference(
 }
 
 /** What the netstack answers; its hosts take a packet from the device that it came in by. */
-function answerOf(ruleset: Ruleset, packet: HookPacket): Uint8Array | undefined {
+function answerOf(ruleset: Ruleset, packet: HookPacket, forwarding: boolean): Uint8Array | undefined {
   const { family } = ruleset;
   const sent: { device: string; bytes: Uint8Array }[] = [];
   const stack = new NetworkStack({
@@ -415,7 +430,7 @@ function answerOf(ruleset: Ruleset, packet: HookPacket): Uint8Array | undefined 
     devices: WORLD_DEVICES.slice(1, 3).map((name) => ({ name })),
     addresses: ADDRESSES[family].map(({ device, address }) => ({ device, prefix: prefix(address) })),
     routes: [{ prefix: prefix(family === 'ipv4' ? '0.0.0.0/0' : '::/0'), device: 'eth0' }],
-    settings: { forwarding: { ipv4: true, ipv6: true } },
+    settings: { forwarding: { ipv4: forwarding, ipv6: forwarding } },
     transmit: (device, bytes) => sent.push({ device: device.name, bytes }),
   });
   new StackTables(stack, ruleset);

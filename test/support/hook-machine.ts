@@ -13,6 +13,7 @@ import {
   type FibResult,
   type KernelObject,
   type Packet,
+  type Redirection,
   SkbContext,
   XdpContext,
 } from '../../src/vm/index.ts';
@@ -27,6 +28,11 @@ export const WORLD_DEVICES: readonly string[] = ['', 'eth0', 'eth1', 'lo'];
 const ETH_HLEN = 14;
 const FIB_SUCCESS = 0;
 const FIB_NOT_FWDED = 4;
+/** Offset in struct __sk_buff. */
+const VLAN_PRESENT = 20;
+const FIB_FWD_DISABLED = 5;
+const BPF_FIB_LOOKUP_SKIP_NEIGH = 4;
+const BPF_FIB_LOOKUP_SRC = 16;
 /** Where skb->ip_summed lies in the byte of pkt_type. */
 const CHECKSUM_PARTIAL = 3 << 5;
 
@@ -57,20 +63,31 @@ export interface HookOutcome {
   /** The frame as the program left it. */
   readonly frame: Uint8Array;
   readonly redirectedTo: number | undefined;
+  /** A tag beside the frame. */
+  readonly tagged: boolean;
 }
 
 export class HookMachine {
   readonly machine: PolicyMachine;
   readonly #point: HookPoint;
+  readonly #forwarding: boolean;
+  #input: HookPacket | undefined;
   readonly #packet: Packet;
   readonly #xdp: XdpContext | undefined;
   readonly #skb: SkbContext | undefined;
 
-  constructor(policy: CompiledPolicy, family: Family, point: HookPoint, options: PolicyMachineOptions = {}) {
+  /** @param forwarding whether the host sends packets of others on */
+  constructor(
+    policy: CompiledPolicy,
+    family: Family,
+    point: HookPoint,
+    { forwarding = true, ...options }: PolicyMachineOptions & { readonly forwarding?: boolean } = {},
+  ) {
     this.#point = point;
+    this.#forwarding = forwarding;
     this.machine = new PolicyMachine(policy, {
       ...options,
-      environment: { fibLookup: (request) => findRoute(request), ...options.environment },
+      environment: { fibLookup: (request) => this.#findRoute(request), ...options.environment },
       surroundings: {
         addresses: worldAddressTypes(family),
         devices: new Map([...WORLD_DEVICES.entries()].slice(1)),
@@ -92,6 +109,7 @@ export class HookMachine {
   }
 
   run(input: HookPacket): HookOutcome {
+    this.#input = input;
     const device = this.machine.device(input.device)!;
     const context = this.#xdp === undefined ? this.#asSkb(input, device) : this.#asFrame(input, device);
     const verdict = this.machine.dispatcher(entryIndex(this.#point))!.run(context) | 0;
@@ -99,7 +117,53 @@ export class HookMachine {
       verdict,
       mark: this.#skb?.mark ?? 0,
       frame: this.#packet.bytes.slice(),
-      redirectedTo: this.machine.machine.redirection?.ifindex,
+      redirectedTo: sentOutBy(this.machine.machine.redirection),
+      tagged: this.#skb !== undefined && this.#word(this.#skb.address + VLAN_PRESENT) !== 0,
+    };
+  }
+
+  #word(address: number): number {
+    return this.machine.machine.memory.view.getUint32(address, true);
+  }
+
+  /** @throws {Error} for a request that says something else than the packet does */
+  #findRoute(request: FibRequest): FibResult {
+    const { family, destination } = request;
+    const { bytes, device } = this.#input!;
+    const answers = request.flags === (BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC);
+    const [from, length] = family === 'ipv4' ? [12, 4] : [8, 16];
+    const sender = bytes.subarray(from, from + length);
+    const asked = {
+      ...request,
+      source: Buffer.from(request.source).toString('hex'),
+      destination: Buffer.from(destination).toString('hex'),
+    };
+    const right = {
+      family,
+      protocol: 0,
+      sourcePort: 0,
+      destinationPort: 0,
+      source: answers ? '00'.repeat(length) : Buffer.from(sender).toString('hex'),
+      destination: Buffer.from(answers ? sender : bytes.subarray(from + length, from + 2 * length)).toString(
+        'hex',
+      ),
+      totalLength: 0,
+      tos: answers || family === 'ipv6' ? 0 : bytes[1]!,
+      ifindex: WORLD_DEVICES.indexOf(device),
+      flags: answers ? request.flags : BPF_FIB_LOOKUP_SKIP_NEIGH,
+    };
+    for (const [field, value] of Object.entries(right))
+      if (asked[field as keyof typeof right] !== value)
+        throw new Error(`asks for a route with another ${field}`);
+    if (!this.#forwarding) return { code: FIB_FWD_DISABLED };
+    const out = forwardedTo(family, destination);
+    if (out === undefined) return { code: FIB_NOT_FWDED };
+    const fib = worldRouting(family);
+    const sourceAddress = fib.sourceAddress(out, fib.nextHop(destination));
+    return {
+      code: FIB_SUCCESS,
+      ifindex: WORLD_DEVICES.indexOf(out),
+      ...(sourceAddress === undefined ? {} : { sourceAddress }),
     };
   }
 
@@ -165,14 +229,6 @@ export function forwardedTo(family: Family, destination: Uint8Array): string | u
   return fib.addressType(destination) === RouteTypeNumber.UNICAST ? fib.output(destination) : undefined;
 }
 
-function findRoute({ family, destination }: FibRequest): FibResult {
-  const device = forwardedTo(family, destination);
-  if (device === undefined) return { code: FIB_NOT_FWDED };
-  const fib = worldRouting(family);
-  const sourceAddress = fib.sourceAddress(device, fib.nextHop(destination));
-  return {
-    code: FIB_SUCCESS,
-    ifindex: WORLD_DEVICES.indexOf(device),
-    ...(sourceAddress === undefined ? {} : { sourceAddress }),
-  };
+function sentOutBy(redirection: Redirection | undefined): number | undefined {
+  return redirection?.flags === 0 ? redirection.ifindex : undefined;
 }

@@ -151,7 +151,11 @@ function logged(place: Place, family: Family): HookCase {
     `-A ${chain} -p tcp -j LOG --log-prefix "t: " --log-uid`,
     `-A ${chain} -j LOG`,
   ]);
-  return { family, place, text: filterTable(rules), shapes: plainShapes(family, PACKETS, 2) };
+  // Some are longer than what is recorded of them.
+  const shapes = plainShapes(family, PACKETS, 2).map((shape, index) =>
+    index % 4 === 3 ? { ...shape, payloadBytes: 100 + index * 4 } : shape,
+  );
+  return { family, place, text: filterTable(rules), shapes };
 }
 
 /** Every kind of answer, to packets of every kind. */
@@ -187,6 +191,7 @@ function rejected(place: Place, family: Family): HookCase[] {
   const anything = fc.oneof(tcp, udp, icmp, fc.constant<Transport>({ kind: 'raw', protocol: 47 }));
   return [
     { family, place, text: filterTable(resets), shapes: answerable(family, 3, tcp) },
+    { family, place, text: filterTable(resets), shapes: answerable(family, 3, tcp), forwarding: false },
     ...REFUSALS[family].map(
       (kind, index): HookCase => ({
         family,
@@ -200,12 +205,17 @@ function rejected(place: Place, family: Family): HookCase[] {
 
 /** A network's broadcast address; of IPv6 its routers'. */
 const NETWORK = 2;
+/** Whose first byte, or none of whose words, is like those of addresses that are nobody's. */
+const SENDER = {
+  ipv4: Uint8Array.of(1, 2, 3, 4),
+  ipv6: Uint8Array.from({ length: 16 }, (_, index) => 0x21 + index),
+} as const;
 
 /** To this host, through it, to routers and groups; hops enough, no options, which answers do not echo. */
 function answerable(family: Family, seed: number, transport: fc.Arbitrary<Transport>): Shape[] {
   return plainShapes(family, PACKETS, seed, transport).map((shape, index) => ({
     ...shape,
-    source: INTERESTING[family][index % 10 === 9 ? 6 : 1]!,
+    source: index % 12 === 1 ? SENDER[family] : INTERESTING[family][index % 10 === 9 ? 6 : 1]!,
     destination: INTERESTING[family][[0, 0, 5, 0, NETWORK, INTERESTING[family].length - 1][index % 6]!]!,
     ttl: 64,
     ipOptions: new Uint8Array(0),

@@ -48,6 +48,7 @@ export function expectedLogs(
     vlanTci: inFrame ? 0 : (outer?.tci ?? 0),
     owned: 0,
     link: Buffer.from(link).toString('hex'),
+    captured: Math.min(bytes.length, CAPTURE),
     packet: Buffer.from(bytes.subarray(0, CAPTURE)).toString('hex'),
   }));
 }
@@ -92,6 +93,7 @@ function readRecord(bytes: Uint8Array, { logs }: PolicyMachine['policy']): objec
     vlanTci: view.getUint16(LogRecord.vlanTci, true),
     owned: u32(LogRecord.owned),
     link: part(LogRecord.link, u32(LogRecord.linkLength)),
+    captured: u32(LogRecord.captured),
     packet: part(LogRecord.packet, u32(LogRecord.captured)),
   };
 }

@@ -133,7 +133,7 @@ export interface MistakeReport {
 }
 
 /** Subjects that a mistake is shown to. */
-const TRIES = 40;
+const TRIES = 120;
 
 /** Makes every mistake of those that `chosen` says by name, one after the other, until a subject sees it. */
 export function seedMistakes(

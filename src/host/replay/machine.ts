@@ -2,9 +2,11 @@
 import {
   ACTIONS_MAP,
   type ArenaBytes,
+  type AttachPoint,
   buildDispatcher,
   COUNTER_SIZE,
   type CompiledPolicy,
+  type CompiledProgram,
   type EditRoom,
   entryIndex,
   FIRST_PROGRAM_INDEX,
@@ -74,6 +76,8 @@ export interface PolicyMachineOptions {
   readonly environment?: Environment;
   /** For edits of the tables. */
   readonly room?: EditRoom;
+  /** What hangs at an attach point; absent: the dispatcher of a policy whose packets meet one hook only. */
+  readonly dispatcher?: (point: AttachPoint) => CompiledProgram;
   /** IP sets, each in the slot of its place in the list. */
   readonly sets?: readonly SetContents[];
 }
@@ -98,7 +102,7 @@ export class PolicyMachine {
 
   constructor(policy: CompiledPolicy, options: PolicyMachineOptions = {}) {
     this.policy = policy;
-    const { clock, random, environment } = options;
+    const { clock, random, environment, dispatcher: built = onlyHook } = options;
     const machine = new Machine({
       ...(clock === undefined ? {} : { clock }),
       ...(random === undefined ? {} : { random }),
@@ -127,8 +131,8 @@ export class PolicyMachine {
       const array = machine.map(programArrayName(program.point)) as ProgramArrayMap;
       const { type, name } = program;
       array.put(FIRST_PROGRAM_INDEX + index, machine.load(program.code, { type, name }));
-      const built = buildDispatcher(program.point, 'only');
-      const dispatcher = machine.load(built.code, { type: built.type, name: built.name });
+      const { code, ...as } = built(program.point);
+      const dispatcher = machine.load(code, { type: as.type, name: as.name });
       array.put(entryIndex(program.point), dispatcher);
       this.#dispatchers.set(entryIndex(program.point), dispatcher);
     }
@@ -267,6 +271,10 @@ export class PolicyMachine {
     actions.set(key, new Uint8Array(note.length));
     return new DataView(note.buffer, note.byteOffset, 8).getBigUint64(0, true);
   }
+}
+
+function onlyHook(point: AttachPoint): CompiledProgram {
+  return buildDispatcher(point, 'only');
 }
 
 /** struct nf_conntrack_tuple_hash of both directions: a list node, then source and destination with their ports. */
