@@ -1,5 +1,5 @@
 /** What changes from one list of rules to another, as the carrying of counters sees it: the n-th rule of a text stays that. */
-import type { ChainPlan, PlannedPiece } from './editplan.ts';
+import { type ChainPlan, type PlannedPiece, unchanged } from './editplan.ts';
 import type { ChainLines } from './rulelines.ts';
 
 /** What becomes of chains: those that differ or come, and the keys of those that go. */
@@ -26,7 +26,7 @@ export function diffChains(
       table,
       chain,
       added: before === undefined,
-      pieces: pieces ?? [{ from: 0, to: after.lines.length }],
+      pieces: pieces ?? unchanged(after.lines.length),
       ...(changesPolicy ? { policy: after.policy === 'DROP' ? 'DROP' : 'ACCEPT' } : {}),
     });
   }

@@ -33,6 +33,11 @@ export interface EditPlan {
 /** Thrown, and told as the reason, when a change is not made in place: rules have to be loaded whole. */
 export class LoadWhole extends Error {}
 
+/** A list of `count` rules that stays as it is: of none there are no pieces, nor is there a chain to take them from. */
+export function unchanged(count: number): readonly PlannedPiece[] {
+  return count === 0 ? [] : [{ from: 0, to: count }];
+}
+
 /** Rules put in and taken out, of chains that have `count` rules. */
 export function changedRules({ pieces }: ChainPlan, count: number): number {
   let fresh = 0;

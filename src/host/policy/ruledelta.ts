@@ -6,7 +6,7 @@ import { keyOf } from '../../compile/index.ts';
 import type { Family } from '../../net/index.ts';
 import { type Chain, printRule, type Rule, type Ruleset } from '../../rules/index.ts';
 import { diffLines } from './chaindiff.ts';
-import { type ChainPlan, type EditPlan, LoadWhole, type PlannedPiece } from './editplan.ts';
+import { type ChainPlan, type EditPlan, LoadWhole, type PlannedPiece, unchanged } from './editplan.ts';
 import { afterRename, type ChainRename } from './note.ts';
 
 interface PlacedChain {
@@ -64,7 +64,7 @@ export function diffRules(
       table,
       chain: chain.name,
       added: old === undefined,
-      pieces: pieces ?? [{ from: 0, to: chain.rules.length }],
+      pieces: pieces ?? unchanged(chain.rules.length),
       ...(changesPolicy ? { policy: chain.policy === 'DROP' ? 'DROP' : 'ACCEPT' } : {}),
     });
     fresh.push(added);
@@ -128,7 +128,7 @@ function piecesOf(
     end === front || between.length === 0
       ? between.map((line) => ({ line }))
       : diffLines(oldLines(front, end), between);
-  for (const piece of changed ?? [{ from: 0, to: between.length }]) {
+  for (const piece of changed ?? unchanged(between.length)) {
     if ('line' in piece) pieces.push(piece);
     else pieces.push({ from: piece.from + front, to: piece.to + front });
   }
