@@ -75,8 +75,9 @@ describeKernel('a host copied from a live namespace', () => {
       let taken = 0;
       await withNamespaces(['fw'], ({ fw }) => {
         const taps = openTaps(fw);
-        // Windows are not told: what lies outside of them is let pass on both sides.
-        fw.sysctl('net/netfilter/nf_conntrack_tcp_be_liberal', 1);
+        // Windows and numbers are not told: what lies outside of them is let pass on both sides.
+        for (const name of ['be_liberal', 'ignore_invalid_rst'])
+          fw.sysctl(`net/netfilter/nf_conntrack_tcp_${name}`, 1);
         const rules = rulesOf(RULES[family]);
         fw.exec(family === 'ipv4' ? 'iptables-legacy-restore' : 'ip6tables-legacy-restore', ['-w'], {
           input: rules,

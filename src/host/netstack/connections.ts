@@ -4,6 +4,7 @@ import {
   type Conntrack,
   type Entry,
   type SctpAssociation,
+  TcpFlag,
   type TcpState,
   type Tuple,
   tcpConnection,
@@ -50,7 +51,8 @@ function tcpOf({ state, scales, flags }: NonNullable<ListedConnection['tcp']>): 
   const side = (index: 0 | 1): ReturnType<typeof unknownSide> => ({
     ...unknownSide(),
     scale: scales[index],
-    flags: flags[index],
+    // Which number it has acknowledged is not told, so no reset can be held against it.
+    flags: flags[index] & ~TcpFlag.MAXACK_SET,
   });
   return tcpConnection(state as TcpState, side(0), side(1));
 }

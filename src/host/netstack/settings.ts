@@ -65,6 +65,7 @@ export const KNOWN_SYSCTLS: readonly string[] = [
   'net.netfilter.nf_conntrack_checksum',
   'net.netfilter.nf_conntrack_tcp_loose',
   'net.netfilter.nf_conntrack_tcp_be_liberal',
+  'net.netfilter.nf_conntrack_tcp_ignore_invalid_rst',
 ];
 
 /** The settings that sysctls make; what is not given keeps the kernel's default. */
@@ -98,6 +99,7 @@ export function settingsOfSysctls(read: SysctlReader): Pick<HostSettings, 'path'
       ...given('checksum', flag('net.netfilter.nf_conntrack_checksum')),
       ...given('tcpLoose', flag('net.netfilter.nf_conntrack_tcp_loose')),
       ...given('tcpBeLiberal', flag('net.netfilter.nf_conntrack_tcp_be_liberal')),
+      ...given('tcpIgnoreInvalidRst', flag('net.netfilter.nf_conntrack_tcp_ignore_invalid_rst')),
     },
   };
 }

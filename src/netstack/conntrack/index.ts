@@ -7,6 +7,7 @@ export { type ConntrackSettings, DEFAULT_SETTINGS } from './settings.ts';
 export {
   TCP_STATE_NAMES,
   type TcpConnection,
+  TcpFlag,
   type TcpSide,
   TcpState,
   tcpConnection,
