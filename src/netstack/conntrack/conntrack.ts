@@ -6,7 +6,15 @@ import { type Direction, type Entry, IPS } from './entry.ts';
 import { classifyIcmp } from './icmp-error.ts';
 import type { TableAccess, TrackOutcome } from './outcome.ts';
 import { type Located, locate, type TrackedPacket } from './packet.ts';
-import { trackGeneric, trackGre, trackIcmp, trackUdp, udpIsSound, udpliteIsSound } from './protocols.ts';
+import {
+  trackGeneric,
+  trackGre,
+  trackIcmp,
+  trackUdp,
+  trackUdplite,
+  udpIsSound,
+  udpliteIsSound,
+} from './protocols.ts';
 import { sctpIsSound, trackSctp } from './sctp.ts';
 import { type ConntrackSettings, DEFAULT_SETTINGS } from './settings.ts';
 import { segmentAt } from './tcp/segment.ts';
@@ -246,7 +254,7 @@ export class Conntrack {
         if (!udpliteIsSound(located)) return 'invalid';
         const coverage = read16(bytes, offset + 4);
         if (verify && !checksumIsRight(located, coverage === 0 ? undefined : coverage)) return 'invalid';
-        return trackUdp(entry, this.settings, table);
+        return trackUdplite(entry, this.settings, table);
       }
       case IpProtocol.ICMP:
       case IpProtocol.ICMPV6:

@@ -28,16 +28,24 @@ export function udpliteIsSound(located: Located): boolean {
   return read16(located.bytes, located.offset + 6) !== 0;
 }
 
-/** nf_conntrack_udp_packet(), also UDP-Lite. */
+/** nf_conntrack_udp_packet(). */
 export function trackUdp(entry: Entry, settings: ConntrackSettings, table: TableAccess): TrackOutcome {
   if ((entry.status & IPS.CONFIRMED) === 0) entry.streamAfterMs = table.nowMs + STREAM_AFTER_MS;
   if ((entry.status & IPS.SEEN_REPLY) === 0) {
     table.refresh(settings.udpTimeoutMs);
     return 'accept';
   }
-  const stream = table.nowMs > (entry.streamAfterMs ?? 0);
+  const stream = entry.streamAfterMs === undefined || table.nowMs > entry.streamAfterMs;
   table.refresh(stream ? settings.udpTimeoutStreamMs : settings.udpTimeoutMs);
   if (stream) entry.status |= IPS.ASSURED;
+  return 'accept';
+}
+
+/** nf_conntrack_udplite_packet(): the second packet after an answer makes a stream, however soon it comes. */
+export function trackUdplite(entry: Entry, settings: ConntrackSettings, table: TableAccess): TrackOutcome {
+  const answered = (entry.status & IPS.SEEN_REPLY) !== 0;
+  table.refresh(answered ? settings.udpTimeoutStreamMs : settings.udpTimeoutMs);
+  if (answered) entry.status |= IPS.ASSURED;
   return 'accept';
 }
 

@@ -101,7 +101,6 @@ export interface TcpConnection {
   lastKind: SegmentKind;
   lastSeq: number;
   lastAck: number;
-  /** -1: of no segment. A reset that acknowledges 0 answers none, as seen on 6.18. */
   lastEnd: number;
   lastWindow: number;
   lastScale: number;
@@ -123,7 +122,7 @@ export function tcpConnection(state: TcpState, original: TcpSide, reply: TcpSide
     lastKind: SegmentKind.NONE,
     lastSeq: 0,
     lastAck: 0,
-    lastEnd: -1,
+    lastEnd: 0,
     lastWindow: 0,
     lastScale: 0,
     lastFlags: 0,

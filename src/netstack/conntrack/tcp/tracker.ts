@@ -204,8 +204,11 @@ function reset(
     // Not exactly the expected number: stay, the receiver will answer with a challenge ACK.
     to = from;
   }
+  // A SYN is answered by the other side; the kernel (6.18) says so of SYNs, and not of acknowledgements.
   const answersIgnored =
-    ((entry.status & IPS.SEEN_REPLY) !== 0 && connection.lastKind === SegmentKind.SYN) ||
+    ((entry.status & IPS.SEEN_REPLY) !== 0 &&
+      connection.lastKind === SegmentKind.SYN &&
+      connection.lastSide !== side) ||
     ((entry.status & IPS.ASSURED) === 0 && connection.lastKind === SegmentKind.ACK);
   const answersChallenge =
     from === TcpState.SYN_SENT &&
