@@ -2,6 +2,7 @@
 import {
   type Action,
   CtStateBit,
+  changedKeys,
   type IrRule,
   type Predicate,
   type ScalarPredicate,
@@ -195,7 +196,7 @@ function whyMissing(fact: Fact, point: AttachPoint): string {
 function actionObstacles(action: Action, point: AttachPoint): readonly Obstacle[] {
   switch (action.kind) {
     case 'set': {
-      const keys = [action.add, action.remove].flatMap((part) => part?.keys ?? []);
+      const keys = changedKeys(action);
       const missing = keys.flatMap((key) => [
         ...setKeyObstacles(key),
         ...factObstacles(setKeyNeeds(key), point),

@@ -31,6 +31,14 @@ export type Action =
       readonly map: boolean;
     };
 
+/** What `-j SET` does. */
+export type SetAction = Extract<Action, { kind: 'set' }>;
+
+/** The keys that it adds to sets and takes out of them. */
+export function changedKeys({ add, remove }: SetAction): readonly SetKey[] {
+  return [...(add?.keys ?? []), ...(remove?.keys ?? [])];
+}
+
 /** True for actions after which no later rule of the walk is looked at because of this action alone. */
 export function isTerminal(action: Action): boolean {
   return action.kind === 'accept' || action.kind === 'drop' || action.kind === 'reject';

@@ -6,16 +6,10 @@ import { lookupSubjects } from './lookup-subjects.ts';
 import { firstDifference, judgeCase, machineCases } from './machine-cases.ts';
 import {
   connectionSubject,
-  drawCase,
+  effectCases,
   focusedCases,
-  lastCreditCase,
-  limitCase,
-  logCase,
   longChainCase,
-  markCase,
-  rejectCase,
   sample,
-  stateCase,
   truncatedCases,
   unreadSubject,
 } from './mistake-cases.ts';
@@ -44,13 +38,7 @@ function ruleSubjects(): Subject[] {
     ...focusedCases(family),
     ...truncatedCases(family),
     ...(family === 'ipv6' ? [longChainCase()] : []),
-    logCase(family),
-    limitCase(family),
-    lastCreditCase(family),
-    drawCase(family),
-    markCase(family),
-    rejectCase(family),
-    stateCase(family),
+    ...effectCases(family),
     ...sample(machineCases(family, PACKETS), RULESETS).flat(),
   ]);
   return [

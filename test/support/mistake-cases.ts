@@ -93,6 +93,14 @@ export function mistakeCases(family: Family): MachineCase[] {
     ...connectionCases(family),
     icmpCase(family),
     addressKindCase(family),
+    ...effectCases(family),
+    ...sample(machineCases(family, GENERATED_PACKETS), GENERATED_RULESETS).flat(),
+  ];
+}
+
+/** Rules that log, mark or refuse, and those whose outcome hangs on time, chance or connections. */
+export function effectCases(family: Family): readonly MachineCase[] {
+  return [
     logCase(family),
     limitCase(family),
     lastCreditCase(family),
@@ -100,12 +108,11 @@ export function mistakeCases(family: Family): MachineCase[] {
     markCase(family),
     rejectCase(family),
     stateCase(family),
-    ...sample(machineCases(family, GENERATED_PACKETS), GENERATED_RULESETS).flat(),
   ];
 }
 
 /** Buckets and counters of packets, on a clock that moves. */
-export function limitCase(family: Family): MachineCase {
+function limitCase(family: Family): MachineCase {
   const limits = [
     '1/sec --limit-burst 1',
     '60/min --limit-burst 2',
@@ -132,7 +139,7 @@ export function limitCase(family: Family): MachineCase {
 }
 
 /** A bucket that lacks one credit in the end: one more at its fullest would be enough. */
-export function lastCreditCase(family: Family): MachineCase {
+function lastCreditCase(family: Family): MachineCase {
   const text =
     '*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m limit --limit 13/sec --limit-burst 34\nCOMMIT\n';
   // A packet costs 2460; 34 of them leave 27 of a full bucket, and 76 ms bring 2432.
@@ -151,7 +158,7 @@ export function lastCreditCase(family: Family): MachineCase {
 }
 
 /** Draws at the edge: each probability is just what is drawn for it, which does not fit, or the least that does. */
-export function drawCase(family: Family): MachineCase {
+function drawCase(family: Family): MachineCase {
   const random = xorshift(CASE_SEED);
   const draws = Array.from({ length: 8 }, () => (random() & 0x7fffffff) >>> 0);
   const rules = draws.map(
@@ -163,7 +170,7 @@ export function drawCase(family: Family): MachineCase {
 }
 
 /** Marks that become others whole, and in some bits, from marks that have other bits. */
-export function markCase(family: Family): MachineCase {
+function markCase(family: Family): MachineCase {
   const rules = [
     '-p tcp -j MARK --set-mark 0x4',
     '-p udp -j MARK --xor-mark 0x1',
@@ -187,7 +194,7 @@ export function markCase(family: Family): MachineCase {
 }
 
 /** Every kind of REJECT. */
-export function rejectCase(family: Family): MachineCase {
+function rejectCase(family: Family): MachineCase {
   const rules = REJECTS[family].map(
     (kind, index) => `-A FORWARD -m length --length ${60 + index} -j REJECT --reject-with ${kind}`,
   );
@@ -203,7 +210,7 @@ export function rejectCase(family: Family): MachineCase {
 }
 
 /** Every state, status and direction, of packets that belong together. */
-export function stateCase(family: Family): MachineCase {
+function stateCase(family: Family): MachineCase {
   const conditions = [
     ...['NEW', 'ESTABLISHED', 'RELATED', 'INVALID', 'NEW,ESTABLISHED'].map((state) => `--ctstate ${state}`),
     ...['NONE', 'SEEN_REPLY', 'ASSURED', 'CONFIRMED', 'EXPECTED'].map((status) => `--ctstatus ${status}`),
@@ -437,7 +444,7 @@ export function connectionCases(family: Family): MachineCase[] {
 }
 
 /** LOG with every part of what it says, of packets of all kinds. */
-export function logCase(family: Family): MachineCase {
+function logCase(family: Family): MachineCase {
   const rules = [
     '-p tcp -j LOG --log-prefix "tcp: " --log-level 5',
     '! -p tcp -j LOG --log-ip-options',

@@ -1,5 +1,5 @@
 /** Actions that a rule carries out itself; verdicts and jumps between chains are the strategy's. */
-import type { Action } from '../../ir/index.ts';
+import { type Action, changedKeys } from '../../ir/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import type { HookEmitter } from '../hooks/hook.ts';
@@ -19,7 +19,7 @@ export function actionNeeds(action: Action, hook: HookEmitter): readonly Fact[] 
     case 'mark':
       return ['mark'];
     case 'set':
-      return [action.add, action.remove].flatMap((part) => (part?.keys ?? []).flatMap(setKeyNeeds));
+      return changedKeys(action).flatMap(setKeyNeeds);
     case 'reject':
       return hook.answering === undefined ? [] : REPLY_NEEDS;
     default:

@@ -2,7 +2,7 @@
  * `-j SET`: entries added and deleted beside whoever else does (layout.ts). No CPU ever waits for another: a slot is
  * claimed by one exchange of its state word, and two that add the same key at once agree afterwards on the entry that stays.
  */
-import type { Action } from '../../ir/index.ts';
+import type { SetAction, SetKey } from '../../ir/index.ts';
 import { type Label, R0, R1, R2, R3, R4, R5, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import { emitLoopHead } from '../emit/loop.ts';
@@ -37,23 +37,24 @@ export interface SetOperation {
 }
 
 /** Falls through to what follows, whatever became of it. Uses r0..r5. */
-export function emitSetAction(emission: Emission, { add, remove }: Extract<Action, { kind: 'set' }>): void {
-  const { asm } = emission;
-  for (const [keys, operation] of [
-    [add?.keys ?? [], add === undefined ? taken(asm) : added(asm, add)],
-    [remove?.keys ?? [], taken(asm)],
-  ] as const) {
-    const done = asm.label('set_changed');
-    for (const key of keys) {
-      const next = asm.label('set_not_changed');
-      emitChange(emission, knownSubject(emission, key), operation, done, next);
-      asm.place(next);
-    }
-    asm.place(done);
-  }
+export function emitSetAction(emission: Emission, { add, remove }: SetAction): void {
+  if (add !== undefined) emitFirst(emission, add.keys, added(emission.asm, add));
+  if (remove !== undefined) emitFirst(emission, remove.keys, taken(emission.asm));
 }
 
-type Addition = NonNullable<Extract<Action, { kind: 'set' }>['add']>;
+/** Until one of the keys brings a change. */
+function emitFirst(emission: Emission, keys: readonly SetKey[], operation: SetOperation): void {
+  const { asm } = emission;
+  const done = asm.label('set_changed');
+  for (const key of keys) {
+    const next = asm.label('set_not_changed');
+    emitChange(emission, knownSubject(emission, key), operation, done, next);
+    asm.place(next);
+  }
+  asm.place(done);
+}
+
+type Addition = NonNullable<SetAction['add']>;
 
 function added(asm: Emission['asm'], { exist, timeoutSec }: Addition): SetOperation {
   return {

@@ -11,7 +11,7 @@ import {
   SetRecord,
   SetTable,
 } from '../../compile/index.ts';
-import type { IrRule } from '../../ir/index.ts';
+import { changedKeys, type IrRule } from '../../ir/index.ts';
 import { requireKernel, waitForGracePeriod } from '../../kernel/index.ts';
 import {
   formatCreate,
@@ -149,7 +149,7 @@ export function reserveSets(
   const changed = new Set<number>();
   for (const { action } of rules) {
     if (action.kind !== 'set') continue;
-    for (const { slot } of [action.add, action.remove].flatMap((part) => part?.keys ?? [])) changed.add(slot);
+    for (const { slot } of changedKeys(action)) changed.add(slot);
   }
   const memory = new ArenaSets(store);
   for (const set of sets) {

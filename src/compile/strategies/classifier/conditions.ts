@@ -6,13 +6,13 @@
  * transport condition would drop is left to odd packets (layout.ts), so fields of the transport header can be answered.
  */
 import type {
-  Action,
   AddressPredicate,
   AddressRangePredicate,
   IrRule,
   Predicate,
   ScalarField,
   ScalarPredicate,
+  SetAction,
 } from '../../../ir/index.ts';
 import type { Family } from '../../../net/index.ts';
 import { FIELD_FACTS } from '../../emit/fact.ts';
@@ -56,7 +56,7 @@ export const TRANSPORT_FIELDS: ReadonlySet<ScalarField> = new Set<ScalarField>([
 /** What a rule does to sets, which is done behind its last condition, as if it were one that always holds. */
 export interface SetChange {
   readonly kind: 'set-change';
-  readonly change: Extract<Action, { kind: 'set' }>;
+  readonly change: SetAction;
 }
 
 /** What is asked, or done, at a rule's turn. */

@@ -1,5 +1,5 @@
 /** The tables of a policy: one image that the one program of each hook flavour reads. */
-import type { Action, IrRule, Predicate, SetKey } from '../../../ir/index.ts';
+import { type Action, changedKeys, type IrRule, type Predicate, type SetKey } from '../../../ir/index.ts';
 import type { Family } from '../../../net/index.ts';
 import type { TableImage } from '../../arena/image.ts';
 import { type AttachPoint, entryIndex } from '../../attach.ts';
@@ -157,10 +157,7 @@ function writeEntry(
 
 function actionNeed(action: Action): number {
   if (action.kind === 'log') return Need.devices | Need.mark;
-  if (action.kind === 'set') {
-    const keys = [action.add, action.remove].flatMap((part) => part?.keys ?? []);
-    return keys.reduce((needs, key) => needs | keyNeed(key), 0);
-  }
+  if (action.kind === 'set') return changedKeys(action).reduce((needs, key) => needs | keyNeed(key), 0);
   return action.kind === 'mark' ? Need.mark : 0;
 }
 
