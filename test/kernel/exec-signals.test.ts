@@ -78,7 +78,9 @@ describeKernel(
       const quoted = [process.execPath, ...supervisedWords(script, save)].map(
         (word) => `'${word.replaceAll("'", `'\\''`)}'`,
       );
-      const child = spawn(SCRIPT, ['-qec', quoted.join(' '), '/dev/null'], { stdio: 'pipe' });
+      // A shell that waited between script(1) and the supervisor would end of the same key.
+      const line = `exec ${quoted.join(' ')}`;
+      const child = spawn(SCRIPT, ['-qec', line, '/dev/null'], { stdio: 'pipe' });
       const output = new Output(child);
       const ended = once(child, 'close');
       await output.until('ready', child);
