@@ -12,6 +12,7 @@ import {
   createMemfd,
   lock,
   lockHolder,
+  type Notification,
   NotificationListener,
   openPidfd,
   readProcessMemory,
@@ -80,69 +81,113 @@ process.on('message', ({ filter, argv }) => {
 
 const unbuilt = existsSync(built) ? undefined : 'needs the built package: npm run build';
 
+/** A process whose reads of files are told to a listener. */
+class Target implements AsyncDisposable {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'slc-'));
+  readonly process: ChildProcess;
+  output = '';
+  errors = '';
+
+  constructor() {
+    const script = join(this.#directory, 'child.mjs');
+    writeFileSync(script, child);
+    this.process = fork(script, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [] });
+    this.process.stdout?.on('data', (data) => {
+      this.output += data;
+    });
+    this.process.stderr?.on('data', (data) => {
+      this.errors += data;
+    });
+  }
+
+  async listen(): Promise<NotificationListener> {
+    const O_RDONLY_CLOEXEC = 0o2000000;
+    const filter = buildNotifyFilter({
+      notified: [{ name: 'openat', arguments: [{ index: 2, values: [0, O_RDONLY_CLOEXEC] }] }],
+      refused: [],
+    });
+    this.process.send({ filter: [...filter] });
+    const [number] = (await once(this.process, 'message')) as [number];
+    expect(number).toBeGreaterThan(2);
+    using pidfd = openPidfd(this.process.pid!);
+    return new NotificationListener(takeFd(pidfd, number));
+  }
+
+  /** Becomes a program, whose reads of files are answered; gives its exit code. */
+  async become(
+    argv: readonly string[],
+    listener: NotificationListener,
+    answer: (path: string, call: Notification) => void | Promise<void>,
+  ): Promise<number | null> {
+    this.process.send({ argv });
+    const exited = once(this.process, 'close');
+    for (let turn = 0; turn < 1000 && this.process.exitCode === null; turn++) {
+      if (!(await listener.wait(100))) continue;
+      if (this.process.exitCode !== null) break;
+      const call = listener.receive();
+      if (call === undefined) break;
+      expect(call.nr).toBe(syscallNumber('openat'));
+      const memory = readProcessMemory(call.pid, call.arguments[1]!, 64);
+      await answer(new TextDecoder().decode(memory.subarray(0, memory.indexOf(0))), call);
+    }
+    await exited;
+    return this.process.exitCode;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.process.exitCode === null) this.process.kill('SIGKILL');
+    rmSync(this.#directory, { recursive: true });
+  }
+}
+
 describeKernel(
   'seccomp notification of a program',
   () => {
     test('an unmodified program’s calls are answered, passed on, refused, or answered with a descriptor', async () => {
-      const directory = mkdtempSync(join(tmpdir(), 'slc-'));
-      const script = join(directory, 'child.mjs');
-      writeFileSync(script, child);
-      const target: ChildProcess = fork(script, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [] });
-      let output = '';
-      target.stdout?.on('data', (data) => {
-        output += data;
-      });
-      let errors = '';
-      target.stderr?.on('data', (data) => {
-        errors += data;
-      });
-      try {
-        const O_RDONLY_CLOEXEC = 0o2000000;
-        const filter = buildNotifyFilter({
-          notified: [{ name: 'openat', arguments: [{ index: 2, values: [0, O_RDONLY_CLOEXEC] }] }],
-          refused: [],
-        });
-        target.send({ filter: [...filter] });
-        const [number] = (await once(target, 'message')) as [number];
-        expect(number).toBeGreaterThan(2);
-        const pid = target.pid!;
-        using pidfd = openPidfd(pid);
-        using listener = new NotificationListener(takeFd(pidfd, number));
-        const argv = ['/bin/cat', '/slc/answered', '/slc/refused', '/proc/sys/kernel/ostype'];
-        target.send({ argv });
-        let stillValid = true;
-        const exited = once(target, 'close');
-        const seen: string[] = [];
-        for (let turn = 0; turn < 1000 && target.exitCode === null; turn++) {
-          if (!(await listener.wait(100))) continue;
-          if (target.exitCode !== null) break;
-          const call = listener.receive();
-          if (call === undefined) break;
-          const memory = readProcessMemory(call.pid, call.arguments[1]!, 64);
-          const path = new TextDecoder().decode(memory.subarray(0, memory.indexOf(0)));
-          stillValid &&= listener.stillValid(call.id);
-          expect(call.nr).toBe(syscallNumber('openat'));
-          if (path.startsWith('/slc')) seen.push(path);
-          if (path === '/slc/answered') {
-            using file = createMemfd('answer', new TextEncoder().encode('from the supervisor\n'));
-            expect(listener.answerWithFd(call.id, file)).toBe(true);
-          } else if (path === '/slc/refused') {
-            expect(listener.answer(call.id, { errno: 13 })).toBe(true);
-          } else {
-            expect(listener.answer(call.id, 'continue')).toBe(true);
-          }
+      await using target = new Target();
+      using listener = await target.listen();
+      let stillValid = true;
+      const seen: string[] = [];
+      const argv = ['/bin/cat', '/slc/answered', '/slc/refused', '/proc/sys/kernel/ostype'];
+      const code = await target.become(argv, listener, (path, { id }) => {
+        stillValid &&= listener.stillValid(id);
+        if (path.startsWith('/slc')) seen.push(path);
+        if (path === '/slc/answered') {
+          using file = createMemfd('answer', new TextEncoder().encode('from the supervisor\n'));
+          expect(listener.answerWithFd(id, file)).toBe(true);
+        } else {
+          const answer = path === '/slc/refused' ? { errno: 13 } : ('continue' as const);
+          expect(listener.answer(id, answer)).toBe(true);
         }
-        await exited;
-        expect(seen).toEqual(['/slc/answered', '/slc/refused']);
-        expect(stillValid).toBe(true);
-        expect(listener.stillValid(1n)).toBe(false);
-        expect(output).toBe('from the supervisor\nLinux\n');
-        expect(errors).toContain('Permission denied');
-        expect(target.exitCode).toBe(1);
-      } finally {
-        if (target.exitCode === null) target.kill('SIGKILL');
-        rmSync(directory, { recursive: true });
-      }
+      });
+      expect(seen).toEqual(['/slc/answered', '/slc/refused']);
+      expect(stillValid).toBe(true);
+      expect(listener.stillValid(1n)).toBe(false);
+      expect(target.output).toBe('from the supervisor\nLinux\n');
+      expect(target.errors).toContain('Permission denied');
+      expect(code).toBe(1);
+    });
+
+    // Made again, a call that adds to counters would add twice.
+    test('a call that was taken is not made again when its process is sent a signal', async () => {
+      await using target = new Target();
+      using listener = await target.listen();
+      const seen: string[] = [];
+      const script = 'trap "echo caught" USR1; true < /slc/refused; echo over';
+      const code = await target.become(['/bin/sh', '-c', script], listener, async (path, { id, pid }) => {
+        if (!path.startsWith('/slc')) {
+          listener.answer(id, 'continue');
+          return;
+        }
+        seen.push(path);
+        process.kill(pid, 'SIGUSR1');
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        expect(listener.answer(id, { errno: 13 })).toBe(true);
+      });
+      expect(seen).toEqual(['/slc/refused']);
+      expect(target.errors).toContain('Permission denied');
+      expect(target.output).toBe('caught\nover\n');
+      expect(code).toBe(0);
     });
   },
   unbuilt,

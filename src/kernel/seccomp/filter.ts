@@ -12,6 +12,7 @@ import { type SyscallName, syscallNumber, trySyscall } from '../sys/syscall.ts';
 
 const SECCOMP_SET_MODE_FILTER = 1;
 const SECCOMP_FILTER_FLAG_NEW_LISTENER = 8;
+const SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 32;
 const SECCOMP_RET_USER_NOTIF = 0x7fc00000;
 const SECCOMP_RET_ALLOW = 0x7fff0000;
 const SECCOMP_RET_ERRNO = 0x00050000;
@@ -116,19 +117,23 @@ const fprog = { size: 16, fields: { length: [0, 'u16'], filter: [8, 'ptr'] } } a
 
 /**
  * Installs a filter on the calling thread, for good, and on what it forks and executes; gives the listener's descriptor.
- * Without CAP_SYS_ADMIN the thread first gives up gaining privileges (set-user-id programs no longer work).
+ * Without CAP_SYS_ADMIN the thread first gives up gaining privileges (set-user-id programs no longer work). From Linux 5.19 on
+ * a call that the listener has taken waits for its answer whatever signals come but a fatal one: it would be made again
+ * otherwise, and what it does be done twice.
  */
 export function installNotifyFilter(filter: Uint8Array): Fd {
-  const install = (): number => {
+  const install = (flags: number): number => {
     const program = encodeStruct(fprog, { length: filter.length / 8, filter });
-    const result = trySyscall('seccomp', SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, program);
+    const set = SECCOMP_FILTER_FLAG_NEW_LISTENER | flags;
+    const result = trySyscall('seccomp', SECCOMP_SET_MODE_FILTER, set, program);
     keepAlive(filter);
-    return result;
+    // Kernels of before do not know the flag.
+    return result === -Errno.EINVAL && flags !== 0 ? install(0) : result;
   };
-  let result = install();
+  let result = install(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
   if (result === -Errno.EACCES) {
     trySyscall('prctl', PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    result = install();
+    result = install(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
   }
   if (result < 0) throw new SyscallError('seccomp', -result, 'installing a seccomp filter with a listener');
   return new Fd(result, 'a seccomp listener');
