@@ -211,6 +211,8 @@ export interface SetKey {
   readonly slot: number;
   /** In the order of the key's words; networks first. */
   readonly words: readonly SetKeySource[];
+  /** The first so many tell entries apart; those behind them are the MAC address that entries of the set hold. */
+  readonly identity: number;
   readonly networks: 0 | 1 | 2;
 }
 

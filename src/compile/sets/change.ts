@@ -6,6 +6,7 @@ import type { SetAction, SetKey } from '../../ir/index.ts';
 import { type Label, R0, R1, R2, R3, R4, R5, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import { emitLoopHead } from '../emit/loop.ts';
+import { emitExtras, emitUsualTimeout } from './extras.ts';
 import { emitAdvance, emitFind, emitHome, emitNarrow } from './find.ts';
 import { addressWords, setFrame } from './frame.ts';
 import {
@@ -18,6 +19,7 @@ import {
   SetRecord,
   State,
 } from './layout.ts';
+import { emitComplete, emitReplaceMac, emitUnlessHeld, emitWriteMac } from './mac.ts';
 import { emitUnlessExpired } from './match.ts';
 import { knownSubject, type SetSubject } from './subject.ts';
 
@@ -32,13 +34,13 @@ export interface SetOperation {
   unlessAdds(to: Label): void;
   /** To `to` when an entry that is there stays as it is. Uses r0. */
   unlessExist(to: Label): void;
-  /** r3 = nanoseconds that an entry stays; r2 = the set's record, which is lost. Uses no other register. */
+  /** As emitExtras (extras.ts) has it. Uses no other register. */
   timeout(): void;
 }
 
 /** Falls through to what follows, whatever became of it. Uses r0..r5. */
 export function emitSetAction(emission: Emission, { add, remove }: SetAction): void {
-  if (add !== undefined) emitFirst(emission, add.keys, added(emission.asm, add));
+  if (add !== undefined) emitFirst(emission, add.keys, added(emission, add));
   if (remove !== undefined) emitFirst(emission, remove.keys, taken(emission.asm));
 }
 
@@ -56,14 +58,15 @@ function emitFirst(emission: Emission, keys: readonly SetKey[], operation: SetOp
 
 type Addition = NonNullable<SetAction['add']>;
 
-function added(asm: Emission['asm'], { exist, timeoutSec }: Addition): SetOperation {
+function added(emission: Emission, { exist, timeoutSec }: Addition): SetOperation {
+  const { asm } = emission;
   return {
     unlessAdds: () => {},
     unlessExist: (to) => {
       if (!exist) asm.goto(to);
     },
     timeout: () => {
-      if (timeoutSec === undefined) asm.load('u64', R3, R2, SetRecord.timeoutNs);
+      if (timeoutSec === undefined) emitUsualTimeout(emission);
       else asm.loadConstant(R3, BigInt(timeoutSec) * NS_PER_SEC);
     },
   };
@@ -100,8 +103,9 @@ export function emitChange(
   asm.place(found);
   emitUnlessExpired(emission, subject, timedOut);
   operation.unlessAdds(lose);
+  emitKnownMac(emission, subject, operation, done, not);
   operation.unlessExist(not);
-  emitExtras(emission, subject, operation);
+  emitExtras(emission, subject, operation.timeout);
   // The packet's entry is none that is marked nomatch.
   asm.load('u32', R0, R10, at.state).mov(R2, R0).and(R2, ~State.low);
   asm.load('u32', R1, R10, at.place).castToKernel(R1, R1).compareExchange('u32', R1, 0, R2);
@@ -116,6 +120,33 @@ export function emitChange(
   subject.settle();
   emitReserve(emission, subject, not);
   emitClaim(emission, subject, operation, not, done);
+}
+
+/**
+ * An entry that waits for a MAC address gets the packet's, which is an addition. One that holds another loses it to the packet's
+ * where entries that are there may change. Falls through where the entry then holds the packet's. Uses r0..r3.
+ */
+function emitKnownMac(
+  emission: Emission,
+  subject: SetSubject,
+  operation: SetOperation,
+  done: Label,
+  not: Label,
+): void {
+  const { asm } = emission;
+  if (!subject.mayHoldMac) return;
+  const waits = asm.label('set_mac_waits');
+  const other = asm.label('set_mac_other');
+  const held = asm.label('set_mac_known');
+  emitUnlessHeld(emission, subject, waits, other);
+  asm.goto(held);
+  asm.place(waits);
+  emitComplete(emission, subject, operation.timeout, held, other);
+  asm.goto(done);
+  asm.place(other);
+  operation.unlessExist(not);
+  emitReplaceMac(emission, subject, not);
+  asm.place(held);
 }
 
 /** The packet's key as it is added: networks under the longest length that entries have (INIT_CIDR in the kernel). */
@@ -338,7 +369,8 @@ function emitClaim(
     asm.load('u32', R2, R10, at.key + word * 4).store('u32', R1, word * 4, R2);
   }
   asm.place(written);
-  emitExtras(emission, subject, operation);
+  emitWriteMac(emission, subject);
+  emitExtras(emission, subject, operation.timeout);
   const counted = asm.label('set_claim_counted');
   for (let network = 0; network < subject.networks; network++) {
     subject.unlessNetwork(network, R0, counted);
@@ -386,36 +418,4 @@ function emitAgree(emission: Emission, subject: SetSubject, done: Label): void {
   asm.place(mine).store('u32', R10, at.place, R4).store('u32', R10, at.state, R0);
   emitTakeOut(emission, subject, 'home', done);
   asm.goto(done);
-}
-
-/** What an entry that a packet makes has besides its key: the packet counted, and a timeout. Uses r0..r3. */
-function emitExtras(emission: Emission, subject: SetSubject, operation: SetOperation): void {
-  const { asm, facts } = emission;
-  const at = setFrame(emission);
-  const part = (offset: number, absent: Label): void => {
-    subject.record(R2);
-    asm.load('u32', R1, R10, at.entry).castToKernel(R1, R1);
-    asm.load('u32', R3, R2, offset).jump('==', R3, 0, absent).add(R1, R3);
-  };
-  const uncounted = asm.label('set_no_counters');
-  part(SetRecord.countersAt, uncounted);
-  asm.mov(R3, 1).store('u64', R1, 0, R3).load('u32', R3, R10, facts.offset('length')).store('u64', R1, 8, R3);
-  asm.place(uncounted);
-  const unmarked = asm.label('set_no_skbinfo');
-  part(SetRecord.skbinfoAt, unmarked);
-  asm.store('u64', R1, 0, 0).store('u64', R1, 8, 0);
-  asm.place(unmarked);
-  const silent = asm.label('set_no_comment');
-  part(SetRecord.commentAt, silent);
-  asm.store('u64', R1, 0, 0);
-  asm.place(silent);
-  const stays = asm.label('set_no_timeout');
-  const known = asm.label('set_expiry');
-  part(SetRecord.expiryAt, stays);
-  asm.call('bpf_ktime_get_ns');
-  part(SetRecord.expiryAt, stays);
-  operation.timeout();
-  asm.add(R0, R3).jump('!=', R3, 0, known).mov(R0, 0);
-  asm.place(known).store('u64', R1, 0, R0);
-  asm.place(stays);
 }

@@ -32,12 +32,13 @@ export function createSet(
   const view = new DataView(memory.buffer);
   const layout = entryLayout(definition);
   const u32 = (at: number, value: number): void => view.setUint32(record + at, value, true);
-  for (let at = 0; at < SetRecord.fixedSize + 4; at += 4) u32(at, 0);
-  const { keyWords, entrySize, bucketSize, expiryAt, countersAt, skbinfoAt, commentAt } = layout;
+  for (let at = 0; at <= SetRecord.macAt; at += 4) u32(at, 0);
+  const { keyWords, entrySize, bucketSize, macAt, expiryAt, countersAt, skbinfoAt, commentAt } = layout;
   for (const [at, value] of [
     [SetRecord.bucketSize, bucketSize],
     [SetRecord.entrySize, entrySize],
     [SetRecord.keyWords, keyWords],
+    [SetRecord.macAt, macAt],
     [SetRecord.expiryAt, expiryAt],
     [SetRecord.countersAt, countersAt],
     [SetRecord.skbinfoAt, skbinfoAt],
@@ -67,8 +68,8 @@ export function createSet(
 
 function flagsOf({ type }: SetDefinition): number {
   if (type.name === 'hash:ip') return SetFlag.notZero;
-  if (type.name === 'bitmap:ip') return SetFlag.addressRange;
-  return type.name === 'bitmap:port' ? SetFlag.portRange : 0;
+  if (type.name === 'bitmap:port') return SetFlag.portRange;
+  return type.method === 'bitmap' ? SetFlag.addressRange : 0;
 }
 
 /** Lists of prefix lengths: whole addresses are always in them, so that programs never have to add one. */

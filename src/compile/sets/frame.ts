@@ -7,6 +7,8 @@ const KEY_BYTES = 40;
 /** Offsets from r10 of what a search keeps between two instructions. Pointers are the arena's, not cast. */
 export interface SetFrame {
   readonly key: number;
+  /** The packet's MAC address where entries hold one: behind the key, which is of IPv4 and short then. */
+  readonly mac: number;
   /** The state word looked for, its distance included. */
   readonly wanted: number;
   /** The bucket under the search. */
@@ -25,8 +27,10 @@ export interface SetFrame {
 }
 
 export function setFrame({ frame }: Emission): SetFrame {
+  const key = frame.block('set.key', KEY_BYTES);
   return {
-    key: frame.block('set.key', KEY_BYTES),
+    key,
+    mac: key + KEY_BYTES - 8,
     wanted: frame.word('set.wanted'),
     bucket: frame.word('set.bucket'),
     state: frame.word('set.state'),

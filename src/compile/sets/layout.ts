@@ -4,7 +4,7 @@
  * A set is a table of buckets. A bucket is seven state words, the number of entries that had no room in it, and seven
  * entries. An entry lies in its home bucket, which its hash names, or up to fifteen buckets further on. A state word says
  * whether the entry is there; whoever changes an entry changes the word's sequence, so that a reader that finds the same
- * word before and after its look at the entry has seen it whole.
+ * word before and after its look at the entry has seen it whole. A MAC address that entries hold lies in a cell of its own (mac.ts).
  */
 import { keyLayout, MAX_KEY_WORDS, type SetDefinition } from '../../rules/index.ts';
 import { alignUp } from '../arena/layout.ts';
@@ -13,7 +13,7 @@ export const SetRecord = {
   /** u32 pointer to the buckets, u32 number of buckets less one: one aligned u64, so that a table that grew appears at once */
   table: 0,
   bucketMask: 4,
-  /** u32 bytes of a bucket and of an entry in it, words of a key */
+  /** u32 bytes of a bucket and of an entry in it, words of a key that tell entries apart */
   bucketSize: 8,
   entrySize: 12,
   keyWords: 16,
@@ -52,6 +52,8 @@ export const SetRecord = {
   commentsUsed: 224,
   fixedRoot: 228,
   fixedSize: 232,
+  /** u32 place in an entry of the MAC address that it holds, 0 where entries hold none */
+  macAt: 236,
 } as const;
 
 export const SetFlag = {
@@ -90,6 +92,11 @@ export const State = {
 } as const;
 export const TAG_BITS = 10;
 
+/** Bits of a MAC address in the cell of an entry that holds one; above them the sequence of the slot's use. */
+export const MAC_BITS = 48;
+/** In the expiry of an entry that waits for its MAC address: below it the nanoseconds that it stays from then on. */
+export const WAITS: bigint = 1n << 63n;
+
 /** One prefix length of a network: by length in an array, the head behind the longest. Lists go from long to short. */
 export const LengthNode = {
   /** u32 pointer to the next shorter length that was ever used, 0 at the end */
@@ -108,6 +115,7 @@ const FILL = 0.7;
 /** How the entries of a set are laid out, and where. */
 export interface EntryLayout {
   readonly keyWords: number;
+  readonly macAt: number;
   readonly expiryAt: number;
   readonly countersAt: number;
   readonly skbinfoAt: number;
@@ -117,7 +125,7 @@ export interface EntryLayout {
 }
 
 export function entryLayout(definition: SetDefinition): EntryLayout {
-  const keyWords = keyLayout(definition.type, definition.family).words;
+  const keyWords = keyLayout(definition.type, definition.family).identity;
   if (keyWords > MAX_KEY_WORDS) throw new RangeError(`a key of ${keyWords} words`);
   let end = keyWords * 4;
   const take = (wanted: boolean, bytes: number): number => {
@@ -126,14 +134,16 @@ export function entryLayout(definition: SetDefinition): EntryLayout {
     end = at + bytes;
     return at;
   };
+  const macAt = take(definition.type.holdsMac, 8);
   const expiryAt = take(definition.timeoutSec !== undefined, 8);
   const countersAt = take(definition.counters, 16);
   const skbinfoAt = take(definition.skbinfo, 16);
   const commentAt = take(definition.comment, 8);
-  const extras = expiryAt + countersAt + skbinfoAt + commentAt > 0;
+  const extras = macAt + expiryAt + countersAt + skbinfoAt + commentAt > 0;
   const entrySize = extras ? alignUp(end, 8) : end;
   return {
     keyWords,
+    macAt,
     expiryAt,
     countersAt,
     skbinfoAt,

@@ -3,9 +3,11 @@ import type { SetCounterCondition, SetPredicate } from '../../ir/index.ts';
 import { type Label, R0, R1, R2, R3, R10 } from '../../isa/index.ts';
 import type { Emission } from '../emit/emission.ts';
 import { emitLoopHead } from '../emit/loop.ts';
+import { emitUsualTimeout } from './extras.ts';
 import { emitFind, emitNarrow } from './find.ts';
 import { setFrame } from './frame.ts';
 import { LengthNode, SetRecord, State } from './layout.ts';
+import { emitComplete, emitUnlessHeld } from './mac.ts';
 import { knownSubject, type SetSubject } from './subject.ts';
 
 /** Falls through when the predicate is true. Uses r0..r5. */
@@ -15,7 +17,7 @@ export function emitSetMatch(emission: Emission, predicate: SetPredicate, fail: 
   const through = asm.label('set_through');
   const [inside, outside] = negate ? [fail, through] : [through, fail];
   const subject = knownSubject(emission, predicate.key);
-  emitSearch(emission, subject, outside, (absent) => {
+  emitSearch(emission, subject, outside, inside, (absent) => {
     emitCounters(emission, subject, predicate, absent);
     const at = setFrame(emission);
     asm.load('u32', R1, R10, at.state).and(R1, State.low);
@@ -26,13 +28,14 @@ export function emitSetMatch(emission: Emission, predicate: SetPredicate, fail: 
 
 /**
  * Looks the packet's key up under every prefix length that its networks have, long ones first. `emit` says what becomes of
- * what is found, the entry in r1: it goes somewhere, or on to the next length by going to the label that it is given.
- * Nothing falls through. Uses r0..r5.
+ * what is found, the entry in r1: it goes somewhere, or on to the next length by going to the label that it is given. An entry
+ * that waits for a MAC address gets the packet's, and is found without more ado: to `completed`. Nothing falls through. Uses r0..r5.
  */
 export function emitSearch(
   emission: Emission,
   subject: SetSubject,
   absent: Label,
+  completed: Label,
   emit: (next: Label) => void,
 ): void {
   const { asm } = emission;
@@ -61,6 +64,7 @@ export function emitSearch(
   emitFind(emission, subject, found, next);
   asm.place(found);
   emitUnlessExpired(emission, subject, next);
+  emitHeld(emission, subject, completed, next);
   emit(next);
   asm.place(next);
   for (const [network, length] of [...again.entries()].reverse()) {
@@ -69,6 +73,20 @@ export function emitSearch(
     asm.goto(length).place(fewer);
   }
   asm.goto(absent);
+}
+
+/** Falls through with the entry in r1 when it holds the packet's MAC address, or none is asked for; to `other` when another one. */
+function emitHeld(emission: Emission, subject: SetSubject, completed: Label, other: Label): void {
+  const { asm } = emission;
+  if (!subject.mayHoldMac) return;
+  const waits = asm.label('set_mac_waits');
+  const held = asm.label('set_held');
+  emitUnlessHeld(emission, subject, waits, other);
+  asm.goto(held);
+  asm.place(waits);
+  emitComplete(emission, subject, () => emitUsualTimeout(emission), held, other);
+  asm.goto(completed);
+  asm.place(held).load('u32', R1, R10, setFrame(emission).entry).castToKernel(R1, R1);
 }
 
 /** The noted entry, found a moment ago, still counts: else to `expired`. Afterwards r1 = the entry. Uses r0..r5. */

@@ -15,14 +15,19 @@ const TCP = 6;
 const UDP = 17;
 
 export interface SetSubject {
-  /** The most words and networks that the key can have. */
+  /** The most words that tell entries apart, and networks, that the key can have. */
   readonly words: number;
   readonly networks: 0 | 1 | 2;
   /** False where it is known that any key may be in the set. */
   readonly bounded: boolean;
+  /** False where it is known that entries hold no MAC address. */
+  readonly mayHoldMac: boolean;
   /** `to` = the set's record, to be loaded through. */
   record(to: Register): void;
-  /** Writes the key with all bits of its networks; to `missing` when the packet lacks a part. Uses r0..r5. */
+  /**
+   * Writes the key with all bits of its networks, and the MAC address where entries hold one; to `missing` when the packet lacks a
+   * part. Uses r0..r5.
+   */
   key(missing: Label): void;
   /** What loads words of the packet's address for a network, as the packet has it. Until then `pointer` is taken. */
   address(network: 0 | 1, pointer: Register): (word: number, to: Register) => void;
@@ -38,9 +43,10 @@ export interface SetSubject {
 export function knownSubject(emission: Emission, key: SetKey): SetSubject {
   const { asm, facts, family } = emission;
   const subject: SetSubject = {
-    words: key.words.length,
+    words: key.identity,
     networks: key.networks,
     bounded: key.networks === 0,
+    mayHoldMac: key.identity < key.words.length,
     record: (to) => {
       asm.loadArena(to, 'arena', SETS_OFFSET + key.slot * SET_RECORD_SIZE).castToKernel(to, to);
     },
@@ -76,7 +82,7 @@ export function setKeyNeeds({ words }: SetKey): readonly Fact[] {
   });
 }
 
-/** Words of the key with all bits of its networks; to `missing` when the packet lacks one. Uses r1, r2, r3. */
+/** Words of the key with all bits of its networks, then those that are held; to `missing` when the packet lacks one. Uses r1, r2, r3. */
 export function emitSetKey(emission: Emission, subject: SetSubject, key: SetKey, missing: Label): void {
   const { asm } = emission;
   const at = setFrame(emission);
@@ -87,6 +93,10 @@ export function emitSetKey(emission: Emission, subject: SetSubject, key: SetKey,
       continue;
     }
     emitKeyWord(emission, source, missing);
+    if (index >= key.identity) {
+      asm.store('u32', R10, at.mac + (index - key.identity) * 4, R1);
+      continue;
+    }
     asm
       .load('u32', R2, R3, SetRecord.masks + index * 4)
       .and(R1, R2)

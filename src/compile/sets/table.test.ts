@@ -75,6 +75,12 @@ const KINDS: readonly (readonly [create: string, entry: fc.Arbitrary<string>])[]
   ['hash:mac', octet.map((byte) => `00:01:02:03:04:0${byte}`)],
   ['bitmap:ip range 10.0.0.0-10.1.255.255 netmask 24', address4],
   ['bitmap:port range 0-100', octet.map(String)],
+  [
+    'bitmap:ip,mac range 10.0.0.0-10.0.255.255',
+    fc
+      .tuple(octet, fc.constantFrom('', ',00:01:02:03:04:05', ',00:01:02:03:04:06'))
+      .map(([last, mac]) => `10.0.0.${last}${mac}`),
+  ],
 ];
 
 describe('a set in the arena', () => {
@@ -82,7 +88,8 @@ describe('a set in the arena', () => {
     const operation = fc.record({
       kind: fc.constantFrom('add', 'add', 'add', 'exist', 'delete', 'look', 'wait'),
       entry,
-      timeoutSec: fc.constantFrom(0, 1, 5),
+      timeoutSec: fc.constantFrom(undefined, 0, 1, 5),
+      counted: fc.boolean(),
       nomatch: fc.boolean(),
     });
     fc.assert(
@@ -94,13 +101,12 @@ describe('a set in the arena', () => {
         const table = createSet(memory, SETS_OFFSET, definition, 0);
         const now = (): number => Number(memory.now / 1_000_000n);
         const plain = new PlainSet(definition);
-        for (const { kind, entry: text, timeoutSec, nomatch } of operations) {
+        for (const { kind, entry: text, timeoutSec, counted, nomatch } of operations) {
           const key = parseEntry(definition, text)[0]!;
           const element: SetElement = {
             key,
-            timeoutSec,
-            packets: 5n,
-            bytes: 700n,
+            ...(timeoutSec === undefined ? {} : { timeoutSec }),
+            ...(counted ? { packets: 5n, bytes: 700n } : {}),
             comment: `of ${text}`,
             ...(nomatch && create.includes('net') ? { nomatch } : {}),
           };

@@ -11,6 +11,7 @@ import {
   utf8Text,
 } from '../../rules/index.ts';
 import { SetHash } from './hash.ts';
+import { HeldMacs } from './heldmac.ts';
 import {
   BUCKET_SLOTS,
   Bucket,
@@ -22,6 +23,7 @@ import {
   MAX_DISTANCE,
   SetRecord,
   State,
+  WAITS,
 } from './layout.ts';
 import type { SetMemory } from './memory.ts';
 
@@ -45,6 +47,8 @@ export class SetTable {
   readonly #words: Uint32Array;
   readonly #longs: BigUint64Array;
   readonly #hash: SetHash;
+  /** Where entries hold MAC addresses. */
+  readonly #macs: HeldMacs | undefined;
   readonly #networks: number;
   readonly #bits: number;
   readonly #lengthsAt: number;
@@ -60,6 +64,8 @@ export class SetTable {
       new BigUint64Array(memory.buffer, record + SetRecord.multipliers, MAX_KEY_WORDS),
       this.#longs[(record + SetRecord.start) >>> 3]!,
     );
+    const { macAt, keyWords } = this.#layout;
+    this.#macs = macAt === 0 ? undefined : new HeldMacs(this.#longs, macAt, keyWords);
     const { networks, lengthsAt } = keyLayout(definition.type, definition.family);
     this.#networks = networks;
     this.#lengthsAt = lengthsAt;
@@ -85,8 +91,9 @@ export class SetTable {
     const found = this.#find(key, hash);
     if (found !== undefined) {
       if (!this.#hasExpired(found.entry, nowNs)) {
+        if (this.#macs !== undefined) return this.#addKnown(this.#macs, found, element, exist, nowNs);
         if (!exist) return 'exists';
-        this.#writeExtras(found.entry, element, nowNs);
+        this.#writeExtras(found.entry, element, this.#expiry(element, false, nowNs), false);
         this.#mark(found, element.nomatch === true);
         return 'added';
       }
@@ -102,6 +109,21 @@ export class SetTable {
       }
       if (!this.#grow()) return 'full';
     }
+  }
+
+  /** An entry that waits for a MAC address gets it, which is an addition; one that has none to get keeps what it has. */
+  #addKnown(macs: HeldMacs, found: Found, element: SetElement, exist: boolean, nowNs: bigint): AddOutcome {
+    const before = macs.of(found);
+    const address = macs.inKey(element.key);
+    const completes = before === 0n && address !== 0n;
+    if (!exist && !completes) return 'exists';
+    const usual = this.definition.timeoutSec;
+    const waiting = completes && usual !== undefined && (element.timeoutSec ?? usual) === usual;
+    const timed = waiting ? { ...element, timeoutSec: this.#secondsLeft(found.entry, nowNs) } : element;
+    if (address !== 0n && address !== before && !macs.replace(found, before, address))
+      return this.add(element, exist);
+    this.#writeExtras(found.entry, element, this.#expiry(timed, before + address === 0n, nowNs), false);
+    return 'added';
   }
 
   /**
@@ -131,10 +153,13 @@ export class SetTable {
     return this.#remove(found.word, found.state, found.entry) && !expired;
   }
 
-  /** The entry of exactly this key. */
+  /** The entry of exactly this key; without a MAC address of that address, whatever it holds. */
   get(key: readonly number[]): SetElement | undefined {
     const found = this.#find(key, this.#hash.of(key, this.#layout.keyWords));
     if (found === undefined || this.#hasExpired(found.entry, this.#memory.nowNs())) return undefined;
+    const [held, wanted] =
+      this.#macs === undefined ? [0n, 0n] : [this.#macs.of(found), this.#macs.inKey(key)];
+    if (held !== 0n && wanted !== 0n && held !== wanted) return undefined;
     return this.#read(found, this.#memory.nowNs());
   }
 
@@ -240,7 +265,9 @@ export class SetTable {
         const sequence = (state & ~0xffff) + (1 << State.sequenceShift);
         if (Atomics.compareExchange(words, word, state, (sequence | State.low) >>> 0) !== state) continue;
         for (let index = 0; index < keyWords; index++) words[(entry >>> 2) + index] = element.key[index]!;
-        this.#writeExtras(entry, element, nowNs);
+        const address = this.#macs?.inKey(element.key);
+        if (address !== undefined) this.#macs!.write({ state: sequence, entry }, address);
+        this.#writeExtras(entry, element, this.#expiry(element, address === 0n, nowNs), true);
         this.#countLengths(element.key, 1);
         Atomics.add(words, this.#word(SetRecord.count), 1);
         if (distance > 0) Atomics.add(words, (at + home * bucketSize + Bucket.overflow) >>> 2, 1);
@@ -360,6 +387,13 @@ export class SetTable {
     }
   }
 
+  /** 0: it stays. */
+  #secondsLeft(entry: number, nowNs: bigint): number {
+    const expiry = Atomics.load(this.#longs, (entry + this.#layout.expiryAt) >>> 3);
+    if (expiry >= WAITS) return Number((expiry - WAITS) / NS_PER_SEC);
+    return expiry === 0n ? 0 : Math.max(1, Math.ceil(Number(expiry - nowNs) / 1e9));
+  }
+
   #hasExpired(entry: number, nowNs: bigint): boolean {
     const { expiryAt } = this.#layout;
     if (expiryAt === 0) return false;
@@ -367,11 +401,14 @@ export class SetTable {
     return expiry !== 0n && expiry <= nowNs;
   }
 
-  #writeExtras(entry: number, element: SetElement, nowNs: bigint): void {
+  /** Counters that are not said stay as they are in an entry that is not `fresh`. */
+  #writeExtras(entry: number, element: SetElement, expiry: bigint, fresh: boolean): void {
     const { expiryAt, countersAt, skbinfoAt, commentAt } = this.#layout;
     if (countersAt > 0) {
-      Atomics.store(this.#longs, (entry + countersAt) >>> 3, element.packets ?? 0n);
-      Atomics.store(this.#longs, (entry + countersAt + 8) >>> 3, element.bytes ?? 0n);
+      for (const [index, count] of [element.packets, element.bytes].entries()) {
+        if (count === undefined && !fresh) continue;
+        Atomics.store(this.#longs, ((entry + countersAt) >>> 3) + index, count ?? 0n);
+      }
     }
     if (skbinfoAt > 0) {
       const at = (entry + skbinfoAt) >>> 2;
@@ -381,23 +418,27 @@ export class SetTable {
       this.#words[at + 3] = element.skbqueue ?? 0;
     }
     if (commentAt > 0) this.#words[(entry + commentAt) >>> 2] = this.#keepComment(element.comment);
-    if (expiryAt > 0) {
-      const timeoutSec = element.timeoutSec ?? this.definition.timeoutSec ?? 0;
-      const expiry = timeoutSec === 0 ? 0n : nowNs + BigInt(timeoutSec) * NS_PER_SEC;
-      Atomics.store(this.#longs, (entry + expiryAt) >>> 3, expiry);
-    }
+    if (expiryAt > 0) Atomics.store(this.#longs, (entry + expiryAt) >>> 3, expiry);
+  }
+
+  /** The time of an entry that `waits` for its MAC address does not run. */
+  #expiry({ timeoutSec }: SetElement, waits: boolean, nowNs: bigint): bigint {
+    const stays = BigInt(timeoutSec ?? this.definition.timeoutSec ?? 0) * NS_PER_SEC;
+    if (waits) return WAITS | stays;
+    return stays === 0n ? 0n : nowNs + stays;
   }
 
   #read({ entry, state }: Found, nowNs: bigint): SetElement {
     const words = this.#words;
     const { keyWords, expiryAt, countersAt, skbinfoAt, commentAt } = this.#layout;
     const key = Array.from(words.subarray(entry >>> 2, (entry >>> 2) + keyWords));
+    if (this.#macs !== undefined) key.push(...this.#macs.words({ entry, state }));
     const comment = commentAt > 0 ? this.#comment(words[(entry + commentAt) >>> 2]!) : undefined;
     const info = (entry + skbinfoAt) >>> 2;
     return {
       key,
       ...((state & State.low) !== 0 ? { nomatch: true } : {}),
-      ...(expiryAt > 0 ? { timeoutSec: secondsLeft(this.#longs[(entry + expiryAt) >>> 3]!, nowNs) } : {}),
+      ...(expiryAt > 0 ? { timeoutSec: this.#secondsLeft(entry, nowNs) } : {}),
       ...(countersAt > 0
         ? {
             packets: Atomics.load(this.#longs, (entry + countersAt) >>> 3),
@@ -481,7 +522,8 @@ export class SetTable {
           const word = (bucket >>> 2) + slot;
           if (words[word] !== 0) continue;
           all.copyWithin(bucket + Bucket.entries + slot * entrySize, found.entry, found.entry + entrySize);
-          const kept = found.state & (State.low | State.full);
+          // The sequence too: an address that is held is known by it.
+          const kept = found.state & (~0xffff | State.low | State.full);
           words[word] =
             (((hash >>> (32 - 10)) << State.tagShift) | (distance << State.distanceShift) | kept) >>> 0;
           if (distance > 0) {
@@ -493,10 +535,4 @@ export class SetTable {
       }
     }
   }
-}
-
-function secondsLeft(expiryNs: bigint, nowNs: bigint): number {
-  if (expiryNs === 0n) return 0;
-  const left = Number(expiryNs - nowNs) / 1e9;
-  return Math.max(1, Math.ceil(left));
 }

@@ -135,9 +135,9 @@ export function placeSets(store: PolicyStore, sets: readonly SetContents[]): Pla
   return placed;
 }
 
-/** Counters are written by packets, which a table that grows would lose. */
-function roomFor({ counters, maxelem }: SetDefinition, entries: number): number {
-  return counters ? maxelem : entries;
+/** Counters and missing MAC addresses are written by packets, which a table that grows would lose. */
+function roomFor({ counters, maxelem, type }: SetDefinition, entries: number): number {
+  return counters || type.holdsMac ? maxelem : entries;
 }
 
 /** Sets that packets change by these rules have all their room before the first packet. */

@@ -148,7 +148,7 @@ function bitmapRange(definition: SetDefinition, text: string): [number, number] 
   const bound = (part: string): number => swap32(parseEntry(plain, part)[0]![0]!);
   const slash = text.indexOf('/');
   if (slash >= 0) {
-    const length = parseNumber('range', text.slice(slash + 1), 32, 1);
+    const length = parseNumber('range', text.slice(slash + 1), 31, 1);
     const size = 2 ** (32 - length);
     const first = Math.floor(bound(text.slice(0, slash)) / size) * size;
     return [first, first + size - 1];

@@ -5,7 +5,15 @@
 import { type Family, formatAddressBytes, parseAddress } from '../../net/index.ts';
 import { SetError } from './error.ts';
 import { formatPort, parsePortNumbers, parsePorts } from './port.ts';
-import { keyLayout, keyMasks, maskWords, type SetDefinition, type SetDimension, swap32 } from './type.ts';
+import {
+  keyLayout,
+  keyMasks,
+  lacksMac,
+  maskWords,
+  type SetDefinition,
+  type SetDimension,
+  swap32,
+} from './type.ts';
 
 /** Addresses that one entry may stand for. */
 const MAX_EXPANSION = 2 ** 20;
@@ -22,7 +30,9 @@ export function parseEntry(definition: SetDefinition, text: string): number[][] 
   const { type } = definition;
   const texts = text.split(',');
   const { dimensions } = type;
-  if (texts.length !== dimensions.length) {
+  // A MAC address that the entry is to get from a packet is left out.
+  const least = type.holdsMac ? dimensions.length - 1 : dimensions.length;
+  if (texts.length > dimensions.length || texts.length < least) {
     throw new SetError(
       `an entry of ${type.name} has ${dimensions.length} part${dimensions.length === 1 ? '' : 's'}: "${text}" has ${texts.length}`,
       'parts are separated by commas',
@@ -32,7 +42,7 @@ export function parseEntry(definition: SetDefinition, text: string): number[][] 
   const masks = keyMasks(definition);
   let keys: number[][] = [new Array<number>(layout.words).fill(0)];
   let network = 0;
-  for (let index = 0; index < dimensions.length; index++) {
+  for (let index = 0; index < texts.length; index++) {
     const parts = parsePart(definition, index, texts[index]!);
     const at = layout.at[index]!;
     const shift = dimensions[index] === 'net' ? 8 * network++ : -1;
@@ -108,6 +118,8 @@ function parseAddresses(definition: SetDefinition, index: number, text: string):
       throw new SetError('the address with all bits zero cannot be stored in a hash:ip');
     return [{ words, length: bits }];
   }
+  if (type.holdsMac)
+    throw new SetError(`"${text}": an entry of ${type.name} has one address`, 'add each address');
   if (family === 'ipv6') {
     if (text.endsWith('/128')) return parseAddresses(definition, index, text.slice(0, -4));
     throw new SetError(
@@ -235,7 +247,8 @@ function parseMac(text: string): number[] {
   if (!/^[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5}$/i.test(text)) throw new SetError(`"${text}" is no MAC address`);
   const bytes = new Uint8Array(8);
   for (const [index, part] of text.split(':').entries()) bytes[index] = Number.parseInt(part, 16);
-  if (bytes.every((byte) => byte === 0)) throw new SetError('the MAC address of zeros cannot be stored');
+  if (bytes.every((byte) => byte === 0))
+    throw new SetError('the MAC address of zeros cannot be stored', 'no packet is found by it');
   return bytesToWords(bytes);
 }
 
@@ -258,7 +271,8 @@ export function formatEntry(definition: SetDefinition, key: readonly number[]): 
   const layout = keyLayout(type, family);
   const lengths = key[layout.lengthsAt] ?? 0;
   let network = 0;
-  const parts = type.dimensions.map((dimension, index) => {
+  const dimensions = lacksMac(type, layout, key) ? type.dimensions.slice(0, -1) : type.dimensions;
+  const parts = dimensions.map((dimension, index) => {
     const at = layout.at[index]!;
     if (dimension !== 'net') return formatPart(dimension, key, at, family);
     const length = (lengths >>> (8 * network++)) & 0xff;

@@ -55,5 +55,5 @@ function lowerKey({ definition, slot }: SetPlace, reference: SetReference, famil
         throw new RangeError(`${definition.name} is a list`);
     }
   }
-  return { slot, words, networks: layout.networks as SetKey['networks'] };
+  return { slot, words, identity: layout.identity, networks: layout.networks as SetKey['networks'] };
 }

@@ -23,12 +23,9 @@ export function whySetFails(
 ): string | undefined {
   const definition = sets.get(name)?.definition;
   if (definition === undefined) return `no set is named ${name}`;
-  if (definition.type.method === 'list') {
-    const { timeoutSec, counters, skbinfo, members } = definition;
-    if (timeoutSec !== undefined || counters || skbinfo)
-      return `set ${name} is a list whose members have timeouts, counters or skbinfo of their own, which are only read and printed`;
-    return members.map((member) => whySetFails(member, sets)).find((why) => why !== undefined);
-  }
-  if (definition.type.runs) return undefined;
-  return `set ${name} is a ${definition.type.name}, which can be read and printed, but not looked up`;
+  if (definition.type.method !== 'list') return undefined;
+  const { timeoutSec, counters, skbinfo, members } = definition;
+  if (timeoutSec !== undefined || counters || skbinfo)
+    return `set ${name} is a list whose members have timeouts, counters or skbinfo of their own, which are only read and printed`;
+  return members.map((member) => whySetFails(member, sets)).find((why) => why !== undefined);
 }

@@ -5,6 +5,7 @@
 import {
   type KeyLayout,
   keyLayout,
+  lacksMac,
   maskWords,
   type SetDefinition,
   type SetElement,
@@ -14,14 +15,16 @@ import {
 /** An entry with its clock. */
 interface PlainEntry {
   readonly key: readonly number[];
-  extras: SetExtras;
+  readonly extras: SetExtras;
   packets: bigint;
   bytes: bigint;
   /** Milliseconds of the packet clock; Infinity: it stays. */
-  expiresMs: number;
+  readonly expiresMs: number;
+  /** Seconds that it will stay once it has its MAC address, while it waits for one. */
+  readonly waitsSec: number;
 }
 
-/** What `-m set` asks beside membership. */
+/** What a packet asks beside membership. */
 export interface MatchRequest {
   readonly length: number;
   readonly keepCounters: boolean;
@@ -62,43 +65,78 @@ export class PlainSet {
   /** @param exist an entry that is there gets these extras, and is no failure */
   add(element: SetElement, exist: boolean, nowMs: number): 'added' | 'exists' | 'full' {
     this.begin(nowMs);
-    const name = element.key.join(' ');
-    const known = this.#entries.get(name);
-    if (known !== undefined && known.expiresMs > nowMs && !exist) return 'exists';
-    if (known !== undefined && known.expiresMs <= nowMs) this.#remove(name, known);
-    if (!this.#entries.has(name)) {
+    const name = this.#name(element.key);
+    let known = this.#entries.get(name);
+    if (known !== undefined && known.expiresMs <= nowMs) {
+      this.#remove(name, known);
+      known = undefined;
+    }
+    if (known === undefined) {
       if (this.#entries.size >= this.definition.maxelem) this.#sweep(nowMs);
       if (this.#entries.size >= this.definition.maxelem) return 'full';
       this.#countLengths(element.key, 1);
-    }
-    // A set without timeouts does not heed them.
-    const timeoutSec =
-      this.definition.timeoutSec === undefined ? 0 : (element.timeoutSec ?? this.definition.timeoutSec);
+    } else if (!exist && !(this.#waits(known.key) && !this.#waits(element.key))) return 'exists';
+    // An entry keeps the MAC address that it has when none is said.
+    const key = known !== undefined && this.#waits(element.key) ? known.key : element.key;
+    const timeoutSec = this.#timeoutSec(element, known);
+    const waits = this.#waits(key);
     this.#entries.set(name, {
-      key: element.key,
+      key,
       extras: element,
-      packets: element.packets ?? 0n,
-      bytes: element.bytes ?? 0n,
-      expiresMs: timeoutSec === 0 ? Number.POSITIVE_INFINITY : nowMs + timeoutSec * 1000,
+      packets: element.packets ?? known?.packets ?? 0n,
+      bytes: element.bytes ?? known?.bytes ?? 0n,
+      expiresMs: waits || timeoutSec === 0 ? Number.POSITIVE_INFINITY : nowMs + timeoutSec * 1000,
+      waitsSec: timeoutSec,
     });
     return 'added';
   }
 
+  /** Seconds that the entry is to stay, 0: for good. One that got its MAC address stays for what was said when it was made. */
+  #timeoutSec({ key, timeoutSec }: SetElement, known: PlainEntry | undefined): number {
+    const usual = this.definition.timeoutSec;
+    // A set without timeouts does not heed them.
+    if (usual === undefined) return 0;
+    const completed = known !== undefined && this.#waits(known.key) && !this.#waits(key);
+    return completed && (timeoutSec ?? usual) === usual ? known.waitsSec : (timeoutSec ?? usual);
+  }
+
   delete(key: readonly number[], nowMs: number): boolean {
     this.begin(nowMs);
-    const name = key.join(' ');
+    const name = this.#name(key);
     const known = this.#entries.get(name);
     if (known === undefined) return false;
     this.#remove(name, known);
     return known.expiresMs > nowMs;
   }
 
-  /** Looks up a key whose networks have all their bits: the longest lengths first. */
+  /**
+   * Looks up a key whose networks have all their bits: the longest lengths first. An entry that waits for a MAC address gets that
+   * of the packet, which is the first that it counts; without a request nobody's packet is looked up.
+   */
   match(full: readonly number[], nowMs: number, request?: MatchRequest): SetAnswer {
+    const entry = this.#find(full, nowMs, request);
+    if (entry === undefined) return 'none';
+    return entry.extras.nomatch === true ? 'nomatch' : 'match';
+  }
+
+  /** What the entry has that {@link match} finds, if it is none that is marked nomatch. */
+  find(full: readonly number[], nowMs: number, request: MatchRequest): SetExtras | undefined {
+    const extras = this.#find(full, nowMs, request)?.extras;
+    return extras?.nomatch === true ? undefined : extras;
+  }
+
+  #find(full: readonly number[], nowMs: number, request?: MatchRequest): PlainEntry | undefined {
     this.begin(nowMs);
     for (const key of this.#candidates(full)) {
-      const entry = this.#entries.get(key.join(' '));
+      const name = this.#name(key);
+      const entry = this.#entries.get(name);
       if (entry === undefined || entry.expiresMs <= nowMs) continue;
+      if (this.#waits(entry.key)) {
+        if (request === undefined) return entry;
+        this.add({ key: full, packets: 1n, bytes: BigInt(request.length) }, false, nowMs);
+        return this.#entries.get(name);
+      }
+      if (!this.#waits(full) && key.some((word, index) => word !== entry.key[index])) continue;
       if (request !== undefined && this.definition.counters) {
         if (!request.keepCounters) {
           entry.packets = BigInt.asUintN(64, entry.packets + 1n);
@@ -106,18 +144,7 @@ export class PlainSet {
         }
         if (!request.countersHold(entry.packets, entry.bytes)) continue;
       }
-      return entry.extras.nomatch === true ? 'nomatch' : 'match';
-    }
-    return 'none';
-  }
-
-  /** The entry that {@link match} would find, which is not counted. */
-  find(full: readonly number[], nowMs: number): SetExtras | undefined {
-    this.begin(nowMs);
-    for (const key of this.#candidates(full)) {
-      const entry = this.#entries.get(key.join(' '));
-      if (entry !== undefined && entry.expiresMs > nowMs)
-        return entry.extras.nomatch === true ? undefined : entry.extras;
+      return entry;
     }
     return undefined;
   }
@@ -138,11 +165,11 @@ export class PlainSet {
   elements(nowMs: number): SetElement[] {
     this.begin(nowMs);
     const found: SetElement[] = [];
-    for (const { key, extras, packets, bytes, expiresMs } of this.#entries.values()) {
+    for (const { key, extras, packets, bytes, expiresMs, waitsSec } of this.#entries.values()) {
       if (expiresMs <= nowMs) continue;
-      const timeoutSec =
-        expiresMs === Number.POSITIVE_INFINITY ? 0 : Math.max(1, Math.ceil((expiresMs - nowMs) / 1000));
-      found.push({ ...extras, key, packets, bytes, timeoutSec });
+      const left = Math.max(1, Math.ceil((expiresMs - nowMs) / 1000));
+      const stays = expiresMs === Number.POSITIVE_INFINITY ? 0 : left;
+      found.push({ ...extras, key, packets, bytes, timeoutSec: this.#waits(key) ? waitsSec : stays });
     }
     return found;
   }
@@ -159,6 +186,15 @@ export class PlainSet {
     this.#pending = undefined;
     this.#entries.clear();
     for (const lengths of this.#lengths) lengths.clear();
+  }
+
+  /** What tells entries apart. */
+  #name(key: readonly number[]): string {
+    return key.slice(0, this.layout.identity).join(' ');
+  }
+
+  #waits(key: readonly number[]): boolean {
+    return lacksMac(this.definition.type, this.layout, key);
   }
 
   #candidates(full: readonly number[]): (readonly number[])[] {

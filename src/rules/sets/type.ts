@@ -10,13 +10,16 @@ export interface SetType {
   readonly name: string;
   readonly dimensions: readonly SetDimension[];
   readonly method: 'hash' | 'bitmap' | 'list';
-  /** False for those that are read and printed only. */
-  readonly runs: boolean;
+  /**
+   * The address alone tells entries apart, and the entry holds a MAC address, or waits for the first packet with that address
+   * to say one.
+   */
+  readonly holdsMac: boolean;
 }
 
-function type(name: string, dimensions: readonly SetDimension[], runs = true): SetType {
+function type(name: string, dimensions: readonly SetDimension[], holdsMac = false): SetType {
   const method = name.startsWith('hash') ? 'hash' : name.startsWith('bitmap') ? 'bitmap' : 'list';
-  return { name, dimensions, method, runs };
+  return { name, dimensions, method, holdsMac };
 }
 
 export const SET_TYPES: readonly SetType[] = [
@@ -34,7 +37,7 @@ export const SET_TYPES: readonly SetType[] = [
   type('hash:net,iface', ['net', 'iface']),
   type('bitmap:ip', ['ip']),
   type('bitmap:port', ['tcp-port']),
-  type('bitmap:ip,mac', ['ip', 'mac'], false),
+  type('bitmap:ip,mac', ['ip', 'mac'], true),
   type('list:set', ['set']),
 ];
 
@@ -61,6 +64,8 @@ export function setType(name: string): SetType | undefined {
 export interface KeyLayout {
   /** 32-bit words of a key. */
   readonly words: number;
+  /** The first so many tell entries apart; those behind them are a MAC address that the entry holds, zeros while it has none. */
+  readonly identity: number;
   /** First word of each dimension, in the order of the type. */
   readonly at: readonly number[];
   /** Word of the prefix lengths; -1 where no dimension is a network. */
@@ -80,7 +85,7 @@ export function keyLayout(type: SetType, family: Family): KeyLayout {
 /** Files of sets ask once for each of a million entries. */
 const LAYOUTS: Readonly<Record<Family, Map<SetType, KeyLayout>>> = { ipv4: new Map(), ipv6: new Map() };
 
-function layOut({ dimensions }: SetType, family: Family): KeyLayout {
+function layOut({ dimensions, holdsMac }: SetType, family: Family): KeyLayout {
   const address = family === 'ipv4' ? 1 : 4;
   const size: Readonly<Record<SetDimension, number>> = {
     ip: address,
@@ -105,7 +110,13 @@ function layOut({ dimensions }: SetType, family: Family): KeyLayout {
   const networks = dimensions.filter((dimension) => dimension === 'net').length;
   const lengthsAt = networks > 0 ? words++ : -1;
   place((dimension) => dimension !== 'net');
-  return { words, at, lengthsAt, networks };
+  const identity = holdsMac ? at[dimensions.indexOf('mac')]! : words;
+  return { words, identity, at, lengthsAt, networks };
+}
+
+/** True for an entry that waits for a packet's MAC address. */
+export function lacksMac({ holdsMac }: SetType, { identity }: KeyLayout, key: readonly number[]): boolean {
+  return holdsMac && key[identity] === 0 && key[identity + 1] === 0;
 }
 
 /** Most words that a key can have. */

@@ -4,10 +4,11 @@ import { SETS_OFFSET } from '../../arena/layout.ts';
 import { emitBlur } from '../../emit/blur.ts';
 import type { Emission } from '../../emit/emission.ts';
 import { emitChange, type SetOperation } from '../../sets/change.ts';
+import { emitUsualTimeout } from '../../sets/extras.ts';
 import { addressWords, setFrame } from '../../sets/frame.ts';
 import { SetRecord, State } from '../../sets/layout.ts';
 import { emitSearch } from '../../sets/match.ts';
-import { emitPresence, type SetSubject } from '../../sets/subject.ts';
+import { emitPresence, type SetPart, type SetSubject } from '../../sets/subject.ts';
 import { FACT_WORDS } from './facts.ts';
 import { SET_COMPARISONS, SET_PARTS, SetChangeNode, SetNode, SetSource, SetSpec } from './layout.ts';
 import type { WalkFrame } from './walkframe.ts';
@@ -38,35 +39,50 @@ function describedSubject(emission: Emission, walk: WalkFrame): SetSubject {
       .add(to, R10)
       .add(to, walk.facts);
   };
+  /** r1 = the word of the key that the description in r3 says; to `missing` when the packet lacks one of these parts. Uses r0, r2. */
+  const source = (word: number, parts: readonly SetPart[], missing: Label): void => {
+    const known = asm.label('set_word');
+    asm.load('u32', R0, R3, SetSpec.sources + word * 4).mov(R2, R0);
+    asm.and(R2, SetSource.place);
+    factPointer(R2, 1);
+    asm.load('u32', R1, R2, 0).rsh(R0, SetSource.partShift).jump('==', R0, 0, known);
+    for (const part of parts) {
+      const other = asm.label('set_other_part');
+      asm.jump('!=', R0, SET_PARTS.indexOf(part) + 1, other);
+      emitPresence(emission, part, missing);
+      asm.goto(known).place(other);
+    }
+    asm.place(known);
+  };
+  /** The MAC address behind the words in the description in r3 that tell entries apart, where entries of the set in r4 hold one. */
+  const heldMac = (missing: Label): void => {
+    const none = asm.label('set_holds_no_mac');
+    asm.load('u32', R0, R4, SetRecord.macAt).jump('==', R0, 0, none);
+    asm.load('u32', R0, R4, SetRecord.keyWords).lsh(R0, 2).add(R3, R0);
+    for (const word of [0, 1]) {
+      source(word, ['mac'], missing);
+      asm.store('u32', R10, at.mac + word * 4, R1);
+    }
+    asm.place(none);
+  };
   return {
     words: KEY_WORDS[family],
     networks: 2,
     bounded: true,
+    mayHoldMac: family === 'ipv4',
     record,
     key: (missing) => {
       const done = asm.label('set_key_done');
       asm.load('u32', R3, R10, walk.setSpec).castToKernel(R3, R3);
       record(R4);
       for (let word = 0; word < KEY_WORDS[family]; word++) {
-        const known = asm.label('set_word');
         unlessWord(word, R5, done);
-        asm.load('u32', R0, R3, SetSpec.sources + word * 4).mov(R2, R0);
-        asm.and(R2, SetSource.place);
-        factPointer(R2, 1);
-        asm.load('u32', R1, R2, 0).rsh(R0, SetSource.partShift).jump('==', R0, 0, known);
-        for (const [number, part] of SET_PARTS.entries()) {
-          const other = asm.label('set_other_part');
-          asm.jump('!=', R0, number + 1, other);
-          emitPresence(emission, part, missing);
-          asm.goto(known).place(other);
-        }
-        asm
-          .place(known)
-          .load('u32', R2, R4, SetRecord.masks + word * 4)
-          .and(R1, R2);
+        source(word, SET_PARTS, missing);
+        asm.load('u32', R2, R4, SetRecord.masks + word * 4).and(R1, R2);
         asm.store('u32', R10, at.key + word * 4, R1);
       }
       asm.place(done);
+      if (family === 'ipv4') heldMac(missing);
     },
     address: (network, pointer) => {
       const source = SetSpec.sources + network * addressWords(family) * 4;
@@ -99,7 +115,7 @@ export function emitAskSet(emission: Emission, walk: WalkFrame, holds: Label, fa
   asm.load('u32', R1, R10, walk.node);
   noteSpec(emission, walk, R1, SetNode.spec);
   const subject = describedSubject(emission, walk);
-  emitSearch(emission, subject, fails, (next) => {
+  emitSearch(emission, subject, fails, holds, (next) => {
     emitCounters(emission, walk, subject, next);
     asm.load('u32', R1, R10, at.state).and(R1, State.low);
     asm.load('u32', R2, R10, walk.node).castToKernel(R2, R2).load('u32', R2, R2, SetNode.flags);
@@ -168,7 +184,7 @@ export function emitChangeSet(emission: Emission, walk: WalkFrame, done: Label, 
     unlessExist: (to) => unlessFlag(SetChangeNode.exist, to),
     timeout: () => {
       const known = asm.label('set_timeout');
-      asm.load('u64', R3, R2, SetRecord.timeoutNs);
+      emitUsualTimeout(emission);
       node(R2);
       asm.load('u32', R2, R2, SetChangeNode.flags).and(R2, SetChangeNode.hasTimeout);
       asm.jump('==', R2, 0, known);

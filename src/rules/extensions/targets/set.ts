@@ -191,7 +191,7 @@ export const set: TargetExtension = defineTarget<SetState>({
         const found = mappedEntry(setOf(map), packet, map);
         const mark = mapped.has('map-mark') ? found?.skbmark : undefined;
         if (mark !== undefined) packet.mark = ((packet.mark & ~mark.mask) ^ mark.value) >>> 0;
-        if (mapped.has('map-prio') && found?.skbprio !== undefined) packet.host?.setPriority(found.skbprio);
+        if (mapped.has('map-prio') && found !== undefined) packet.host?.setPriority(found.skbprio ?? 0);
       }
       return 'continue';
     },
@@ -208,7 +208,7 @@ export const set: TargetExtension = defineTarget<SetState>({
   },
 });
 
-/** What the entry that the packet is found in says of marks and classes. */
+/** What the entry that the packet is found in, and that counts it, says of marks and classes. */
 function mappedEntry(
   set: PlainSet,
   packet: EvaluationPacket,
@@ -223,5 +223,11 @@ function mappedEntry(
   }
   if (neverFits(set.definition, reference, packet.family)) return undefined;
   const key = packetKey(set.definition, packet, reference);
-  return key === undefined ? undefined : set.find(key, packet.world.nowMs());
+  if (key === undefined) return undefined;
+  return set.find(key, packet.world.nowMs(), {
+    length: packet.length,
+    keepCounters: false,
+    keepSubcounters: false,
+    countersHold: () => true,
+  });
 }
