@@ -1,5 +1,12 @@
 /** Makes the record of a set, its lists of prefix lengths and its first table. */
-import { keyLayout, keyMasks, MAX_KEY_WORDS, maskWords, type SetDefinition } from '../../rules/index.ts';
+import {
+  keyLayout,
+  keyMasks,
+  MAX_KEY_WORDS,
+  maskWords,
+  refusesZero,
+  type SetDefinition,
+} from '../../rules/index.ts';
 import {
   bucketsFor,
   entryLayout,
@@ -67,7 +74,7 @@ export function createSet(
 }
 
 function flagsOf({ type }: SetDefinition): number {
-  if (type.name === 'hash:ip') return SetFlag.notZero;
+  if (refusesZero(type)) return SetFlag.notZero;
   if (type.name === 'bitmap:port') return SetFlag.portRange;
   return type.method === 'bitmap' ? SetFlag.addressRange : 0;
 }

@@ -57,7 +57,7 @@ export const SetRecord = {
 } as const;
 
 export const SetFlag = {
-  /** Addresses of all zeros are not stored (hash:ip) */
+  /** Addresses of all zeros are not stored (hash:ip, hash:ip,port) */
   notZero: 1,
   /** Keys are addresses, or ports, within the range */
   addressRange: 2,

@@ -62,6 +62,8 @@ const KINDS: readonly (readonly [create: string, entry: fc.Arbitrary<string>])[]
   ['hash:ip', address4],
   ['hash:ip family inet6', address6],
   ['hash:ip netmask 24', address4],
+  ['hash:ip bitmask 255.0.0.255', address4],
+  ['hash:ip,port netmask 24', fc.tuple(address4, port).map((parts) => parts.join())],
   ['hash:net', net4],
   ['hash:net family inet6', net6],
   ['hash:ip,port', fc.tuple(address4, port).map((parts) => parts.join())],

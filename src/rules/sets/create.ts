@@ -2,7 +2,7 @@
 import type { Family } from '../../net/index.ts';
 import { formatAddressBytes } from '../../net/index.ts';
 import { byteLength } from '../text/utf8.ts';
-import { parseEntry } from './entry.ts';
+import { addressWords, parseEntry, wordsToBytes } from './entry.ts';
 import { SetError } from './error.ts';
 import { MAX_TIMEOUT_SEC, parseNumber } from './extras.ts';
 import { parsePortNumbers } from './port.ts';
@@ -40,6 +40,7 @@ export function parseCreate(words: readonly string[]): SetDefinition {
     bucketsize: DEFAULT_BUCKETSIZE,
     initval: undefined,
     netmask: undefined,
+    bitmask: undefined,
     markmask: undefined,
     range: undefined,
     timeoutSec: undefined,
@@ -51,6 +52,7 @@ export function parseCreate(words: readonly string[]): SetDefinition {
     members: [],
   };
   let range: string | undefined;
+  let bitmask: string | undefined;
   for (let at = 0; at < options.length; ) {
     const option = options[at++]!;
     const value = (): string => {
@@ -86,6 +88,9 @@ export function parseCreate(words: readonly string[]): SetDefinition {
       case 'netmask':
         made.netmask = parseNumber(option, value(), 128, 1);
         break;
+      case 'bitmask':
+        bitmask = value();
+        break;
       case 'markmask':
         made.markmask = parseNumber(option, value(), 0xffff_ffff, 1);
         break;
@@ -108,12 +113,7 @@ export function parseCreate(words: readonly string[]): SetDefinition {
         throw new SetError(`unknown option "${option}" of create`);
     }
   }
-  if (made.netmask !== undefined) {
-    if (type.name !== 'hash:ip' && type.name !== 'bitmap:ip')
-      throw new SetError(`${type.name} takes no netmask`);
-    if (made.netmask > (made.family === 'ipv4' ? 32 : 128))
-      throw new SetError(`netmask ${made.netmask} is too long`);
-  }
+  settleMask(made, bitmask);
   if (made.markmask !== undefined && type.name !== 'hash:ip,mark')
     throw new SetError(`${type.name} takes no markmask`);
   if (type.method !== 'bitmap') {
@@ -129,6 +129,36 @@ export function parseCreate(words: readonly string[]): SetDefinition {
   if (made.maxelem > BITMAP_ENTRIES)
     throw new SetError(`the range has ${made.maxelem} entries: a bitmap has at most ${BITMAP_ENTRIES}`);
   return made;
+}
+
+/** Types whose addresses may be masked, and how. */
+const MASKED: Readonly<Record<string, readonly ('netmask' | 'bitmask')[]>> = {
+  'hash:ip': ['netmask', 'bitmask'],
+  'hash:ip,port': ['netmask', 'bitmask'],
+  'bitmap:ip': ['netmask'],
+};
+
+/** Checks the mask of a set's addresses; one with all bits is none. */
+function settleMask(made: Writable<SetDefinition>, bitmask: string | undefined): void {
+  const { type, family, netmask } = made;
+  const bits = family === 'ipv4' ? 32 : 128;
+  if (netmask !== undefined && bitmask !== undefined)
+    throw new SetError('netmask and bitmask say the same thing in two ways', 'give one of them');
+  for (const option of ['netmask', 'bitmask'] as const) {
+    if ((option === 'netmask' ? netmask : bitmask) === undefined) continue;
+    if (type.name === 'hash:net,net')
+      throw new SetError(
+        `${option} of a hash:net,net: its networks are looked up under their own prefix lengths alone`,
+        'give the entries the lengths that are wanted',
+      );
+    if (MASKED[type.name]?.includes(option) !== true) throw new SetError(`${type.name} takes no ${option}`);
+  }
+  if (netmask !== undefined && netmask > bits) throw new SetError(`netmask ${netmask} is too long`);
+  if (netmask === bits) made.netmask = undefined;
+  if (bitmask === undefined) return;
+  const mask = addressWords(bitmask, family);
+  if (mask.every((word) => word === 0)) throw new SetError('a bitmask of zeros leaves nothing of an address');
+  if (mask.some((word) => word !== 0xffff_ffff)) made.bitmask = mask;
 }
 
 const FAMILIES: Readonly<Record<string, Family>> = {
@@ -162,10 +192,15 @@ function bitmapRange(definition: SetDefinition, text: string): [number, number] 
 
 /** The line that makes the set, as `ipset save` prints it. */
 export function formatCreate(definition: SetDefinition): string {
-  const { name, type, family, range, timeoutSec, netmask, markmask } = definition;
+  const { name, type, family, range, timeoutSec, netmask, bitmask, markmask } = definition;
+  const hex = (value: number): string => `0x${value.toString(16).padStart(8, '0')}`;
+  const mask: string[] = [];
+  if (netmask !== undefined) mask.push('netmask', String(netmask));
+  if (bitmask !== undefined) mask.push('bitmask', formatAddressBytes(wordsToBytes(bitmask)));
   const words = ['create', name, type.name];
   if (type.method === 'hash') {
     if (hasFamily(definition)) words.push('family', family === 'ipv4' ? 'inet' : 'inet6');
+    if (markmask !== undefined) words.push('markmask', hex(markmask));
     words.push('hashsize', String(definition.hashsize), 'maxelem', String(definition.maxelem));
   }
   if (range !== undefined) {
@@ -176,18 +211,17 @@ export function formatCreate(definition: SetDefinition): string {
     words.push('range', `${bound(range[0])}-${bound(range[1])}`);
   }
   if (type.method === 'list') words.push('size', String(definition.size));
-  if (type.method === 'bitmap' && netmask !== undefined) words.push('netmask', String(netmask));
+  // Where each type's own code in ipset has it.
+  if (type.name !== 'hash:ip,port') words.push(...mask);
   if (timeoutSec !== undefined) words.push('timeout', String(timeoutSec));
   if (definition.counters) words.push('counters');
   if (definition.comment) words.push('comment');
-  if (definition.skbinfo) words.push('skbinfo');
   if (definition.forceadd) words.push('forceadd');
+  if (definition.skbinfo) words.push('skbinfo');
   if (type.method === 'hash') {
-    if (netmask !== undefined) words.push('netmask', String(netmask));
-    if (markmask !== undefined) words.push('markmask', `0x${markmask.toString(16).padStart(8, '0')}`);
     words.push('bucketsize', String(definition.bucketsize));
-    if (definition.initval !== undefined)
-      words.push('initval', `0x${definition.initval.toString(16).padStart(8, '0')}`);
+    if (definition.initval !== undefined) words.push('initval', hex(definition.initval));
   }
+  if (type.name === 'hash:ip,port') words.push(...mask);
   return words.join(' ');
 }

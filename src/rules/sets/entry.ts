@@ -10,6 +10,7 @@ import {
   keyMasks,
   lacksMac,
   maskWords,
+  refusesZero,
   type SetDefinition,
   type SetDimension,
   swap32,
@@ -114,8 +115,7 @@ function parseAddresses(definition: SetDefinition, index: number, text: string):
   if (slash < 0 && dash < 0) {
     const words = addressWords(text, family);
     if (type.method === 'bitmap') requireInRange(range, swap32(words[0]!), text);
-    else if (type.name === 'hash:ip' && words.every((word) => word === 0))
-      throw new SetError('the address with all bits zero cannot be stored in a hash:ip');
+    requireAddress(definition, index, words);
     return [{ words, length: bits }];
   }
   if (type.holdsMac)
@@ -138,8 +138,21 @@ function parseAddresses(definition: SetDefinition, index: number, text: string):
   if ((last - first) / step > MAX_EXPANSION)
     throw new SetError(`"${text}" stands for more than ${MAX_EXPANSION} entries`);
   const parts: Part[] = [];
-  for (let value = first; value <= last; value += step) parts.push({ words: [swap32(value)], length: 32 });
+  for (let value = first; value <= last; value += step) {
+    const words = [swap32(value)];
+    requireAddress(definition, index, words);
+    parts.push({ words, length: 32 });
+  }
   return parts;
+}
+
+function requireAddress(definition: SetDefinition, index: number, words: readonly number[]): void {
+  const { type, family } = definition;
+  if (!refusesZero(type)) return;
+  const masks = keyMasks(definition);
+  const at = keyLayout(type, family).at[index]!;
+  if (words.every((word, offset) => (word & masks[at + offset]!) === 0))
+    throw new SetError(`the address with all bits zero cannot be stored in a ${type.name}`);
 }
 
 /** First and last address of `a-b` or `a/length`. */
@@ -194,7 +207,7 @@ function prefixLength(text: string, most: number, whole: string): number {
 }
 
 /** Words of an address of this family. @throws {SetError} */
-function addressWords(text: string, family: Family): number[] {
+export function addressWords(text: string, family: Family): number[] {
   if (family === 'ipv4') {
     const word = parseIpv4Word(text);
     if (word !== undefined) return [word];
@@ -230,7 +243,7 @@ function bytesToWords(bytes: Uint8Array): number[] {
   return Array.from({ length: bytes.length / 4 }, (_, word) => view.getUint32(word * 4, true));
 }
 
-function wordsToBytes(words: readonly number[]): Uint8Array {
+export function wordsToBytes(words: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(words.length * 4);
   const view = new DataView(bytes.buffer);
   for (const [index, word] of words.entries()) view.setUint32(index * 4, word, true);

@@ -11,6 +11,10 @@ describe('files of sets', () => {
       'create a hash:ip,port family inet hashsize 1024 maxelem 65536 timeout 0 counters comment skbinfo bucketsize 12 initval 0x2da29356',
       'add a 10.0.0.1,tcp:80 timeout 0 packets 0 bytes 0',
       'add a 10.0.0.1,icmp:echo-request timeout 4 packets 5 bytes 700 comment "of a host" skbmark 0x5/0xff skbprio 1:10 skbqueue 3',
+      'create i hash:ip family inet6 hashsize 1024 maxelem 65536 bitmask ffff::ffff timeout 5 comment bucketsize 12',
+      'add i 2001::1 timeout 3',
+      'create q hash:ip,port family inet hashsize 1024 maxelem 65536 counters skbinfo bucketsize 12 initval 0x2da29356 netmask 24',
+      'create k hash:ip,mark family inet markmask 0x000000ff hashsize 1024 maxelem 65536 forceadd bucketsize 12',
       'create n hash:net family inet6 hashsize 1024 maxelem 65536 bucketsize 12',
       'add n 2001:db8::/33 nomatch',
       'create b bitmap:ip range 10.0.0.0-10.0.255.255 netmask 24 timeout 3',
@@ -51,6 +55,24 @@ describe('files of sets', () => {
   });
 });
 
+describe('sets', () => {
+  it.each([
+    's hash:net netmask 24',
+    's hash:net,net bitmask 255.0.0.0',
+    's hash:ip netmask 33',
+    's hash:ip netmask 24 bitmask 255.0.0.0',
+    's hash:ip bitmask 0.0.0.0',
+    's hash:ip bitmask ffff::',
+    's bitmap:ip range 10.0.0.0/24 bitmask 255.0.0.0',
+    's bitmap:ip,mac range 10.0.0.0/15',
+    's bitmap:ip,mac range 10.0.0.1/32',
+    's bitmap:ip,mac range 10.0.0.0/24 netmask 25',
+    's bitmap:ip,mac',
+  ])('%s is refused', (create) => {
+    expect(() => parseCreate(create.split(' '))).toThrow(expect.objectContaining({ code: 'SET_INVALID' }));
+  });
+});
+
 describe('entries', () => {
   it.each([
     ['s hash:ip', '10.0.0.250-10.0.1.2', 9],
@@ -73,6 +95,9 @@ describe('entries', () => {
     ['s hash:ip', '10.0.0.1,tcp:80'],
     ['s hash:ip', '0.0.0.0'],
     ['s hash:ip', '2001:db8::1'],
+    ['s hash:ip netmask 24', '0.0.0.9'],
+    ['s hash:ip', '0.0.0.0-0.0.0.3'],
+    ['s hash:ip,port', '0.0.0.0,tcp:80'],
     ['s hash:ip,port', '10.0.0.1,gre:5'],
     ['s hash:ip,port', '10.0.0.1,icmp:nonsense'],
     ['s hash:net,iface', '10.0.0.0/8,physdev:eth0'],

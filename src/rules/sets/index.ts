@@ -1,6 +1,6 @@
 /** IP sets: types, text, and the reference semantics of `-m set` and `-j SET`. */
 export * from './create.ts';
-export * from './entry.ts';
+export { formatEntry, parseEntry } from './entry.ts';
 export * from './error.ts';
 export * from './extras.ts';
 export * from './file.ts';

@@ -7,7 +7,7 @@ import { addressOf, hasBytes, readUint16 } from '../extensions/header.ts';
 import type { SetReference } from '../text/set-reference.ts';
 import type { MatchRequest, PlainSet } from './plain.ts';
 import { portWord } from './port.ts';
-import { hasFamily, keyLayout, keyMasks, type SetDefinition, swap32 } from './type.ts';
+import { hasFamily, keyLayout, keyMasks, refusesZero, type SetDefinition, swap32 } from './type.ts';
 
 const NEXTHDR_NONE = 59;
 /** Bytes of the header that must be there for its ports to be read. */
@@ -178,7 +178,8 @@ export function addPacket(
   const key = adjustedKey(set, packet, reference);
   if (key === undefined) return false;
   const { type, range } = set.definition;
-  if (type.name === 'hash:ip' && key.every((word) => word === 0)) return false;
+  const address = key.slice(0, packet.family === 'ipv4' ? 1 : 4);
+  if (refusesZero(type) && address.every((word) => word === 0)) return false;
   if (range !== undefined) {
     const value = type.name === 'bitmap:port' ? key[0]! : swap32(key[0]!);
     if (value < range[0] || value > range[1]) return false;

@@ -132,8 +132,9 @@ export interface SetDefinition {
   readonly maxelem: number;
   readonly bucketsize: number;
   readonly initval: number | undefined;
-  /** Bits of the addresses that count. */
+  /** Bits of the addresses that count: so many of them, or those of a mask, as words of a key. One of the two at most. */
   readonly netmask: number | undefined;
+  readonly bitmask: readonly number[] | undefined;
   readonly markmask: number | undefined;
   /** Of bitmaps: first and last address or port, as numbers. */
   readonly range: readonly [first: number, last: number] | undefined;
@@ -155,6 +156,11 @@ export interface ListMember {
   readonly options: string;
 }
 
+/** True where an address of all zeros, once masked, is no entry. */
+export function refusesZero({ name }: SetType): boolean {
+  return name === 'hash:ip' || name === 'hash:ip,port';
+}
+
 /** True where the kernel looks the set up for packets of one family only. */
 export function hasFamily({ type }: SetDefinition): boolean {
   return type.dimensions.some((dimension) => dimension === 'ip' || dimension === 'net');
@@ -174,14 +180,15 @@ export function keyMasks(definition: SetDefinition): readonly number[] {
 
 const MASKS = new WeakMap<SetDefinition, readonly number[]>();
 
-function makeMasks({ type, family, netmask, markmask }: SetDefinition): readonly number[] {
+function makeMasks({ type, family, netmask, bitmask, markmask }: SetDefinition): readonly number[] {
   const layout = keyLayout(type, family);
   const masks = new Array<number>(layout.words).fill(0xffff_ffff);
   if (layout.lengthsAt >= 0) masks[layout.lengthsAt] = 0;
   for (const [index, dimension] of type.dimensions.entries()) {
     const at = layout.at[index]!;
-    if ((dimension === 'ip' || dimension === 'net') && netmask !== undefined) {
-      for (const [word, mask] of maskWords(family, netmask).entries()) masks[at + word] = mask;
+    const mask = netmask === undefined ? bitmask : maskWords(family, netmask);
+    if (dimension === 'ip' && mask !== undefined) {
+      for (const [word, bits] of mask.entries()) masks[at + word] = bits;
     }
     if (dimension === 'mark' && markmask !== undefined) masks[at] = markmask;
     if (dimension === 'tcp-port') masks[at] = 0xffff;
