@@ -58,6 +58,11 @@ export function entryIndex(point: AttachPoint): number {
   }
 }
 
+/** Attach points of the same number run one program where rules are data: the hooks of a table group and family. */
+export function sharedPlace(point: AttachPoint): number {
+  return entryIndex(point) - (point.flavour === 'netfilter' ? point.hook : 0);
+}
+
 /** Program arrays take programs of one type only, so each kind of attach point has an array; this is its map's name. */
 export function programArrayName(point: AttachPoint): string {
   switch (point.flavour) {

@@ -14,6 +14,7 @@ import {
   formatAttachPoint,
   PROGRAM_ARRAY_SIZE,
   programArrayName,
+  sharedPlace,
 } from './attach.ts';
 import { emitTick } from './emit/counter.ts';
 import { HandedActions, type MarkChanges, NO_MARK_CHANGES } from './emit/emission.ts';
@@ -22,7 +23,7 @@ import { type LogPoint, LogPoints } from './emit/logpoint.ts';
 import { StateWords } from './emit/state.ts';
 import { CompileError, type Refusal } from './error.ts';
 import { FRAGMENTS_KEY_SIZE, FRAGMENTS_MAP, FRAGMENTS_SIZE, type FragmentStrategy } from './fragments.ts';
-import { hookEmitter } from './hooks/index.ts';
+import { hookEmitter, sharedEmitter } from './hooks/index.ts';
 import { type LoweredTable, lowerTable } from './lower/table.ts';
 import { type Bounds, dependsOnHistory, type Replacement, replaceRules, weakenRule } from './partial.ts';
 import { type PlacedTable, type ProgramPlan, planPrograms } from './plan.ts';
@@ -42,6 +43,7 @@ import {
   emitClassifierSection,
   keyOf,
   plannedSetUse,
+  type SetUse,
 } from './strategies/classifier/index.ts';
 import { planCalls } from './strategies/inline/calls.ts';
 import type { ChainRun } from './strategies/inline/chain.ts';
@@ -226,12 +228,22 @@ function writePolicy(
     classifier = buildTables(classified, { state, logs, hz, handed });
     note(handed);
   }
+  const walking = new Map<number, CompiledProgram>();
   for (const [index, plan] of plans.entries()) {
-    const fragments = fragmentsAt(plan.point, options.fragments);
+    const { point } = plan;
+    const tables = choices[index]!.strategy === 'classifier';
+    const known = tables ? walking.get(sharedPlace(point)) : undefined;
+    if (known !== undefined) {
+      programs.push({ ...known, point });
+      continue;
+    }
+    const fragments = fragmentsAt(point, options.fragments);
     const parts = { state, logs, hz, fragments };
-    const written = writeProgram(plan, choices[index]!.strategy, parts, marks);
-    programs.push(written.program);
-    note(written.handed);
+    const sets = tables ? plannedSetUse(classified, point) : undefined;
+    const { program, handed } = writeProgram(plan, sets, parts, marks);
+    programs.push(program);
+    if (tables) walking.set(sharedPlace(point), program);
+    note(handed);
   }
   return {
     programs,
@@ -262,15 +274,16 @@ function codedChains(plans: readonly ProgramPlan[]): string[] {
   return [...new Set(keys)];
 }
 
+/** `sets`: what rules do with sets where they are tables; absent: they are code. */
 function writeProgram(
   plan: ProgramPlan,
-  strategy: StrategyName,
+  sets: SetUse | undefined,
   parts: GenerationParts,
   marks: MarkChanges,
 ): { program: CompiledProgram; handed: HandedActions } {
   const { point } = plan;
   const asm = new Assembler<RuleTag>();
-  const hook = hookEmitter(point);
+  const hook = sets === undefined ? hookEmitter(point) : sharedEmitter(point);
   const lost = asm.label('lost');
   const other = asm.label('other');
   const otherFamily = asm.label('other_family');
@@ -288,10 +301,10 @@ function writeProgram(
   });
   for (const section of plan.sections) {
     asm.place(sections.get(section.family)!);
-    if (strategy === 'inline') emitSection(asm, hook, section, parts, handed);
+    if (sets === undefined) emitSection(asm, hook, section, parts, handed);
     else {
       const routed = section.forward !== undefined;
-      emitClassifierSection(asm, hook, section.family, routed, plannedSetUse(plan), parts, handed);
+      emitClassifierSection(asm, hook, section.family, routed, sets, parts, handed);
     }
   }
   asm.at(undefined);
@@ -305,7 +318,7 @@ function writeProgram(
   emitTick({ asm, hook }, SystemCounter.malformed);
   asm.place(lost).note('no way back to the dispatcher: dropped').return(hook.drop);
   const program: CompiledProgram = {
-    name: `slc_p${entryIndex(point)}`,
+    name: `slc_p${sets === undefined ? entryIndex(point) : sharedPlace(point)}`,
     point,
     type: hook.type,
     attachType: hook.attachType,

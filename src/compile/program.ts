@@ -18,6 +18,7 @@ export interface CompiledProgram {
   readonly point: AttachPoint;
   readonly type: ProgramType;
   readonly attachType: AttachType;
+  /** The same object where attach points run one program, which is to be loaded once. */
   readonly code: AssembledProgram<RuleTag>;
 }
 

@@ -81,10 +81,12 @@ export class LoadedPolicy {
         this.maps[map.name] = BpfMap.create({ ...map, name: map.name.slice(0, 15) });
       }
       const entries = this.#entries;
+      const known = new Map<CompiledProgram['code'], Program>();
       for (const [index, program] of policy.programs.entries()) {
         const place = entryIndex(program.point);
         if (places !== undefined && !places.includes(place)) continue;
-        const loaded = this.#load(program);
+        const loaded = known.get(program.code) ?? this.#load(program);
+        known.set(program.code, loaded);
         this.programs.set(place, loaded);
         entries.set(place, FIRST_PROGRAM_INDEX + index);
         this.#array(program).update(FIRST_PROGRAM_INDEX + index, loaded.fd.number);

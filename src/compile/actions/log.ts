@@ -4,7 +4,6 @@
  */
 import { R0, R1, R2, R3, R4, R7, R10, type Register } from '../../isa/index.ts';
 import { Generation, SystemCounter } from '../arena/layout.ts';
-import { entryIndex } from '../attach.ts';
 import { emitTick } from '../emit/counter.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
@@ -79,7 +78,8 @@ export function emitLog(emission: Emission, point: number | { readonly word: num
   if (facts.has('mark')) asm.load('u32', R1, R10, facts.offset('mark')).store('u32', R4, LogRecord.mark, R1);
   else asm.store('u32', R4, LogRecord.mark, 0);
   asm.load('u32', R1, R10, facts.offset('length')).store('u32', R4, LogRecord.length, R1);
-  asm.store('u32', R4, LogRecord.entry, entryIndex(hook.point));
+  hook.place(asm, R1);
+  asm.store('u32', R4, LogRecord.entry, R1);
   for (const [fact, at] of [
     ['inDevice', LogRecord.inDevice],
     ['outDevice', LogRecord.outDevice],

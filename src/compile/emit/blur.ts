@@ -1,6 +1,8 @@
 /**
  * Making the verifier forget. What ways to an instruction have in common it verifies once, and ways differ in what it knows of the
- * frame, down to which bytes were written how: so where many ways meet, that is taken from it.
+ * frame, down to which bytes were written how: so where many ways meet, that is taken from it. At a loop's head it is done before
+ * the may_goto, for there the state is compared with those of earlier rounds (is_state_visited, kernel/bpf/verifier.c): one round
+ * of the loop is verified, and where loops lie within each other not two for each of those around.
  */
 import { R1, R2, R3, R7, R10 } from '../../isa/index.ts';
 import { Generation } from '../arena/layout.ts';

@@ -6,7 +6,6 @@
  */
 import { R1, R2, R3, R8, R10, type Register } from '../../isa/index.ts';
 import { COUNTER_SIZE } from '../arena/layout.ts';
-import { needsAtomicCounters } from '../attach.ts';
 import type { Emission } from './emission.ts';
 
 /** Loads and stores take 16-bit offsets. */
@@ -28,12 +27,26 @@ export function emitCount(emission: Emission, counter: number): void {
 
 /** Counts the packet at the counter `at` bytes behind `base` (not r1, r2). Uses r1, r2. */
 export function emitCountAt(emission: Emission, base: Register, at: number): void {
-  const { asm, facts } = emission;
-  if (needsAtomicCounters(emission.hook.point)) {
-    asm.mov(R1, 1).atomic('add', 'u64', base, at, R1);
-    asm.load('u32', R1, R10, facts.offset('length')).atomic('add', 'u64', base, at + 8, R1);
-    return;
+  const { asm, hook } = emission;
+  if (!hook.preemptible) addPlainly(emission, base, at);
+  else if (hook.askPreemptible === undefined) addAtomically(emission, base, at);
+  else {
+    const preemptible = asm.label('preemptible');
+    const counted = asm.label('counted');
+    hook.askPreemptible(asm, preemptible);
+    addPlainly(emission, base, at);
+    asm.goto(counted).place(preemptible);
+    addAtomically(emission, base, at);
+    asm.place(counted);
   }
+}
+
+function addAtomically({ asm, facts }: Emission, base: Register, at: number): void {
+  asm.mov(R1, 1).atomic('add', 'u64', base, at, R1);
+  asm.load('u32', R1, R10, facts.offset('length')).atomic('add', 'u64', base, at + 8, R1);
+}
+
+function addPlainly({ asm, facts }: Emission, base: Register, at: number): void {
   asm.load('u64', R1, base, at).add(R1, 1).store('u64', base, at, R1);
   asm.load('u64', R1, base, at + 8).load('u32', R2, R10, facts.offset('length'));
   asm.add(R1, R2).store('u64', base, at + 8, R1);
@@ -43,7 +56,7 @@ export function emitCountAt(emission: Emission, base: Register, at: number): voi
 export function emitTick(emission: Pick<Emission, 'asm' | 'hook'>, counter: number): void {
   const { asm, hook } = emission;
   const at = counter * COUNTER_SIZE;
-  if (needsAtomicCounters(hook.point)) {
+  if (hook.preemptible) {
     asm.mov(R1, 1).atomic('add', 'u64', R8, at, R1);
     return;
   }

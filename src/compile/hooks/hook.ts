@@ -35,6 +35,13 @@ export interface HookEmitter {
   readonly accept: number;
   readonly drop: number;
 
+  /** True where it can be entered in process context: see needsAtomicCounters (../attach.ts). */
+  readonly preemptible: boolean;
+  /** Present where only the packet tells: goes to `yes` unless this packet comes in softirq. Uses r1. */
+  readonly askPreemptible?: (asm: Assembler<RuleTag>, yes: Label) => void;
+
+  /** `to` = the attach point's place (entryIndex). Uses `to` alone. */
+  place(asm: Assembler<RuleTag>, to: Register): void;
   /** First instructions: r6 = context, r9 = the hook's own; r1 holds the context at entry. */
   begin(asm: Assembler<RuleTag>): void;
   /** `to` = the packet's identity, the same at every hook of this packet. Uses r1 (`to` may be r1) and r2. */

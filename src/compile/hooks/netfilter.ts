@@ -19,7 +19,7 @@ import {
   R10,
   type Register,
 } from '../../isa/index.ts';
-import type { AttachPoint } from '../attach.ts';
+import { type AttachPoint, entryIndex, needsAtomicCounters } from '../attach.ts';
 import type { Emission } from '../emit/emission.ts';
 import { type Fact, HOOK_FACTS } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
@@ -29,7 +29,7 @@ import { emitDeviceName } from './device.ts';
 import type { FamilyLabels, HookEmitter, PacketOffset } from './hook.ts';
 import { ARPHRD_ETHER, emitSkbLink, emitSkbOwner, NO_MAC_HEADER } from './linkheader.ts';
 
-const CONTEXT_STATE = 0;
+export const CONTEXT_STATE = 0;
 const CONTEXT_SKB = 8;
 const NF_DROP = 0;
 const NF_ACCEPT = 1;
@@ -49,9 +49,15 @@ export class NetfilterHook implements HookEmitter {
   readonly drop: number = NF_DROP;
   readonly keeps: number = DYNPTR_BYTES;
   readonly provides: ReadonlySet<Fact> = HOOK_FACTS;
+  readonly preemptible: boolean;
 
   constructor(point: AttachPoint & { flavour: 'netfilter' }) {
     this.point = point;
+    this.preemptible = needsAtomicCounters(point);
+  }
+
+  place(asm: Assembler<RuleTag>, to: Register): void {
+    asm.mov(to, entryIndex(this.point));
   }
 
   begin(asm: Assembler<RuleTag>): void {
@@ -66,8 +72,13 @@ export class NetfilterHook implements HookEmitter {
     const known = asm.label('netns');
     asm.load('u64', R1, R6, CONTEXT_STATE).loadField('u64', R1, R1, 'nf_hook_state', 'net');
     asm.loadField('u64', to, R1, 'net', 'net_cookie').jump('!=', to, 0, known);
-    // A test run (net/bpf/test_run.c) names no namespace; its output device is the loopback device of the caller's.
-    asm.load('u64', R1, R6, CONTEXT_STATE).loadField('u64', R1, R1, 'nf_hook_state', 'out');
+    // A test run (net/bpf/test_run.c) names no namespace; its devices are the loopback device of the caller's.
+    const device = asm.label('device');
+    for (const side of ['out', 'in'] as const) {
+      asm.load('u64', R1, R6, CONTEXT_STATE).loadField('u64', R1, R1, 'nf_hook_state', side);
+      if (side === 'out') asm.jump('!=', R1, 0, device);
+    }
+    asm.place(device);
     asm.loadField('u64', R1, R1, 'net_device', 'nd_net.net');
     asm.loadField('u64', to, R1, 'net', 'net_cookie').place(known);
   }

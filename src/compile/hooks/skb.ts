@@ -20,7 +20,7 @@ import {
   R10,
   type Register,
 } from '../../isa/index.ts';
-import type { AttachPoint } from '../attach.ts';
+import { type AttachPoint, entryIndex, needsAtomicCounters } from '../attach.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
@@ -88,9 +88,11 @@ export class SkbHook implements HookEmitter {
   readonly keeps = 0;
   readonly lookupNeeds?: readonly Fact[];
   readonly answering?: Answering;
+  readonly preemptible: boolean;
 
   constructor(point: SkbPoint, answering?: Answering) {
     this.point = point;
+    this.preemptible = needsAtomicCounters(point);
     if (answering !== undefined) this.answering = answering;
     const ingress = point.direction === 'ingress';
     this.provides = new Set<Fact>([...PROVIDES, ...connectionFacts(point)]);
@@ -106,6 +108,10 @@ export class SkbHook implements HookEmitter {
       this.accept = CGROUP_ALLOW;
       this.drop = CGROUP_DENY;
     }
+  }
+
+  place(asm: Assembler<RuleTag>, to: Register): void {
+    asm.mov(to, entryIndex(this.point));
   }
 
   begin(asm: Assembler<RuleTag>): void {

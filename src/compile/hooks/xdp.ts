@@ -19,7 +19,7 @@ import {
   type Register,
 } from '../../isa/index.ts';
 import { LogRecord } from '../actions/log.ts';
-import type { AttachPoint } from '../attach.ts';
+import { type AttachPoint, entryIndex, needsAtomicCounters } from '../attach.ts';
 import type { Emission } from '../emit/emission.ts';
 import type { Fact } from '../emit/fact.ts';
 import type { Frame } from '../emit/frame.ts';
@@ -64,9 +64,14 @@ export class XdpHook implements HookEmitter {
   readonly lookupNeeds: readonly Fact[] = LOOKUP_NEEDS;
   readonly keeps = 0;
   readonly answering: Answering;
+  readonly preemptible: boolean = needsAtomicCounters(this.point);
 
   constructor(answering: Answering) {
     this.answering = answering;
+  }
+
+  place(asm: Assembler<RuleTag>, to: Register): void {
+    asm.mov(to, entryIndex(this.point));
   }
 
   begin(asm: Assembler<RuleTag>): void {

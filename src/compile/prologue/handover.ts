@@ -4,7 +4,7 @@
  */
 import { type Assembler, type Label, R0, R1, R2, R3, R6, R7, R8, type Register } from '../../isa/index.ts';
 import { Generation, HANDOVER_OFFSET, HANDOVER_STRIDE, ROOT_ALIGNMENT, ROOT_BITS } from '../arena/layout.ts';
-import { entryIndex, programArrayName } from '../attach.ts';
+import { programArrayName } from '../attach.ts';
 import type { HookEmitter } from '../hooks/hook.ts';
 import type { RuleTag } from '../program.ts';
 
@@ -47,13 +47,9 @@ export function emitTakeOver(asm: Assembler<RuleTag>, hook: HookEmitter, lost: L
   hook.identity(asm, R1);
   emitIdentityBits(asm, R1);
   asm.xor(R7, R1).jump('<=', R7, ROOT_LIMIT, mine);
-  asm
-    .note("another packet's: back to the dispatcher")
-    .mov(R1, R6)
-    .loadMap(R2, programArrayName(hook.point))
-    .mov(R3, entryIndex(hook.point))
-    .call('bpf_tail_call');
-  asm.goto(lost);
+  asm.note("another packet's: back to the dispatcher").mov(R1, R6).loadMap(R2, programArrayName(hook.point));
+  hook.place(asm, R3);
+  asm.call('bpf_tail_call').goto(lost);
   asm.place(mine);
   asm.note("the generation, and this CPU's counters in it").lsh(R7, ROOT_SHIFT).castToKernel(R7, R7);
   asm.load('u32', R8, R7, Generation.counterStride).mul(R8, R0);

@@ -67,9 +67,12 @@ export class LoadedPolicy {
       for (const map of policy.maps) {
         this.#maps[map.name] = BpfMap.create({ ...map, name: map.name.slice(0, 15) });
       }
+      const known = new Map<CompiledProgram['code'], Program>();
       for (const [index, program] of policy.programs.entries()) {
         const array = this.#maps[programArrayName(program.point)]!;
-        array.update(FIRST_PROGRAM_INDEX + index, this.#load(program).fd.number);
+        const loaded = known.get(program.code) ?? this.#load(program);
+        known.set(program.code, loaded);
+        array.update(FIRST_PROGRAM_INDEX + index, loaded.fd.number);
         const dispatcher = this.#load(buildDispatcher(program.point, 'only'));
         array.update(entryIndex(program.point), dispatcher.fd.number);
         this.dispatchers.set(entryIndex(program.point), dispatcher);

@@ -80,6 +80,8 @@ export interface PolicyMachineOptions {
   readonly dispatcher?: (point: AttachPoint) => CompiledProgram;
   /** IP sets, each in the slot of its place in the list. */
   readonly sets?: readonly SetContents[];
+  /** A u64 each call: by these keys find their places in sets. Absent: no run is like another. */
+  readonly secrets?: () => bigint;
 }
 
 /** Compile the policy with `hz: MACHINE_HZ`. */
@@ -127,14 +129,16 @@ export class PolicyMachine {
       maxEntries: (GENERATIONS_OFFSET + image.size + setsRoom(options.sets)) / ARENA_PAGE_BYTES,
     }) as ArenaMap;
     for (const map of policy.maps) machine.createMap(map);
-    for (const [index, program] of policy.programs.entries()) {
-      const array = machine.map(programArrayName(program.point)) as ProgramArrayMap;
-      const { type, name } = program;
-      array.put(FIRST_PROGRAM_INDEX + index, machine.load(program.code, { type, name }));
-      const { code, ...as } = built(program.point);
-      const dispatcher = machine.load(code, { type: as.type, name: as.name });
-      array.put(entryIndex(program.point), dispatcher);
-      this.#dispatchers.set(entryIndex(program.point), dispatcher);
+    const known = new Map<CompiledProgram['code'], Program>();
+    for (const [index, { point, type, name, code }] of policy.programs.entries()) {
+      const array = machine.map(programArrayName(point)) as ProgramArrayMap;
+      const loaded = known.get(code) ?? machine.load(code, { type, name });
+      known.set(code, loaded);
+      array.put(FIRST_PROGRAM_INDEX + index, loaded);
+      const { code: dispatching, ...as } = built(point);
+      const dispatcher = machine.load(dispatching, { type: as.type, name: as.name });
+      array.put(entryIndex(point), dispatcher);
+      this.#dispatchers.set(entryIndex(point), dispatcher);
     }
     const handsOn = policy.maps.some(({ name }) => name === ACTIONS_MAP);
     this.#actions = handsOn ? (machine.map(ACTIONS_MAP) as HashMap) : undefined;
@@ -156,6 +160,7 @@ export class PolicyMachine {
       GENERATIONS_OFFSET + image.size,
       options.sets,
       () => clock?.monotonicNs() ?? 0n,
+      options.secrets,
     );
     // Timeouts begin with the first packet.
     for (const { table, elements } of sets) this.#beginnings.push(() => table.load(elements));

@@ -16,4 +16,5 @@ export type { Piece } from './joining.ts';
 export { listTables, type TableNames } from './listing.ts';
 export type { ArenaBytes } from './live.ts';
 export { emitClassifierSection } from './program.ts';
+export type { SetUse } from './setuse.ts';
 export { buildTables, type ClassifierTables, plannedSetUse, whyNoTables } from './tables.ts';

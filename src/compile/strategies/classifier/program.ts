@@ -7,7 +7,6 @@ import type { Family } from '../../../net/index.ts';
 import { emitHandedStart } from '../../actions/handed.ts';
 import { emitVerdicts } from '../../actions/verdict.ts';
 import { Generation } from '../../arena/layout.ts';
-import { entryIndex } from '../../attach.ts';
 import { emitCopy } from '../../emit/copy.ts';
 import type { Emission, HandedActions } from '../../emit/emission.ts';
 import { closeFacts, type Fact, Facts } from '../../emit/fact.ts';
@@ -130,9 +129,11 @@ function knownFacts(hook: HookEmitter, family: Family, sets: SetUse): Fact[] {
 /** Notes this attach point's entry; without one no chain is to be run. Uses r1, r2. */
 function emitFindEntry(emission: Emission, walk: WalkFrame): void {
   const { asm, hook, family, labels } = emission;
-  const place = entryIndex(hook.point) * 2 + (family === 'ipv6' ? 1 : 0);
-  asm.load('u32', R1, R7, Generation.tables).castToKernel(R1, R1);
-  asm.load('u32', R2, R1, TablesHeader.entries + place * 4).store('u32', R10, walk.entry, R2);
+  asm.load('u32', R1, R7, Generation.tables);
+  hook.place(asm, R2);
+  asm.lsh(R2, 3).add(R1, R2).castToKernel(R1, R1);
+  asm.load('u32', R2, R1, TablesHeader.entries + (family === 'ipv6' ? 4 : 0));
+  asm.store('u32', R10, walk.entry, R2);
   asm.jump('==', R2, 0, labels.malformed);
 }
 

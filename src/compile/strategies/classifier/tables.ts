@@ -2,7 +2,7 @@
 import { type Action, changedKeys, type IrRule, type Predicate, type SetKey } from '../../../ir/index.ts';
 import type { Family } from '../../../net/index.ts';
 import type { TableImage } from '../../arena/image.ts';
-import { type AttachPoint, entryIndex } from '../../attach.ts';
+import { type AttachPoint, entryIndex, sharedPlace } from '../../attach.ts';
 import type { MarkChanges } from '../../emit/emission.ts';
 import { hookEmitter } from '../../hooks/index.ts';
 import type { ProgramPlan } from '../../plan.ts';
@@ -103,7 +103,7 @@ export function buildTables(plans: readonly ProgramPlan[], parts: ChainParts): C
       const { family } = section;
       const writer = writers[family] ?? new ChainWriter(image, family, parts, numbers);
       writers[family] = writer;
-      const entry = writeEntry(image, plan.point, section, writer, plannedSetUse(plan));
+      const entry = writeEntry(image, plan.point, section, writer, plannedSetUse(plans, plan.point));
       headerBytes.push({ entry, writer });
     }
   }
@@ -207,10 +207,13 @@ export function needsOf(rules: readonly IrRule[]): number {
   return needs;
 }
 
-/** What the rules of a plan do with sets. */
-export function plannedSetUse({ sections }: ProgramPlan): SetUse {
-  const chains = sections.flatMap((section) =>
-    runsOf(section).flatMap((run) => planCalls(run.table.chains, run.chain).named),
+/** What rules do with sets, those of all plans whose program is that of `point`. */
+export function plannedSetUse(plans: readonly ProgramPlan[], point: AttachPoint): SetUse {
+  const own = plans.filter((plan) => sharedPlace(plan.point) === sharedPlace(point));
+  const chains = own.flatMap(({ sections }) =>
+    sections.flatMap((section) =>
+      runsOf(section).flatMap((run) => planCalls(run.table.chains, run.chain).named),
+    ),
   );
   return setUse(chains.flatMap(({ rules }) => rules));
 }

@@ -59,6 +59,7 @@ class WalkWriter {
   readonly #nextBit: Label;
   readonly #rule: Label;
   readonly #ask: Label;
+  readonly #askRule: Label;
   readonly #partEnd: Label;
   readonly #end: Label;
 
@@ -77,6 +78,7 @@ class WalkWriter {
     this.#nextBit = asm.label('next_bit');
     this.#rule = asm.label('rule');
     this.#ask = asm.label('ask');
+    this.#askRule = asm.label('ask_rule');
     this.#partEnd = asm.label('end_of_part');
     this.#end = asm.label('end_of_chain');
   }
@@ -88,13 +90,18 @@ class WalkWriter {
     this.#enterPart();
     this.#linear();
     this.#bits();
-    asm.place(this.#nextRule).mayGoto(this.#emission.labels.malformed);
+    asm.place(this.#nextRule);
     emitBlur(this.#emission);
+    asm.mayGoto(this.#emission.labels.malformed);
     this.#pointer(R1, this.#walk.chain);
     asm
       .load('u32', R0, R1, Chain.kind)
       .jump('!=', R0, ChainKind.linear, this.#nextBit)
       .goto(this.#linearRule);
+    // Every way to a rule comes by here; the loop's head is `ask`.
+    asm.place(this.#askRule).mov(R5, R1);
+    emitBlur(this.#emission);
+    asm.mov(R1, R5);
     emitAsk(this.#emission, this.#walk, this.#sets, this.#ask, matched, this.#nextRule);
     asm.place(matched);
     this.#act();
@@ -110,7 +117,6 @@ class WalkWriter {
     const { asm, labels } = this.#emission;
     const walk = this.#walk;
     asm.place(this.#start).mayGoto(labels.malformed);
-    emitBlur(this.#emission);
     asm.load('u32', R1, R10, walk.list).castToKernel(R2, R1).load('u32', R2, R2, 0);
     asm.jump('==', R2, 0, this.#through).add(R1, 4).store('u32', R10, walk.list, R1);
     this.#chain(R2);
@@ -132,8 +138,9 @@ class WalkWriter {
     asm.place(this.#begin).store('u32', R10, walk.found, 0);
     asm.place(this.#part).store('u32', R10, walk.chain, R2);
     asm.castToKernel(R2, R2).load('u32', R2, R2, Chain.first).store('u32', R10, walk.from, R2);
-    asm.place(this.#enter).mayGoto(labels.malformed);
+    asm.place(this.#enter);
     emitBlur(this.#emission);
+    asm.mayGoto(labels.malformed);
     this.#pointer(R1, walk.chain);
     asm.load('u32', R0, R1, Chain.kind).jump('==', R0, ChainKind.linear, this.#linearRule);
     asm.load('u32', R0, R1, Chain.rules).load('u32', R2, R10, walk.found).jump('==', R2, R0, combine);
@@ -198,7 +205,7 @@ class WalkWriter {
     asm.load('u32', R2, R10, walk.from).load('u32', R0, R1, Chain.count).jump('>=', R2, R0, this.#partEnd);
     asm.load('u32', R1, R1, Chain.rules).mov(R0, R2).lsh(R0, RULE_RECORD_SHIFT).add(R1, R0);
     asm.add(R2, 1).store('u32', R10, walk.from, R2).store('u32', R10, walk.record, R1);
-    asm.castToKernel(R1, R1).load('u32', R1, R1, RuleRecord.all).goto(this.#ask);
+    asm.castToKernel(R1, R1).load('u32', R1, R1, RuleRecord.all).goto(this.#askRule);
   }
 
   #bits(): void {
@@ -249,8 +256,8 @@ class WalkWriter {
     asm.load('u32', R0, R1, Chain.count).jump('>=', R2, R0, this.#partEnd).lsh(R2, RULE_RECORD_SHIFT);
     asm.load('u32', R1, R1, Chain.rules).add(R1, R2).store('u32', R10, walk.record, R1).castToKernel(R1, R1);
     asm.load('u32', R0, R10, walk.kind).jump('==', R0, 0, restOnly);
-    asm.load('u32', R1, R1, RuleRecord.all).goto(this.#ask);
-    asm.place(restOnly).load('u32', R1, R1, RuleRecord.rest).goto(this.#ask);
+    asm.load('u32', R1, R1, RuleRecord.all).goto(this.#askRule);
+    asm.place(restOnly).load('u32', R1, R1, RuleRecord.rest).goto(this.#askRule);
   }
 
   /** `to` = number of the only bit in `bit`. Uses r0. */

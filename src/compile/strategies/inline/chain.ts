@@ -17,7 +17,6 @@ import { SYSTEM_COUNTERS } from '../../arena/layout.ts';
 import { emitBlur } from '../../emit/blur.ts';
 import { emitCount } from '../../emit/counter.ts';
 import type { Emission } from '../../emit/emission.ts';
-import { emitLoopHead } from '../../emit/loop.ts';
 import { emitPredicate } from '../../predicates/index.ts';
 import type { RuleTag } from '../../program.ts';
 import { type CallPlan, planCalls, type ReturnSite, walkedRules } from './calls.ts';
@@ -58,14 +57,15 @@ class ChainWriter {
   }
 
   write(): void {
-    const { asm } = this.#emission;
+    const { asm, labels } = this.#emission;
     for (const chain of this.#plan.order) {
       const entry = this.#entries.get(chain.name)!;
       asm.at(this.#tag(chain.name, Math.min(1, chain.rules.length)));
       if (this.#returnsByNumber(chain.name)) {
         asm.note('entered from several places');
-        emitLoopHead(this.#emission, entry);
+        asm.place(entry);
         emitBlur(this.#emission);
+        asm.mayGoto(labels.hotdrop);
       } else asm.place(entry);
       for (const [index, rule] of walkedRules(chain).entries()) this.#rule(chain, rule, index);
       asm.at(this.#tag(chain.name, 0));
