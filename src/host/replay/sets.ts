@@ -29,19 +29,23 @@ export interface MadeSet {
   readonly elements: readonly SetElement[];
 }
 
-/** Makes the sets, empty, each in the slot of its place in the list. `base` is where the arena lies in the buffer. */
+/**
+ * Makes the sets, empty, each in the slot of its place in the list. `base` is where the arena lies in the buffer; `random64`
+ * gives the secrets by which keys find their places.
+ */
 export function makeSets(
   buffer: ArrayBufferLike,
   base: number,
   used: number,
   sets: readonly SetContents[] = [],
   nowNs: () => bigint = process.hrtime.bigint,
+  random64: () => bigint = () => randomBytes(8).readBigUInt64LE(),
 ): readonly MadeSet[] {
   let end = base + used;
   const memory = {
     buffer,
     nowNs,
-    random64: () => randomBytes(8).readBigUInt64LE(),
+    random64,
     allocate(bytes: number): number {
       const at = end;
       end = alignUp(end + bytes, ROOT_ALIGNMENT);
