@@ -1,6 +1,7 @@
 /** A program's listing with the rule beside each block of instructions. */
 import { formatProgram } from '../isa/index.ts';
 import { printRule, type Ruleset } from '../rules/index.ts';
+import { formatAttachPoint } from './attach.ts';
 import type { CompiledProgram, RuleTag } from './program.ts';
 
 /** What stands for a rule in a listing; `undefined`: nothing is known of it. */
@@ -38,6 +39,26 @@ export function annotate(program: CompiledProgram, textOf: RuleText): string {
     last = tag;
   }
   return formatProgram(code.instructions, { references: code.references, notes, functions: code.functions });
+}
+
+/** An attach point's program as text. */
+export interface ProgramListing {
+  /** The attach point. */
+  readonly title: string;
+  readonly program: CompiledProgram;
+  readonly text: string;
+}
+
+/** Listings of these programs, in their order; one that several attach points run stands at the first of them. */
+export function listPrograms(programs: readonly CompiledProgram[], textOf: RuleText): ProgramListing[] {
+  const listed = new Map<CompiledProgram['code'], string>();
+  return programs.map((program) => {
+    const title = formatAttachPoint(program.point);
+    const first = listed.get(program.code);
+    if (first !== undefined) return { title, program, text: `; the program of ${first}` };
+    listed.set(program.code, title);
+    return { title, program, text: annotate(program, textOf) };
+  });
 }
 
 function sameRule(a: RuleTag, b: RuleTag | undefined): boolean {

@@ -4,9 +4,15 @@
  */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type CompiledPolicy, compilePolicy, entryIndex, SYSTEM_COUNTERS } from '../../src/compile/index.ts';
+import {
+  type CompiledPolicy,
+  compilePolicy,
+  entryIndex,
+  formatAttachPoint,
+  SYSTEM_COUNTERS,
+} from '../../src/compile/index.ts';
 import type { Family } from '../../src/net/index.ts';
-import { createHost, parseRuleset, type Ruleset } from '../../src/rules/index.ts';
+import { createHost, parseRuleset, parseSets, placesInOrder, type Ruleset } from '../../src/rules/index.ts';
 import { worldAddressTypes } from '../support/addresstypes.ts';
 import { ADVERSARIES, adversaryText } from '../support/adversaries.ts';
 import { classBenchRules, classBenchTrace, headerBytes } from '../support/classbench.ts';
@@ -28,10 +34,10 @@ const REFUSED =
 const place = (family: Family): number =>
   entryIndex({ flavour: 'netfilter', group: 'filter', family, hook: INPUT });
 
-function parse(text: string, family: Family): Ruleset {
+function parse(text: string, family: Family, tables: 'filter' | 'all' = 'filter'): Ruleset {
   const { ruleset, diagnostics } = parseRuleset(text, { file: 'generated', family });
   expect(diagnostics.filter(({ severity }) => severity === 'error')).toEqual([]);
-  return onlyTable(ruleset, 'filter');
+  return tables === 'all' ? ruleset : onlyTable(ruleset, tables);
 }
 
 function asTables(ruleset: Ruleset): CompiledPolicy {
@@ -158,6 +164,43 @@ describe('rulesets made to blow tables up', () => {
     const choice = policy.choices.find(({ point }) => entryIndex(point) === place('ipv4'));
     expect(choice?.strategy).toBe('inline');
     expect(choice?.reason).toMatch(/chains call each other 20 deep, tables allow 16/);
+  });
+
+  test('one program walks the tables at all hooks of a table group and family, whatever their rules ask for', () => {
+    const { sets } = parseSets('create s hash:ip\n', { file: 'sets' });
+    const text = (more: string): string => `*mangle
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A PREROUTING ${more} -j MARK --set-mark 1
+-A OUTPUT -p tcp -m conntrack --ctstate NEW -j LOG
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT ${more} -j DROP
+COMMIT
+`;
+    const rulesets = [
+      parse(text('-m set --match-set s src'), 'ipv4', 'all'),
+      parse(text('-i eth0'), 'ipv6', 'all'),
+    ];
+    const { programs } = compilePolicy(rulesets, {
+      hooks: ['netfilter'],
+      strategy: 'classifier',
+      sets: placesInOrder(sets),
+    });
+    const hooksOf = new Map<unknown, string[]>();
+    for (const { point, code } of programs)
+      hooksOf.set(code, [...(hooksOf.get(code) ?? []), formatAttachPoint(point)]);
+    const of = (family: Family, group: string, hooks: readonly string[]): string[] =>
+      hooks.map((hook) => `netfilter ${hook} ${family} (${group})`);
+    expect([...hooksOf.values()]).toEqual([
+      of('ipv4', 'mangle', ['PREROUTING', 'OUTPUT']),
+      of('ipv6', 'mangle', ['PREROUTING', 'OUTPUT']),
+      of('ipv4', 'filter', ['INPUT', 'FORWARD', 'OUTPUT']),
+      of('ipv6', 'filter', ['INPUT', 'FORWARD', 'OUTPUT']),
+    ]);
   });
 });
 

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { removePolicies } from '../../src/host/index.ts';
@@ -98,6 +99,51 @@ describeKernel(
           expect(drive(a, policy, 'ip6tables-save').stdout).toContain(':INPUT DROP');
         } finally {
           await removePolicies({ policy });
+        }
+      });
+    });
+
+    test('rules that keep changing are tables until the command ends, and code then; they count on', async () => {
+      await withNamespaces(['a'], async ({ a }) => {
+        const policy = `slc-${process.pid}-settled`;
+        const folder = mkdtempSync(join(tmpdir(), 'slc-settled-'));
+        const go = join(folder, 'go');
+        const receiver = a.udp(7007, '127.0.0.1');
+        const send = (packets: number): void => {
+          const socket = a.udp();
+          for (let sent = 0; sent < packets; sent++) socket.send('127.0.0.1', 7007, 'twelve bytes');
+          socket.close();
+          for (let got = 0; got < packets; got++) expect(receiver.receive(LONG_MS)).toBeDefined();
+        };
+        const sluice = (...rest: string[]): string =>
+          spawnSync(process.execPath, [PROGRAM, ...rest, '--policy', policy, '--netns', a.netnsName], {
+            encoding: 'utf8',
+          }).stdout;
+        /** One program for all hooks walks tables; code has one for each. */
+        const strategy = (): string =>
+          /; the program of netfilter INPUT/.test(sluice('dump')) ? 'tables' : 'code';
+        try {
+          drive(a, policy, 'iptables -A INPUT -p udp --dport 7007 -j ACCEPT');
+          expect(strategy()).toBe('code');
+          send(5);
+          const session = driveBeside(
+            a,
+            policy,
+            `for i in 1 2 3 4 5 6 7 8; do iptables -A INPUT -s 10.9.9.$i; done
+             i=0; while [ ! -e ${go} ] && [ $i -lt 2400 ]; do i=$((i+1)); sleep 0.05; done
+             iptables -L INPUT -v -n -x`,
+          );
+          while (!sluice('list', '-v').includes('10.9.9.8')) await setTimeout(20);
+          expect(strategy()).toBe('tables');
+          send(3);
+          await writeFile(go, '');
+          expect(counts(await session)[0]).toBe('8 320');
+          expect(strategy()).toBe('code');
+          send(2);
+          expect(counts(drive(a, policy, 'iptables -L INPUT -v -n -x').stdout)[0]).toBe('10 400');
+        } finally {
+          await removePolicies({ policy });
+          rmSync(folder, { recursive: true, force: true });
         }
       });
     });

@@ -1,5 +1,4 @@
 import {
-  annotate,
   type ChainReport,
   type CompiledPolicy,
   type CompiledProgram,
@@ -8,6 +7,7 @@ import {
   formatWeakened,
   HOOK_NAMES,
   type HookName,
+  listPrograms,
   ruleTexts,
 } from '../../compile/index.ts';
 import { encodeProgram, formatInstruction, formatReference, slotsOf } from '../../isa/index.ts';
@@ -160,11 +160,8 @@ export const compile: Command = {
       await environment.stdout.write(`${text}\n`);
     } else {
       const textOf = ruleTexts(rulesets);
-      for (const program of policy.programs) {
-        await environment.stdout.write(
-          `# ${formatAttachPoint(program.point)}: ${program.name}, ${program.type}\n${annotate(program, textOf)}\n`,
-        );
-      }
+      for (const { title, program, text } of listPrograms(policy.programs, textOf))
+        await environment.stdout.write(`# ${title}: ${program.name}, ${program.type}\n${text}\n`);
     }
     return ExitCode.OK;
   },

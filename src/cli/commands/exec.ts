@@ -100,20 +100,25 @@ export async function onLivePolicy(command: LiveCommand, environment: CliEnviron
   const targets = openTargets(netns === undefined ? [] : [netns], devices);
   const { cookie } = targets[0]!;
   closeTargets(targets);
-  const store = new TableStore(new LiveEngine({ policy, hooks, devices, netns, netnsCookie: cookie }));
+  const engine = new LiveEngine({ policy, hooks, devices, netns, netnsCookie: cookie });
   mkdirSync(LOCK_FOLDER, { recursive: true });
   const shims = new Shims(program);
+  const say = (line: string): void => void environment.stderr.write(`sluice: ${line}\n`);
   try {
-    return await supervise({
+    const exitCode = await supervise({
       argv,
       variables: environment.variables,
-      store,
+      store: new TableStore(engine),
       shims,
       netns: netns === undefined ? undefined : { name: netns },
       allowNetlink,
       lockFile: `${LOCK_FOLDER}/xtables-${cookie}.lock`,
-      say: (line) => void environment.stderr.write(`sluice: ${line}\n`),
+      say,
     });
+    await engine
+      .settle()
+      .catch((error: Error) => say(`the rules stay tables, though few enough to be code: ${error.message}`));
+    return exitCode;
   } finally {
     shims.remove();
   }

@@ -18,6 +18,7 @@ import {
   keyOf,
   type MarkChanges,
   NO_MARK_CHANGES,
+  type StrategyName,
   SYSTEM_COUNTERS,
 } from '../../compile/index.ts';
 import {
@@ -87,6 +88,10 @@ export interface ApplyRequest {
   /** Start with the counters of the rulesets, instead of zero or those of the same rules now live. */
   readonly ownCounters?: boolean;
   readonly allowPartial?: boolean;
+  /** Absent: code for few rules, tables for many. */
+  readonly strategy?: StrategyName;
+  /** Load everything anew, though tables could be edited. */
+  readonly whole?: boolean;
   /** IP sets with their entries, all that there shall be; absent: those that are live stay. */
   readonly sets?: readonly SetContents[];
 }
@@ -131,7 +136,7 @@ export async function applyPolicy(
 ): Promise<ApplyReport> {
   const started = performance.now();
   const hz = kernelHz();
-  const edited = await editPolicy(request, hz, started, step);
+  const edited = request.whole === true ? {} : await editPolicy(request, hz, started, step);
   if ('policy' in edited) return edited;
   const compiled = compileRequest(request, hz, NO_MARK_CHANGES, knownSets(request));
   const compileMs = performance.now() - started;
@@ -205,6 +210,7 @@ export function compileRequest(
     sets,
     ...(fragments === undefined || fragments === 'reassemble' ? {} : { fragments }),
     ...(request.allowPartial === true ? { allowPartial: true } : {}),
+    ...(request.strategy === undefined ? {} : { strategy: request.strategy }),
   });
 }
 
@@ -372,6 +378,7 @@ function install(
     manner,
     hz,
     allowPartial: request.allowPartial === true,
+    ...(request.strategy === undefined ? {} : { strategy: request.strategy }),
     knownMarks,
     chains,
     coded: compiled.coded,

@@ -2,7 +2,14 @@
  * What a policy knows of itself beyond its programs: JSON in maps that are frozen once written and pinned beside the rest.
  * A change makes a new document; none is ever written twice.
  */
-import type { AttachPoint, FragmentStrategy, HookName, LogPoint, MarkChanges } from '../../compile/index.ts';
+import type {
+  AttachPoint,
+  FragmentStrategy,
+  HookName,
+  LogPoint,
+  MarkChanges,
+  StrategyName,
+} from '../../compile/index.ts';
 import { BpfMap, openPinnedMap } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import type { ListMember, TableName } from '../../rules/index.ts';
@@ -92,6 +99,8 @@ export interface GenerationDocument {
   readonly manner: Manner;
   readonly hz: number;
   readonly allowPartial: boolean;
+  /** Absent: by how many rules there are. */
+  readonly strategy?: StrategyName;
   /** What the action chain could do to marks when it was compiled. */
   readonly knownMarks: MarkChanges;
   readonly chains: readonly ChainCounters[];

@@ -14,7 +14,7 @@ export { POLICY_CODES, PolicyError, type PolicyErrorCode } from './error.ts';
 export { followAddresses } from './follow.ts';
 export { buildId } from './identity.ts';
 export { MAX_ORDER } from './links.ts';
-export { livePrograms, liveTables, type ProgramListing } from './listing.ts';
+export { livePrograms, liveTables } from './listing.ts';
 export { type LogEvent, LogReader, logLine } from './log.ts';
 export { askForOffload, type OffloadRequest, offloadAnswer } from './offload.ts';
 export { listOtherFirewalls, type OtherFirewall, runningRules } from './others.ts';

@@ -1,10 +1,9 @@
 /** The programs and tables of a live policy, with the rule beside each block of instructions and each record. */
 import {
-  annotate,
-  type CompiledProgram,
   compilePolicy,
-  formatAttachPoint,
+  listPrograms,
   listTables,
+  type ProgramListing,
   ruleTexts,
 } from '../../compile/index.ts';
 import { findBpffs } from '../../kernel/index.ts';
@@ -16,12 +15,6 @@ import { placesOf } from './sets.ts';
 import type { LivePolicy } from './state.ts';
 import { contentHash, PolicyStore } from './store.ts';
 
-export interface ProgramListing {
-  readonly title: string;
-  readonly program: CompiledProgram;
-  readonly text: string;
-}
-
 /**
  * Compiles the rules that were loaded once more (edits change tables, no programs), which gives the same programs, and says so only if it does.
  * @throws {PolicyError} `HOST_POLICY_VERSION` when another build made the live programs
@@ -30,7 +23,7 @@ export function livePrograms(document: GenerationDocument): ProgramListing[] {
   const rulesets = (document.loaded ?? document.rulesets).map(
     ({ family, text }) => parseRuleset(text, { file: 'live rules', family }).ruleset,
   );
-  const { hooks, hz, knownMarks, fragments, allowPartial, sets } = document;
+  const { hooks, hz, knownMarks, fragments, allowPartial, strategy, sets } = document;
   const compiled = compilePolicy(rulesets, {
     hooks,
     hz,
@@ -38,19 +31,17 @@ export function livePrograms(document: GenerationDocument): ProgramListing[] {
     allowPartial,
     sets: placesOf(sets ?? []),
     ...(fragments === undefined ? {} : { fragments }),
+    ...(strategy === undefined ? {} : { strategy }),
   });
   const live = new Set(document.programs.map(({ hash }) => hash));
   const textOf = ruleTexts(rulesets);
-  return compiled.programs.map((program) => {
-    if (!live.has(contentHash(program))) {
-      throw new PolicyError(
-        'HOST_POLICY_VERSION',
-        `the live programs were made by another build (${document.build})`,
-        'apply the rules again with this one, or use that build',
-      );
-    }
-    return { title: formatAttachPoint(program.point), program, text: annotate(program, textOf) };
-  });
+  if (compiled.programs.some((program) => !live.has(contentHash(program))))
+    throw new PolicyError(
+      'HOST_POLICY_VERSION',
+      `the live programs were made by another build (${document.build})`,
+      'apply the rules again with this one, or use that build',
+    );
+  return listPrograms(compiled.programs, textOf);
 }
 
 /**

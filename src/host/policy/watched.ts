@@ -4,7 +4,7 @@
  * into the live tables without printing, parsing or comparing the others.
  */
 import { statSync } from 'node:fs';
-import { type CallsCache, keyOf } from '../../compile/index.ts';
+import { type CallsCache, INLINE_PAYS_RULES, keyOf } from '../../compile/index.ts';
 import { findBpffs, requireKernel, withNetns } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import {
@@ -30,6 +30,12 @@ import { definitionOf } from './sets.ts';
 import { PolicyStore } from './store.ts';
 import { kernelHz } from './surroundings.ts';
 import { closeTargets, openTargets } from './target.ts';
+
+/**
+ * Changes of rules that are code, each of which is compiled, loaded and verified: when more come, the rules are tables until
+ * {@link WatchedPolicy.settle}. Tables for the first time cost as much as some four of them.
+ */
+const CHANGES_AS_CODE = 4;
 
 /** One policy in one namespace. */
 export interface LivePlace {
@@ -65,6 +71,9 @@ export class WatchedPolicy {
   #running: Running | undefined;
   /** Rules that were made live here, while they are: the next ones are compared with them object by object. */
   #held: { readonly mark: string; readonly rulesets: readonly Ruleset[] } | undefined;
+  /** How often rules were loaded whole here; the last time as tables, whatever their number. */
+  #loads = 0;
+  #unsettled: ApplyRequest | undefined;
   readonly #calls: CallsCache = new Map();
   readonly #hz = kernelHz();
 
@@ -87,15 +96,35 @@ export class WatchedPolicy {
   /**
    * Makes rules live, as `applyPolicy`. Where nothing but rules changes since the last time, tables are edited, in a time
    * that does not depend on how many rules there are: a rule that is the same object as then is the same rule. Edits do not
-   * look after the namespace otherwise; every other command does.
+   * look after the namespace otherwise; every other command does. Of few rules, which are code, tables are made when they
+   * keep changing: say when that is over, by {@link settle}.
    * @throws {CompileError} {PolicyError} {KernelError} as `applyPolicy`
    */
   async apply(request: ApplyRequest, step: StepListener = () => {}): Promise<ApplyReport> {
     const started = performance.now();
     return await withPolicyLock(async () => {
-      const report = this.#edit(request, started, step) ?? (await applyPolicy(request, step));
+      const report = this.#edit(request, started, step) ?? (await this.#load(request, step));
+      if (this.#unsettled !== undefined) this.#unsettled = request;
       this.#held = { mark: this.mark, rulesets: heldOf(request.rulesets, this.#held?.rulesets) };
       return report;
+    });
+  }
+
+  async #load(request: ApplyRequest, step: StepListener): Promise<ApplyReport> {
+    const asTables = this.#loads >= CHANGES_AS_CODE && request.strategy === undefined;
+    const report = await applyPolicy(asTables ? { ...request, strategy: 'classifier' } : request, step);
+    this.#loads++;
+    if (asTables) this.#unsettled = request;
+    return report;
+  }
+
+  /** Rules that are tables because they kept changing become code, where that is cheaper for packets and nobody else has changed them. */
+  async settle(): Promise<void> {
+    const request = this.#unsettled;
+    this.#unsettled = undefined;
+    if (request === undefined || countRules(request.rulesets) > INLINE_PAYS_RULES) return;
+    await withPolicyLock(async () => {
+      if (this.mark !== '' && this.#held?.mark === this.mark) await applyPolicy({ ...request, whole: true });
     });
   }
 
@@ -246,6 +275,12 @@ export class WatchedPolicy {
     // No place in an extent is used twice.
     return `${directory} ${inode} ${root}`;
   }
+}
+
+function countRules(rulesets: readonly Ruleset[]): number {
+  return rulesets
+    .flatMap(({ tables }) => tables.flatMap(({ chains }) => chains))
+    .reduce((sum, { rules }) => sum + rules.length, 0);
 }
 
 /** Rules that run, from their text. */

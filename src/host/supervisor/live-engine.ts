@@ -102,6 +102,11 @@ export class LiveEngine implements TableEngine {
     }
   }
 
+  /** No more changes come: see `WatchedPolicy.settle`. */
+  async settle(): Promise<void> {
+    await this.#watched.settle();
+  }
+
   counters(family: Family, name: TableName): LiveCounters | undefined {
     const table = this.#table(family, name);
     return table === undefined ? undefined : inOrder(table, this.#watched.counts(family, name));
