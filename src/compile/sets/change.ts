@@ -198,21 +198,54 @@ function emitBounds(emission: Emission, subject: SetSubject, outside: Label): vo
   asm.place(within);
 }
 
-/** One more entry, if the set may have it; entries that have timed out make room. To `full` when there is none. */
+/** One more entry, if the set may have it; entries that have timed out make room, and others with forceadd. To `full` when there is none. */
 function emitReserve(emission: Emission, subject: SetSubject, full: Label): void {
   const { asm } = emission;
   const reserved = asm.label('set_reserved');
-  for (const attempt of [0, 1]) {
+  const makeRoom = [
+    () => emitSweep(emission, subject),
+    () => emitEvict(emission, subject, full),
+    () => void asm.goto(full),
+  ];
+  for (const otherwise of makeRoom) {
     const none = asm.label('set_full');
     subject.record(R3);
     asm.mov(R1, 1).atomic('add', 'u32', R3, SetRecord.count, R1, 'fetch');
     asm.load('u32', R2, R3, SetRecord.maxelem).jump32('>=', R1, R2, none).goto(reserved);
     asm.place(none).mov(R1, -1).atomic('add', 'u32', R3, SetRecord.count, R1);
-    if (attempt === 0) emitSweep(emission, subject);
-    else asm.goto(full);
+    otherwise();
   }
   asm.place(reserved);
   subject.settle();
+}
+
+/** Takes an entry near the key's home out of a set that lets others make room; to `full` when it does not. Uses r0..r5. */
+function emitEvict(emission: Emission, subject: SetSubject, full: Label): void {
+  const { asm } = emission;
+  const at = setFrame(emission);
+  const bucket = asm.label('set_evict_bucket');
+  const slot = asm.label('set_evict_slot');
+  const next = asm.label('set_evict_next');
+  const used = asm.label('set_evict');
+  const evicted = asm.label('set_evicted');
+  subject.record(R3);
+  asm.load('u32', R1, R3, SetRecord.flags).and(R1, SetFlag.forceAdd).jump('==', R1, 0, full);
+  emitHome(emission, subject);
+  emitLoopHead(emission, bucket);
+  subject.settle();
+  asm.store('u32', R10, at.slot, 0);
+  emitLoopHead(emission, slot);
+  subject.settle();
+  emitNextSlot(emission, subject, next, slot, used);
+  // One that somebody is writing stays.
+  asm.place(used).load('u32', R1, R10, at.state).and(R1, State.full).jump('==', R1, 0, slot);
+  emitTakeOut(emission, subject, 'bucket', slot);
+  asm.goto(evicted);
+  asm.place(next);
+  asm.load('u32', R1, R10, at.wanted).rsh(R1, State.distanceShift).and(R1, MAX_DISTANCE);
+  asm.jump('==', R1, MAX_DISTANCE, full);
+  emitAdvance(emission, subject, bucket);
+  asm.place(evicted);
 }
 
 /** Takes timed-out entries out of the next buckets. Uses r0..r5. */

@@ -73,10 +73,10 @@ export function createSet(
   return new SetTable(memory, record, definition);
 }
 
-function flagsOf({ type }: SetDefinition): number {
-  if (refusesZero(type)) return SetFlag.notZero;
+function flagsOf({ type, forceadd }: SetDefinition): number {
   if (type.name === 'bitmap:port') return SetFlag.portRange;
-  return type.method === 'bitmap' ? SetFlag.addressRange : 0;
+  if (type.method === 'bitmap') return SetFlag.addressRange;
+  return (refusesZero(type) ? SetFlag.notZero : 0) | (forceadd ? SetFlag.forceAdd : 0);
 }
 
 /** Lists of prefix lengths: whole addresses are always in them, so that programs never have to add one. */

@@ -62,6 +62,8 @@ export const SetFlag = {
   /** Keys are addresses, or ports, within the range */
   addressRange: 2,
   portRange: 4,
+  /** Another entry makes room in a full set */
+  forceAdd: 8,
 } as const;
 
 /** Slots of a bucket, and where things lie in it. */

@@ -150,6 +150,24 @@ describe('a set in the arena', () => {
     expect(table.count).toBe(0);
   });
 
+  it('lets another entry make room where it is full and was created with forceadd', () => {
+    const definition = parseCreate('s hash:ip maxelem 50 forceadd timeout 5'.split(' '));
+    const memory = new TestMemory();
+    const table = createSet(memory, SETS_OFFSET, definition, 0);
+    const plain = new PlainSet(definition);
+    for (let last = 1; last <= 5500; last++) {
+      const key = [Math.imul(last, 2654435761) >>> 0];
+      if (last % 1000 === 0) memory.now += 5_000_000_000n;
+      const nowMs = Number(memory.now / 1_000_000n);
+      const outcomes = [table.add({ key }, false), plain.add({ key }, false, nowMs)];
+      const kept = [table.get(key) !== undefined, plain.match(key, nowMs) === 'match'];
+      const sizes = [table.count, plain.elements(nowMs).length];
+      if (outcomes.join() !== 'added,added' || kept.join() !== 'true,true' || Math.max(...sizes) > 50)
+        expect({ last, outcomes, kept, sizes }).toEqual({});
+    }
+    expect([...table.elements()].length).toBe(50);
+  });
+
   it('has room for all entries of a table made for them, whatever the secrets', () => {
     const definition = parseCreate(`s hash:ip maxelem 100000`.split(' '));
     for (let round = 0; round < 2 * SOAK; round++) {

@@ -100,7 +100,8 @@ export class SetTable {
       this.#remove(found.word, found.state, found.entry);
     }
     if (this.count >= this.definition.maxelem) this.sweep();
-    if (this.count >= this.definition.maxelem) return 'full';
+    if (this.count >= this.definition.maxelem && !(this.definition.forceadd && this.#evict(hash)))
+      return 'full';
     for (;;) {
       const placed = this.#place(element, hash, nowNs);
       if (placed !== undefined) {
@@ -282,6 +283,22 @@ export class SetTable {
       }
     }
     return undefined;
+  }
+
+  /** Takes out an entry near the home of the hash; false when there is none. */
+  #evict(hash: number): boolean {
+    const { at, mask } = this.#table();
+    const { bucketSize, entrySize } = this.#layout;
+    for (let distance = 0; distance <= MAX_DISTANCE; distance++) {
+      const bucket = at + (((hash & mask) + distance) & mask) * bucketSize;
+      for (let slot = 0; slot < BUCKET_SLOTS; slot++) {
+        const word = (bucket >>> 2) + slot;
+        const state = Atomics.load(this.#words, word);
+        const entry = bucket + Bucket.entries + slot * entrySize;
+        if ((state & State.full) !== 0 && this.#remove(word, state, entry)) return true;
+      }
+    }
+    return false;
   }
 
   /** Two that add the same key at once each see the other's entry afterwards, and keep the one that lies first. */

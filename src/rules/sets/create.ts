@@ -114,6 +114,7 @@ export function parseCreate(words: readonly string[]): SetDefinition {
     }
   }
   settleMask(made, bitmask);
+  if (made.forceadd && type.method !== 'hash') throw new SetError(`${type.name} takes no forceadd`);
   if (made.markmask !== undefined && type.name !== 'hash:ip,mark')
     throw new SetError(`${type.name} takes no markmask`);
   if (type.method !== 'bitmap') {

@@ -68,6 +68,7 @@ describe('sets', () => {
     's bitmap:ip,mac range 10.0.0.1/32',
     's bitmap:ip,mac range 10.0.0.0/24 netmask 25',
     's bitmap:ip,mac',
+    's bitmap:port range 0-9 forceadd',
   ])('%s is refused', (create) => {
     expect(() => parseCreate(create.split(' '))).toThrow(expect.objectContaining({ code: 'SET_INVALID' }));
   });

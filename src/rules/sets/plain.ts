@@ -73,6 +73,7 @@ export class PlainSet {
     }
     if (known === undefined) {
       if (this.#entries.size >= this.definition.maxelem) this.#sweep(nowMs);
+      if (this.#entries.size >= this.definition.maxelem && this.definition.forceadd) this.#evict();
       if (this.#entries.size >= this.definition.maxelem) return 'full';
       this.#countLengths(element.key, 1);
     } else if (!exist && !(this.#waits(known.key) && !this.#waits(element.key))) return 'exists';
@@ -231,6 +232,14 @@ export class PlainSet {
       const count = (lengths.get(length) ?? 0) + by;
       if (count === 0) lengths.delete(length);
       else lengths.set(length, count);
+    }
+  }
+
+  /** Any entry: which one it is nobody may rely on. */
+  #evict(): void {
+    for (const [name, entry] of this.#entries) {
+      this.#remove(name, entry);
+      return;
     }
   }
 

@@ -143,6 +143,7 @@ export interface SetDefinition {
   readonly counters: boolean;
   readonly comment: boolean;
   readonly skbinfo: boolean;
+  /** In a full set another entry makes room for a new one. */
   readonly forceadd: boolean;
   /** Of list:set: how many members it may have, and its members in their order. */
   readonly size: number;
