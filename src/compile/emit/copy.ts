@@ -16,6 +16,17 @@ export function emitCopy(
   else hook.copy(emission, to, from, bytes, short);
 }
 
+/** As {@link emitCopy} in a loop, where more than one way would be more than the verifier keeps in mind. */
+export function emitCopyInLoop(
+  emission: Emission,
+  to: number,
+  from: PacketOffset,
+  bytes: number,
+  short: Label,
+): void {
+  emission.hook.read(emission, bytes, pointTo(emission, to), from, short);
+}
+
 /** As {@link emitCopy} for a length in r4, which the verifier must know to be at least 1 and within the block at `to`. */
 export function emitCopyVariable(emission: Emission, to: number, from: PacketOffset, short: Label): void {
   emission.hook.read(emission, R4, pointTo(emission, to), from, short);

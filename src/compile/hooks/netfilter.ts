@@ -121,17 +121,12 @@ export class NetfilterHook implements HookEmitter {
    * or to the buffer where the bytes do not lie together, but is a call, and costs three times as much.
    */
   copy(emission: Emission, to: number, from: PacketOffset, bytes: number, short: Label): void {
-    const { asm, family } = emission;
+    const { asm } = emission;
     const apart = asm.label('not_linear');
     const copied = asm.label('copied');
     if (from.word === undefined) asm.mov(R2, from.constant);
     else asm.load('u32', R2, R10, from.word);
     if (from.word !== undefined && from.constant !== 0) asm.add(R2, from.constant);
-    if (family === 'ipv6' && from.word !== undefined) {
-      // In the loop over extension headers more ways would be more than the verifier keeps in mind.
-      this.#slice(emission, to, bytes, short);
-      return;
-    }
     asm.loadField('u32', R1, R9, 'sk_buff', 'len').loadField('u32', R3, R9, 'sk_buff', 'data_len');
     asm.sub(R1, R3).mov(R3, R2).add(R3, bytes).jump('>', R3, R1, apart);
     asm.loadField('u64', R1, R9, 'sk_buff', 'data').add(R1, R2);

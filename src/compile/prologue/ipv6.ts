@@ -5,7 +5,7 @@
  * protocol drops the packet, as iptables does with a chain that it cannot read.
  */
 import { R1, R2, R3, R10 } from '../../isa/index.ts';
-import { emitCopy } from '../emit/copy.ts';
+import { emitCopy, emitCopyInLoop } from '../emit/copy.ts';
 import type { Emission } from '../emit/emission.ts';
 import { emitTransportFacts } from './transport.ts';
 
@@ -93,16 +93,16 @@ function emitExtensionWalk(emission: Emission, header: number): void {
   asm.place(isExtension);
   asm.jump('>', R2, MAX_EXTENSION_HEADERS, lost);
   // The first two bytes of every extension header: next header and length.
-  emitCopy(emission, header, { constant: 0, word: offset }, 2, lost);
+  emitCopyInLoop(emission, header, { constant: 0, word: offset }, 2, lost);
   // Of a routing header ipv6_find_hdr wants four.
   const notRouting = asm.label('not_routing');
   asm.load('u32', R1, R10, protocol).jump('!=', R1, NEXTHDR_ROUTING, notRouting);
-  emitCopy(emission, header + 2, { constant: 2, word: offset }, 2, lost);
+  emitCopyInLoop(emission, header + 2, { constant: 2, word: offset }, 2, lost);
   asm.place(notRouting);
   asm.load('u32', R1, R10, protocol).load('u8', R3, R10, header + 1);
   const notFragment = asm.label('not_fragment');
   asm.jump('!=', R1, NEXTHDR_FRAGMENT, notFragment);
-  emitCopy(emission, header + 2, { constant: 2, word: offset }, 2, lost);
+  emitCopyInLoop(emission, header + 2, { constant: 2, word: offset }, 2, lost);
   noteHeader(emission, 'fragmentHeader');
   asm.load('u16', R1, R10, header + 2).toBe(R1, 16);
   if (facts.has('isFragment'))
