@@ -87,6 +87,9 @@ export function emitClassifierSection(
   hook.open(ungated);
   if (family === 'ipv4') emitIpv4Facts(ungated);
   else emitIpv6Facts(ungated);
+  // Most rules ask for none of these.
+  const headers = asm.label('headers');
+  emitUnless(emission, walk, Need.devices | Need.mac | Need.connection | Need.mark | Need.route, headers);
   for (const [need, group] of Object.entries(GATED)) {
     const own = new Set(group.filter((fact) => known.has(fact)));
     if (own.size === 0) continue;
@@ -100,6 +103,7 @@ export function emitClassifierSection(
       hook.facts({ ...emission, facts: new Facts(family, new Set<Fact>(['inIfindex']), frame) }),
     );
   }
+  asm.place(headers);
   emitGate(emission, walk, Need.ports, () => {
     const own = new Set<Fact>([...PORTS, 'transportOffset', 'fragmentOffset']);
     if (sets !== 'none') for (const fact of closeFacts(SET_PORTS, family)) own.add(fact);
@@ -141,10 +145,15 @@ function emitFindEntry(emission: Emission, walk: WalkFrame): void {
 function emitGate(emission: Emission, walk: WalkFrame, need: number, emit: () => void): void {
   const { asm } = emission;
   const skip = asm.label('not_needed');
-  asm.load('u32', R1, R10, walk.entry).castToKernel(R1, R1).load('u32', R1, R1, Entry.needs);
-  asm.and(R1, need).jump('==', R1, 0, skip);
+  emitUnless(emission, walk, need, skip);
   emit();
   asm.place(skip);
+}
+
+/** Goes on only if the entry has any of the needs. Uses r1. */
+function emitUnless({ asm }: Emission, walk: WalkFrame, needs: number, none: Label): void {
+  asm.load('u32', R1, R10, walk.entry).castToKernel(R1, R1).load('u32', R1, R1, Entry.needs);
+  asm.and(R1, needs).jump('==', R1, 0, none);
 }
 
 function emitTcpFlags(emission: Emission): void {
