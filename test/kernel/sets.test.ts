@@ -358,12 +358,19 @@ describeKernel('sets of live policies', () => {
       withNamespaces(['host'], async ({ host }) => {
         const policy = policyName();
         const ports = 1500 * SOAK;
-        const text = `create seen hash:ip,port maxelem 65536\ncreate brief hash:ip,port timeout 1 maxelem 300\n`;
+        const few = 300;
+        const text = [
+          'create seen hash:ip,port maxelem 65536 counters',
+          `create brief hash:ip,port timeout 1 maxelem ${few}`,
+          `create few hash:ip,port maxelem ${few}`,
+          '',
+        ].join('\n');
         const { sets } = parseSets(text, { file: 'sets' });
         const rules = [
           '-A INPUT -p udp -j SET --add-set seen src,dst',
           '-A INPUT -p udp -m set --match-set seen src,dst',
           '-A INPUT -p udp -j SET --add-set brief src,dst --exist',
+          '-A INPUT -p udp -j SET --add-set few src,dst',
         ];
         const table = `*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n${rules.join('\n')}\nCOMMIT\n`;
         const senders: ChildProcess[] = [];
@@ -393,14 +400,19 @@ describeKernel('sets of live policies', () => {
           const stays: number[] = [];
           for (let turn = 1; running && turn < 50_000; turn++) {
             await liveSets({ policy }, (live) => {
-              const [seen, brief] = live;
+              const [seen, brief, full] = live;
               expect(seen!.table.add({ key: key(turn) }, false)).toBe('added');
               if (turn % 3 === 0) stays.push(turn);
               else expect(seen!.table.delete(key(turn))).toBe(true);
               const listed = Array.from(seen!.table.elements(), (element) => element.key.join());
               const there = new Set(listed);
               expect(stays.filter((one) => !there.has(key(one).join()))).toEqual([]);
-              expect(brief!.table.count).toBeLessThanOrEqual(300 + SENDERS);
+              expect(brief!.table.count).toBeLessThanOrEqual(few + SENDERS);
+              // Whoever takes one out and puts one in has packets against it that want the place.
+              const [victim] = full!.table.elements();
+              if (victim !== undefined) full!.table.delete(victim.key);
+              full!.table.add({ key: key(turn) }, false);
+              expect([...full!.table.elements()].length).toBeLessThanOrEqual(few);
             });
             await new Promise((resolve) => setTimeout(resolve, 1));
           }
@@ -409,18 +421,30 @@ describeKernel('sets of live policies', () => {
             ({ counters }) => counters.packets,
           );
           const sent = BigInt(ports * SENDERS);
-          expect(counted).toEqual([sent, sent, sent]);
+          expect(counted).toEqual([sent, sent, sent, sent]);
           const wanted = new Set([
             ...Array.from({ length: ports }, (_, at) => `add seen 127.0.0.1,udp:${20_000 + at}`),
             ...stays.map((turn) => `add seen 10.0.0.1,udp:${turn}`),
           ]);
           await liveSet({ policy }, 'seen', ({ definition, table: seen }) => {
-            const found = Array.from(seen.elements(), (element) => formatElement(definition, element));
+            const elements = [...seen.elements()];
+            const packets = elements.reduce((sum, element) => sum + element.packets!, 0n);
+            // The packet that made an entry, and each that was found in it afterwards.
+            expect(packets).toBe(sent + BigInt(ports));
+            const found = elements.map((element) =>
+              formatElement(definition, element).replace(/ packets .*/, ''),
+            );
             expect(found.length).toBe(wanted.size);
             expect(new Set(found)).toEqual(wanted);
             expect(seen.count).toBe(wanted.size);
             seen.flush();
             expect(seen.count).toBe(0);
+          });
+          await liveSet({ policy }, 'few', ({ table: full }) => {
+            // Every place that was given back can be taken again.
+            for (let turn = 50_001; turn < 50_001 + few; turn++) full.add({ key: key(turn) }, false);
+            const keys = Array.from(full.elements(), (element) => element.key.join());
+            expect([full.count, keys.length, new Set(keys).size]).toEqual([few, few, few]);
           });
           const deadline = Date.now() + LONG_MS;
           let left = 1;

@@ -99,17 +99,31 @@ export class SetTable {
       }
       this.#remove(found.word, found.state, found.entry);
     }
-    if (this.count >= this.definition.maxelem) this.sweep();
-    if (this.count >= this.definition.maxelem && !(this.definition.forceadd && this.#evict(hash)))
-      return 'full';
+    if (!this.#reserve(hash)) return 'full';
     for (;;) {
       const placed = this.#place(element, hash, nowNs);
       if (placed !== undefined) {
         this.#settle(key, hash, placed);
         return 'added';
       }
-      if (!this.#grow()) return 'full';
+      if (this.#grow()) continue;
+      Atomics.sub(this.#words, this.#word(SetRecord.count), 1);
+      return 'full';
     }
+  }
+
+  /** Counts one more entry before it is made, as programs do, so that there are never more than there may be. */
+  #reserve(hash: number): boolean {
+    const reserved = (): boolean => {
+      const at = this.#word(SetRecord.count);
+      if (Atomics.add(this.#words, at, 1) < this.definition.maxelem) return true;
+      Atomics.sub(this.#words, at, 1);
+      return false;
+    };
+    if (reserved()) return true;
+    this.sweep();
+    if (reserved()) return true;
+    return this.definition.forceadd && this.#evict(hash) && reserved();
   }
 
   /** An entry that waits for a MAC address gets it, which is an addition; one that has none to get keeps what it has. */
@@ -270,7 +284,6 @@ export class SetTable {
         if (address !== undefined) this.#macs!.write({ state: sequence, entry }, address);
         this.#writeExtras(entry, element, this.#expiry(element, address === 0n, nowNs), true);
         this.#countLengths(element.key, 1);
-        Atomics.add(words, this.#word(SetRecord.count), 1);
         if (distance > 0) Atomics.add(words, (at + home * bucketSize + Bucket.overflow) >>> 2, 1);
         const tag = (hash >>> (32 - 10)) << State.tagShift;
         const nomatch = element.nomatch === true ? State.low : 0;
