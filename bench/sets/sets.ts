@@ -26,6 +26,7 @@ interface Subject {
   readonly name: string;
   readonly host: Host;
   readonly loadMs: number;
+  readonly readMs: number | undefined;
   readonly bytes: number | undefined;
   readonly generator: FlowGenerator;
   readonly samples: number[];
@@ -75,12 +76,16 @@ async function subjectsFor(size: number): Promise<Subject[]> {
   const maxelem = Math.max(65_536, size);
   const setText = `create s hash:ip hashsize ${maxelem} maxelem ${maxelem}\n${inside.map((one) => `add s ${dotted(one)}\n`).join('')}`;
   const subjects: Subject[] = [];
-  const add = async (name: string, setUp: (host: Host) => Promise<number | undefined>): Promise<void> => {
+  interface Loaded {
+    readonly bytes?: number;
+    readonly readMs?: number;
+  }
+  const add = async (name: string, setUp: (host: Host) => Promise<Loaded>): Promise<void> => {
     const host = makeHost(name.replaceAll(/[^a-z]/g, '').slice(0, 8));
     const start = performance.now();
-    let bytes: number | undefined;
+    let loaded: Loaded;
     try {
-      bytes = await setUp(host);
+      loaded = await setUp(host);
     } catch (error) {
       // A rival that cannot take so many in reasonable time is left out.
       host.close();
@@ -93,14 +98,17 @@ async function subjectsFor(size: number): Promise<Subject[]> {
       name,
       host,
       loadMs,
-      bytes,
+      readMs: loaded.readMs,
+      bytes: loaded.bytes,
       generator: host.run(() => new FlowGenerator(flows)),
       samples: [],
     });
   };
-  await add('bare', async () => undefined);
+  await add('bare', async () => ({}));
   await add('sluice', async (host) => {
+    const start = performance.now();
     const { sets } = parseSets(setText, { file: 'sets' });
+    const readMs = performance.now() - start;
     const { ruleset } = parseRuleset(RULES, { file: 'rules', family: 'ipv4' });
     await applyPolicy({
       policy: POLICY,
@@ -109,19 +117,19 @@ async function subjectsFor(size: number): Promise<Subject[]> {
       namespaces: [host.netnsName],
       sets,
     });
-    return await liveSet({ policy: POLICY }, 's', ({ table }) => table.bytes);
+    return { readMs, bytes: await liveSet({ policy: POLICY }, 's', ({ table }) => table.bytes) };
   });
   await add('ipset', async (host) => {
     host.exec('ipset', ['restore'], { input: setText });
     host.exec('iptables-legacy-restore', [], { input: RULES });
-    return Number(/Size in memory: ([0-9]+)/.exec(host.exec('ipset', ['list', '-t', 's']))?.[1]);
+    return { bytes: Number(/Size in memory: ([0-9]+)/.exec(host.exec('ipset', ['list', '-t', 's']))?.[1]) };
   });
   await add('nft set', async (host) => {
     const elements = inside.map(dotted).join(',\n');
     host.exec('nft', ['-f', '-'], {
       input: `table ip t { set s { type ipv4_addr; elements = { ${elements} }\n }\n chain i { type filter hook input priority 0; ip saddr @s drop;\n }\n}\n`,
     });
-    return undefined;
+    return {};
   });
   return subjects;
 }
@@ -154,13 +162,14 @@ for (const size of SIZES) {
     }
     const bare = percentile(subjects[0]!.samples, 0.1);
     const us = await changeUs();
-    for (const { name, samples, loadMs, bytes } of subjects) {
+    for (const { name, samples, loadMs, readMs, bytes } of subjects) {
       costs.push({
         entries: size,
         name,
         packetNs: percentile(samples, 0.1),
         addedNs: percentile(samples, 0.1) - bare,
         loadMs: Math.round(loadMs),
+        ...(readMs === undefined ? {} : { readMs: Math.round(readMs) }),
         ...(bytes === undefined ? {} : { bytes }),
         ...(name === 'sluice' ? { changeUs: Number(us.toFixed(2)) } : {}),
       });
