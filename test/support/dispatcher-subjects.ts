@@ -96,13 +96,12 @@ export function dispatcherSubjects(): Subject[] {
   const { ruleset } = parseRuleset(TEXT, { file: 'dispatcher', family: 'ipv4' });
   return PLACES.flatMap((place) =>
     place.roles.map((role) => ({
-      difference: () => {
+      write: () => {
         const policy = compilePolicy([ruleset], { hooks: [place.hook], hz: MACHINE_HZ });
         const dispatcher = buildDispatcher(place.point, role);
-        return (
+        return () =>
           difference(new Stand(place, policy, dispatcher), role) ??
-          new Stand(place, policy, straightTo(dispatcher)).interrupted(dispatcher)
-        );
+          new Stand(place, policy, straightTo(dispatcher)).interrupted(dispatcher);
       },
     })),
   );

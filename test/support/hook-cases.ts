@@ -102,8 +102,11 @@ export interface HookShape {
   readonly waitMs: number;
 }
 
-/** Packets of shapes as they come in by a device or leave by one, with all that a frame can have around them. */
-export function hookShapes(shapes: readonly Shape[], place: Place): HookShape[] {
+/**
+ * Packets of shapes as they come in by a device or leave by one, with all that a frame can have around them. `link` is what
+ * packets without an Ethernet header have in its place.
+ */
+export function hookShapes(shapes: readonly Shape[], place: Place, link?: Uint8Array): HookShape[] {
   const vlan = (tci: number, protocol = 0x8100) => ({ protocol, tci });
   const tags = [
     [],
@@ -123,17 +126,26 @@ export function hookShapes(shapes: readonly Shape[], place: Place): HookShape[] 
     // Behind what says how long the packet is there may be padding.
     const bytes = odd === 7 ? whole.subarray(0, index % FIXED_HEADER[shape.family]) : whole;
     const padded = odd === 8 && !cgroup ? Uint8Array.of(...bytes, 1, 2, 3, 4) : bytes;
-    const ethernet = ethernetOf(shape);
+    const bare = place.point.flavour !== 'xdp' && index % 5 === 4;
+    const alien = bare ? link : undefined;
+    // Frames that end within a tag.
+    const cut = odd === 6 && !cgroup && alien === undefined ? Math.trunc(index / 11) % 8 : undefined;
     const packetType = shape.destinationMac === undefined ? 0 : shape.destinationMac[0] === 0xff ? 1 : 2;
     return {
       shape,
       waitMs: [0, 0, 4, 1000][index % 4]!,
       packet: {
-        ethernet: place.point.flavour === 'xdp' || index % 5 !== 4 ? ethernet : undefined,
-        tags: cgroup ? [] : tags[index % tags.length]!,
+        ethernet: bare ? undefined : ethernetOf(shape),
+        ...(alien === undefined ? {} : { link: alien }),
+        tags:
+          cgroup || alien !== undefined
+            ? []
+            : cut === undefined
+              ? tags[index % tags.length]!
+              : [vlan(0), vlan(cut % 2 === 0 ? 1 : 0)],
         etherType:
           odd === 9 ? 0x0806 : odd === 10 ? ETHER_TYPES[other(shape.family)] : ETHER_TYPES[shape.family],
-        bytes: padded,
+        ...(cut === undefined ? { bytes: padded } : { bytes: new Uint8Array(0), carried: cut }),
         device: shape.inDevice,
         packetType:
           place.point.flavour === 'tcx' && place.ways === 'in' && index % 13 === 12 ? OTHER_HOST : packetType,
@@ -220,7 +232,7 @@ class Oracle {
   }
 
   /** Packets that no rule is asked about. */
-  #outside({ tags, etherType, packetType, cameInBy }: HookPacket): Expected | undefined {
+  #outside({ tags, etherType, packetType, cameInBy, carried }: HookPacket): Expected | undefined {
     const { point, ways, tags: looked } = this.#place;
     const notIp = { kind: 'passes', counter: SystemCounter.notIp } as const;
     const [first] = tags;
@@ -230,6 +242,10 @@ class Oracle {
     }
     for (const [index, { tci }] of tags.entries()) {
       if (point.flavour === 'xdp' && index >= looked)
+        return { kind: 'dropped', counter: SystemCounter.malformed };
+      // Of the tags in the frame a whole one, with the type behind it, or what names the VLAN.
+      const needed = point.flavour === 'xdp' ? 4 * (index + 1) : 4 * index - 2;
+      if (carried !== undefined && carried < needed)
         return { kind: 'dropped', counter: SystemCounter.malformed };
       if ((tci & 0xfff) !== 0) return notIp;
       if (point.flavour === 'tcx' && index >= looked)
@@ -300,13 +316,15 @@ export interface HookCase {
   readonly shapes: readonly Shape[];
   readonly fragments?: FragmentStrategy;
   readonly strategy?: StrategyName;
+  /** What packets without an Ethernet header have in its place; nothing when absent. */
+  readonly link?: Uint8Array;
   /** Whether the host sends packets of others on; true when absent. */
   readonly forwarding?: boolean;
 }
 
-/** The case as what mistakes are shown to, judged once; `undefined` where the hook cannot run the rules. */
+/** The case as what mistakes are shown to, judged when one first is; `undefined` where the hook cannot run the rules. */
 export function hookSubject(given: HookCase): Subject | undefined {
-  const { family, place, shapes, fragments = 'rules', strategy = 'inline', forwarding = true } = given;
+  const { family, place, fragments = 'rules', strategy = 'inline' } = given;
   const { ruleset, diagnostics } = parseRuleset(compilable(given.text), { file: 'hook', family });
   const error = diagnostics.find(({ severity }) => severity === 'error');
   if (error !== undefined) throw new Error(`${error.message}\n${given.text}`);
@@ -318,9 +336,26 @@ export function hookSubject(given: HookCase): Subject | undefined {
     if (refused instanceof CompileError) return undefined;
     throw refused;
   }
+  let judgments: Judgments | undefined;
+  return {
+    write: () => {
+      const policy = compiled();
+      return () => {
+        judgments ??= judgeAll(ruleset, given);
+        return hookDifference(given, policy, judgments);
+      };
+    },
+  };
+}
+
+/** What is expected of each packet, and of all of them. */
+function judgeAll(
+  ruleset: Ruleset,
+  { place, shapes, link, fragments = 'rules', forwarding = true }: HookCase,
+): Judgments {
   const clock = { ms: START_MS };
   const oracle = new Oracle(ruleset, place, fragments, clock, forwarding);
-  const packets = hookShapes(shapes, place);
+  const packets = hookShapes(shapes, place, link);
   const expected = packets.map((one) => {
     clock.ms += one.waitMs;
     return oracle.expect(one);
@@ -329,7 +364,7 @@ export function hookSubject(given: HookCase): Subject | undefined {
   const answers = expected.map((one, index) =>
     one.kind === 'answered' ? answerOf(ruleset, packets[index]!.packet, forwarding) : undefined,
   );
-  return { difference: () => hookDifference(given, compiled(), { packets, expected, counts, answers }) };
+  return { packets, expected, counts, answers };
 }
 
 interface Judgments {

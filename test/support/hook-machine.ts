@@ -26,6 +26,9 @@ export type HookPoint = AttachPoint & { readonly flavour: 'xdp' | 'tcx' | 'cgrou
 /** Devices of the world by ifindex. */
 export const WORLD_DEVICES: readonly string[] = ['', 'eth0', 'eth1', 'lo'];
 const ETH_HLEN = 14;
+/** Devices by their link headers (include/uapi/linux/if_arp.h). */
+const ARPHRD_ETHER = 1;
+const ARPHRD_INFINIBAND = 32;
 const FIB_SUCCESS = 0;
 const FIB_NOT_FWDED = 4;
 /** Offset in struct __sk_buff. */
@@ -40,11 +43,15 @@ const CHECKSUM_PARTIAL = 3 << 5;
 export interface HookPacket {
   /** Destination and source; absent where devices have no link header. At cgroup it lies before the packet. */
   readonly ethernet: Uint8Array | undefined;
+  /** Of a device that is no Ethernet device, in the place of an Ethernet header. */
+  readonly link?: Uint8Array;
   /** Tags of the frame, the outer one first; tcx finds the first one beside the frame. */
   readonly tags: readonly { readonly protocol: number; readonly tci: number }[];
   /** What the frame says that it carries. */
   readonly etherType: number;
   readonly bytes: Uint8Array;
+  /** Bytes behind the Ethernet header that are there; all when absent. */
+  readonly carried?: number;
   /** The device of the hook. */
   readonly device: string;
   readonly packetType: number;
@@ -111,6 +118,9 @@ export class HookMachine {
   run(input: HookPacket): HookOutcome {
     this.#input = input;
     const device = this.machine.device(input.device)!;
+    device
+      .set('type', input.link === undefined ? ARPHRD_ETHER : ARPHRD_INFINIBAND)
+      .set('hard_header_len', input.link?.length ?? ETH_HLEN);
     const context = this.#xdp === undefined ? this.#asSkb(input, device) : this.#asFrame(input, device);
     const verdict = this.machine.dispatcher(entryIndex(this.#point))!.run(context) | 0;
     return {
@@ -175,7 +185,9 @@ export class HookMachine {
   #asSkb(input: HookPacket, device: KernelObject): Context {
     const atNetwork = this.#point.flavour === 'cgroup';
     const [outer, ...inner] = input.tags;
-    if (atNetwork) {
+    if (input.link !== undefined) {
+      this.#packet.set(Uint8Array.of(...input.link, ...input.bytes), input.link.length);
+    } else if (atNetwork) {
       this.#packet.set(input.bytes, 0);
       if (input.ethernet !== undefined) this.#packet.setLinkHeader(frameOf(input, []).subarray(0, ETH_HLEN));
     } else {
@@ -208,7 +220,7 @@ function swapped(value: number): number {
 }
 
 /** Link header, tags, and what they carry. */
-function frameOf({ ethernet, etherType, bytes }: HookPacket, tags: HookPacket['tags']): Uint8Array {
+function frameOf({ ethernet, etherType, bytes, carried }: HookPacket, tags: HookPacket['tags']): Uint8Array {
   const frame = new Uint8Array(ETH_HLEN + 4 * tags.length + bytes.length);
   const view = new DataView(frame.buffer);
   frame.set(ethernet?.subarray(0, 12) ?? []);
@@ -220,7 +232,7 @@ function frameOf({ ethernet, etherType, bytes }: HookPacket, tags: HookPacket['t
   }
   view.setUint16(at, etherType);
   frame.set(bytes, at + 2);
-  return frame;
+  return carried === undefined ? frame : frame.subarray(0, ETH_HLEN + carried);
 }
 
 /** The device that a packet of others leaves by; `undefined`: it is for this host, or for nobody. */

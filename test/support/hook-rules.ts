@@ -22,6 +22,9 @@ function sample<T>(arbitrary: fc.Arbitrary<T>, count: number, seed = 0): T[] {
 
 type Place = HookCase['place'];
 
+/** Longer than what a record has of it. */
+const LONG_LINK = Uint8Array.from({ length: 40 }, (_, index) => 0xa0 + index);
+
 /** All cases of a hook, of both families. */
 export function hookCases(place: Place): HookCase[] {
   return (['ipv4', 'ipv6'] as const).flatMap((family) => casesOf(place, family));
@@ -46,6 +49,7 @@ function casesOf(place: Place, family: Family): HookCase[] {
     pieces(place, family, 'first-only'),
     devices(place, family),
     logged(place, family),
+    { ...logged(place, family), link: LONG_LINK },
     ...(place.answered === undefined ? [] : rejected(place, family)),
   ];
 }
@@ -84,7 +88,8 @@ function filterTable(rules: readonly string[]): string {
   ].join('\n');
 }
 
-function plainShapes(
+/** Packets of all kinds from and to addresses that mean something. */
+export function plainShapes(
   family: Family,
   count: number,
   seed: number,

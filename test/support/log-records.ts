@@ -7,13 +7,17 @@ import type { LogEntry } from '../../src/rules/index.ts';
 import type { RingBufferMap } from '../../src/vm/maps/ring-buffer.ts';
 
 const CAPTURE = 192;
+const LINK_CAPTURE = 32;
 const ARPHRD_ETHER = 1;
+const ARPHRD_INFINIBAND = 32;
 const ETH_HLEN = 14;
 const ETHER_TYPES = { ipv4: 0x0800, ipv6: 0x86dd } as const;
 
 /** What surrounds a packet that is logged. */
 export interface LoggedPacket {
   readonly ethernet: Uint8Array | undefined;
+  /** Of an Infiniband device. */
+  readonly link?: Uint8Array;
   readonly family: Family;
   readonly tags?: readonly { readonly protocol: number; readonly tci: number }[];
 }
@@ -30,7 +34,8 @@ export function expectedLogs(
   const inFrame = point.flavour === 'xdp';
   const [outer] = tags;
   const carried = (inFrame ? outer?.protocol : undefined) ?? etherType;
-  const link = ethernet === undefined ? [] : [...ethernet.subarray(0, 12), carried >> 8, carried & 0xff];
+  const own = packet.link?.subarray(0, LINK_CAPTURE) ?? [];
+  const link = ethernet === undefined ? own : [...ethernet.subarray(0, 12), carried >> 8, carried & 0xff];
   return logs.map(({ level, flags, prefix, inDevice, outDevice, bytes, mark }) => ({
     time: BigInt(nowMs) * 1_000_000n,
     generation: 1,
@@ -42,8 +47,9 @@ export function expectedLogs(
     entry: entryIndex(point),
     inDevice,
     outDevice,
-    deviceType: ARPHRD_ETHER,
-    macLength: ethernet === undefined ? 0 : ETH_HLEN + (inFrame ? 4 * tags.length : 0),
+    deviceType: packet.link === undefined ? ARPHRD_ETHER : ARPHRD_INFINIBAND,
+    macLength:
+      ethernet === undefined ? (packet.link?.length ?? 0) : ETH_HLEN + (inFrame ? 4 * tags.length : 0),
     vlanProtocol: inFrame ? 0 : (outer?.protocol ?? 0),
     vlanTci: inFrame ? 0 : (outer?.tci ?? 0),
     owned: 0,

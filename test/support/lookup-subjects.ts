@@ -38,7 +38,13 @@ interface Asked {
 
 export function lookupSubjects(): Subject[] {
   return POINTS.flatMap((point) =>
-    (['ipv4', 'ipv6'] as const).map((family) => ({ difference: () => difference(point, family) })),
+    (['ipv4', 'ipv6'] as const).map((family) => ({
+      // Writes a program for each packet.
+      write: () => {
+        const found = difference(point, family);
+        return () => found;
+      },
+    })),
   );
 }
 

@@ -3,7 +3,13 @@
  * turned round, a condition forgotten, another field asked. Made in what an extension's `lower` gives, and in what rules say
  * of addresses, devices and protocols; the evaluator reads the rules as they are.
  */
-import type { MatchUse, Rule, RuleContext, Ruleset } from '../../src/rules/index.ts';
+import {
+  type MatchUse,
+  placesInOrder,
+  type Rule,
+  type RuleContext,
+  type Ruleset,
+} from '../../src/rules/index.ts';
 import { compileCase, firstDifference, type JudgedCase } from './machine-cases.ts';
 import { changeMatches, changeRules, changeTargets, rulesOf, stateMutants } from './mutants.ts';
 
@@ -21,8 +27,9 @@ interface LoweringMutant {
   apply(ruleset: Ruleset): Ruleset;
 }
 
-/** The mutants of everything that the ruleset's rules lower to. */
-function mutantsOf(ruleset: Ruleset): LoweringMutant[] {
+/** The mutants of everything that the case's rules lower to. */
+function mutantsOf({ ruleset, sets: contents }: JudgedCase): LoweringMutant[] {
+  const sets = placesInOrder(contents);
   const rules = rulesOf(ruleset);
   const matches = new Map<string, unknown[]>();
   const targets = new Map<string, unknown[]>();
@@ -36,6 +43,7 @@ function mutantsOf(ruleset: Ruleset): LoweringMutant[] {
       family: ruleset.family,
       table: table!.name,
       chain: 'FORWARD',
+      sets,
       ...protocolOf(rule),
     };
     for (const { extension, state } of rule.matches)
@@ -93,7 +101,7 @@ export function seedLoweringMistakes(
 ): LoweringReport {
   const mutants = new Map<string, { readonly mutant: LoweringMutant; readonly judged: JudgedCase }[]>();
   for (const judged of cases) {
-    for (const mutant of mutantsOf(judged.ruleset)) {
+    for (const mutant of mutantsOf(judged)) {
       mutants.set(mutant.name, [...(mutants.get(mutant.name) ?? []), { mutant, judged }]);
     }
   }

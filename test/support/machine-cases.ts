@@ -15,7 +15,18 @@ import type { MachinePacket } from '../../src/host/replay/machine.ts';
 import { HOOK_CHAINS, type Hook } from '../../src/ir/index.ts';
 import type { Family } from '../../src/net/index.ts';
 import { Conntrack } from '../../src/netstack/index.ts';
-import { createHost, type PathObserver, parseRuleset, type Ruleset } from '../../src/rules/index.ts';
+import {
+  createHost,
+  formatElement,
+  type PathObserver,
+  parseRuleset,
+  parseSets,
+  placesInOrder,
+  plainSets,
+  type Ruleset,
+  type SetContents,
+  type SetElement,
+} from '../../src/rules/index.ts';
 import { worldAddressTypes } from './addresstypes.ts';
 import { type Counts, evaluatorCounts, type Judged, judge, onlyTable, programCounts } from './compare.ts';
 import { isDemanding } from './demanding.ts';
@@ -60,6 +71,8 @@ export interface MachineCase {
   readonly group: TableGroup;
   readonly hook: Hook;
   readonly text: string;
+  /** IP sets that rules name, as ipset-restore reads them. */
+  readonly sets?: string;
   readonly packets: readonly CasePacket[];
 }
 
@@ -129,32 +142,47 @@ export interface JudgedCase {
   /** What conntrack says of each packet; empty without conntrack. */
   readonly connections: readonly Connection[];
   readonly counts: Counts;
+  /** The IP sets as they are before the first packet. */
+  readonly sets: readonly SetContents[];
+  /** What is in each of them in the end, see {@link contentsOf}. */
+  readonly contents: readonly string[];
   /** True when rules about state, devices, fragments or chains of the user's own are among them. */
   readonly demanding: boolean;
 }
 
+/** The rules that the case is about; `undefined` when the table has no chain at the hook. */
+export function rulesetOf({ family, group, hook, text }: MachineCase): Ruleset | undefined {
+  const { ruleset: whole, diagnostics } = parseRuleset(text, { file: 'generated', family });
+  const error = diagnostics.find(({ severity }) => severity === 'error');
+  if (error !== undefined) throw new Error(`generated ruleset: ${error.message}\n${text}`);
+  const ruleset = onlyChain(onlyTable(whole, group), HOOK_CHAINS[hook]!);
+  const known = ruleset.tables[0]?.chains.some(({ name }) => name === HOOK_CHAINS[hook]);
+  return known === true ? ruleset : undefined;
+}
+
 /** `undefined` when the table has no chain at the hook. */
 export function judgeCase(given: MachineCase): JudgedCase | undefined {
-  const { family, group, hook } = given;
-  const { ruleset: whole, diagnostics } = parseRuleset(given.text, { file: 'generated', family });
-  const error = diagnostics.find(({ severity }) => severity === 'error');
-  if (error !== undefined) throw new Error(`generated ruleset: ${error.message}\n${given.text}`);
-  const ruleset = onlyTable(whole, group);
-  const [table] = ruleset.tables;
-  if (!table?.chains.some(({ name }) => name === HOOK_CHAINS[hook])) return undefined;
+  const { family, hook } = given;
+  const ruleset = rulesetOf(given);
+  if (ruleset === undefined) return undefined;
   const clock = { ms: START_MS };
   const nowMs = (): number => clock.ms;
   const conntrack = STATEFUL.test(given.text) ? new Conntrack({ clock: { nowMs } }) : undefined;
+  const sets = setsOf(given);
+  const plain = plainSets(sets);
   const host = createHost({
     ruleset,
     routing: worldRouting(family),
     nowMs,
     random32: xorshift(CASE_SEED),
+    sets: plain,
     ...(conntrack === undefined ? {} : { conntrack }),
   });
   const connections: Connection[] = [];
   const expected = given.packets.map((packet, index) => {
     clock.ms += packet.waitMs;
+    // Sets that no rule looks at grow old, too.
+    for (const set of plain.values()) set.begin(clock.ms);
     // Connections have marks as if others had set them.
     for (const entry of conntrack?.entries() ?? []) entry.mark = entry.original.sourcePort;
     // What it says changes with the packets that follow.
@@ -171,13 +199,57 @@ export function judgeCase(given: MachineCase): JudgedCase | undefined {
     expected,
     connections,
     counts: evaluatorCounts(host),
-    demanding: isDemanding(given.text, table.name),
+    sets,
+    contents: sets.map(({ definition: { name } }) => contentsOf(plain.get(name)!, clock.ms)),
+    demanding: isDemanding(given.text, ruleset.tables[0]!.name),
   };
 }
 
+/** The ruleset with one built-in chain and those of the user's own: the others have programs of their own. */
+function onlyChain(ruleset: Ruleset, built: string): Ruleset {
+  return {
+    ...ruleset,
+    tables: ruleset.tables.map((table) => ({
+      ...table,
+      chains: table.chains.filter(({ name, policy }) => name === built || policy === undefined),
+    })),
+  };
+}
+
+function setsOf({ sets: text }: MachineCase): readonly SetContents[] {
+  if (text === undefined) return [];
+  const { sets, diagnostics } = parseSets(text, { file: 'sets' });
+  if (diagnostics.length > 0) throw new Error(`sets of a case: ${diagnostics[0]!.message}\n${text}`);
+  return sets;
+}
+
+/** The entries in some order that does not depend on how they are kept. */
+function contentsOf(
+  set: { readonly definition: SetContents['definition']; elements(nowMs: number): Iterable<SetElement> },
+  nowMs: number,
+): string {
+  return Array.from(set.elements(nowMs), (element) => formatElement(set.definition, element))
+    .sort()
+    .join('\n');
+}
+
+/** The rules of a case as programs. */
+export function compileRuleset(
+  ruleset: Ruleset,
+  given: MachineCase,
+  strategy: StrategyName = 'inline',
+): CompiledPolicy {
+  return compilePolicy([ruleset], {
+    hooks: ['netfilter'],
+    strategy,
+    hz: MACHINE_HZ,
+    sets: placesInOrder(setsOf(given)),
+  });
+}
+
 /** The case's ruleset as programs. */
-export function compileCase({ ruleset }: JudgedCase, strategy: StrategyName = 'inline'): CompiledPolicy {
-  return compilePolicy([ruleset], { hooks: ['netfilter'], strategy, hz: MACHINE_HZ });
+export function compileCase({ ruleset, given }: JudgedCase, strategy?: StrategyName): CompiledPolicy {
+  return compileRuleset(ruleset, given, strategy);
 }
 
 /** What the programs compiled from the case's ruleset say otherwise; `undefined` when nothing. */
@@ -195,6 +267,8 @@ export function firstDifference(
     clock,
     random: xorshift(CASE_SEED),
     surroundings: { addresses: worldAddressTypes(family) },
+    sets: judged.sets,
+    secrets: secretsFrom(xorshift(CASE_SEED)),
   });
   let hotdrops = 0n;
   for (const [index, packet] of packets.entries()) {
@@ -219,9 +293,19 @@ export function firstDifference(
   }
   const counted = machine.counter(SystemCounter.hotdrops).packets;
   if (counted !== hotdrops) return `${counted} hotdrops, the evaluator says ${hotdrops}`;
+  for (const [index, { definition }] of judged.sets.entries()) {
+    const contents = contentsOf(machine.machine.sets.get(definition.name)!, clock.ms);
+    if (contents !== judged.contents[index])
+      return `set ${definition.name}: ${contents}; the evaluator says ${judged.contents[index]}`;
+  }
   const counts = JSON.stringify(sorted(programCounts(policy, (index) => machine.counter(index))));
   const expected = JSON.stringify(sorted(judged.counts));
   return counts === expected ? undefined : `counters ${counts}, the evaluator says ${expected}`;
+}
+
+/** Numbers of 64 bits of those of 32. */
+function secretsFrom(random: () => number): () => bigint {
+  return () => (BigInt(random()) << 32n) | BigInt(random());
 }
 
 function inputOf(packet: CasePacket, hook: Hook) {

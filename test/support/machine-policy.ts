@@ -2,6 +2,7 @@
 import type { CompiledPolicy, GenerationParts } from '../../src/compile/index.ts';
 import { handedMark } from '../../src/host/replay/compiled.ts';
 import { type MachinePacket, PolicyMachine } from '../../src/host/replay/machine.ts';
+import type { SetContents } from '../../src/rules/index.ts';
 
 export { MACHINE_HZ } from '../../src/host/replay/machine.ts';
 
@@ -22,6 +23,8 @@ export class MachinePolicy {
       readonly clock?: { ms: number };
       readonly random?: () => number;
       readonly surroundings?: Partial<GenerationParts>;
+      readonly sets?: readonly SetContents[];
+      readonly secrets?: () => bigint;
     } = {},
   ) {
     const { clock, ...rest } = options;

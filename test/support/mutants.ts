@@ -167,6 +167,8 @@ const PARTNERS: ReadonlyMap<string, string> = new Map(
     [
       ['ip.source', 'ip.destination'],
       ['l4.sourcePort', 'l4.destinationPort'],
+      ['port.source', 'port.destination'],
+      ['tcp-port.source', 'tcp-port.destination'],
       ['icmp.type', 'icmp.code'],
       ['ip.tos', 'ip.ttl'],
       ['ah.spi', 'ah.reserved'],
