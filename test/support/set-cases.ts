@@ -114,6 +114,10 @@ export function kinds(family: Family): readonly (readonly [type: string, entries
   const bitmaps: readonly (readonly [string, readonly string[]])[] = [
     ['bitmap:ip range 10.0.0.0-10.0.1.255', V4.ip],
     ['bitmap:port range 50-90', ['80', '53']],
+    [
+      'bitmap:ip,mac range 10.0.0.0-10.0.1.255',
+      ['10.0.0.1', '10.0.1.2', '10.0.0.3,02:00:00:00:00:01', '10.0.1.4,02:00:00:00:00:02'],
+    ],
   ];
   return [
     ...hashes.map((name) => {
@@ -122,7 +126,7 @@ export function kinds(family: Family): readonly (readonly [type: string, entries
         .map((part) => (v as Record<string, readonly string[]>)[part] ?? OTHERS[part]!);
       return [`hash:${name} family ${family === 'ipv4' ? 'inet' : 'inet6'}`, product(...parts)] as const;
     }),
-    ...(family === 'ipv4' ? bitmaps : bitmaps.slice(1)),
+    ...bitmaps.filter(([type]) => family === 'ipv4' || type.startsWith('bitmap:port')),
   ];
 }
 
@@ -131,7 +135,9 @@ export function setCases(family: Family, type: string, entries: readonly string[
   const directions = fc
     .array(fc.constantFrom('src', 'dst'), { minLength: 3, maxLength: 3 })
     // Only the source of a frame can be looked up.
-    .map((words) => (type.includes('mac') ? words.map(() => 'src') : words));
+    .map((words) =>
+      type.includes('mac') ? [type.includes('ip,mac') ? words[0]! : 'src', 'src', 'src'] : words,
+    );
   return fc
     .record({
       form: fc.constantFrom(...FORMS),
@@ -280,6 +286,9 @@ export function edgeCases(family: Family): MachineCase[] {
       '-j SET --add-set s src --exist --timeout 3',
       '-j SET --add-set l src,dst --timeout 5',
       '-j SET --del-set l dst',
+      '-j SET --add-set t dst --exist --del-set s dst',
+      '-m set --match-set s src',
+      '-m set --match-set t src',
     ],
     waits.flatMap((waitMs, index) => [
       { ...PLAIN, waitMs, source: 1 + (index % 3) },

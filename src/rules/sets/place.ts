@@ -26,6 +26,6 @@ export function whySetFails(
   if (definition.type.method !== 'list') return undefined;
   const { timeoutSec, counters, skbinfo, members } = definition;
   if (timeoutSec !== undefined || counters || skbinfo)
-    return `set ${name} is a list whose members have timeouts, counters or skbinfo of their own, which are only read and printed`;
+    return `set ${name} is a list whose members have timeouts, counters or skbinfo of their own, which are only read and printed: create it without them`;
   return members.map((member) => whySetFails(member, sets)).find((why) => why !== undefined);
 }
