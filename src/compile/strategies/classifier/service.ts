@@ -9,7 +9,7 @@ import { factPlace } from './facts.ts';
 import type { Interval, Intervals } from './intervals.ts';
 import { CHAIN_SERVICES, PacketKind, SERVICE_FIELD_SIZE, Service, ServiceField } from './layout.ts';
 import { type Partition, partition } from './sweep.ts';
-import { ChangingSet, VectorStore } from './vectors.ts';
+import { ChangingSet, EMPTY, VectorStore } from './vectors.ts';
 import type { ImageWriter } from './writer.ts';
 
 /** Cells of all fold tables of a service. */
@@ -135,16 +135,19 @@ export function writeService(
 ): number {
   const vectors = image.reserve(service.classes.length * 4);
   const set = new ChangingSet(rules);
-  let before: readonly number[] = [];
+  let before: number = EMPTY;
   for (const [index, combinations] of service.classes.entries()) {
-    const now = plan.store.members(combinations);
-    difference(before, now, (combination) => {
-      for (const rule of plan.combinations[combination]!) set.delete(rule);
-    });
-    difference(now, before, (combination) => {
-      for (const rule of plan.combinations[combination]!) set.add(rule);
-    });
-    before = now;
+    plan.store.difference(
+      before,
+      combinations,
+      (combination) => {
+        for (const rule of plan.combinations[combination]!) set.delete(rule);
+      },
+      (combination) => {
+        for (const rule of plan.combinations[combination]!) set.add(rule);
+      },
+    );
+    before = combinations;
     image.cell(vectors + index * 4, rules.write(set.vector(), image));
   }
   const fields = service.fields.map((field) => ({ field, pages: writePages(image, field) }));
@@ -171,15 +174,6 @@ export function writeService(
     image.pointer(at + ServiceField.fold, table);
   }
   return offset;
-}
-
-/** Members of `a` that are not in `b`, both ascending. */
-function difference(a: readonly number[], b: readonly number[], visit: (member: number) => void): void {
-  let at = 0;
-  for (const member of a) {
-    while (at < b.length && b[at]! < member) at += 1;
-    if (b[at] !== member) visit(member);
-  }
 }
 
 function writeFold(image: ImageWriter, table: Uint32Array): number {

@@ -64,22 +64,23 @@ export class VectorStore {
     return id;
   }
 
-  /** Numbers in the set, ascending. */
-  members(vector: number): number[] {
-    const found: number[] = [];
-    const blocks = this.#vectors.words(vector);
-    for (let block = 0; block < blocks.length; block++) {
-      const id = blocks[block]!;
-      if (id === EMPTY) continue;
-      const words = this.#blocks.words(id);
+  /** Numbers that only one of two sets has. Where blocks are the same nothing is looked at: neighbours differ in a few numbers. */
+  difference(a: number, b: number, onlyA: (member: number) => void, onlyB: (member: number) => void): void {
+    for (let block = 0; block < this.blocks; block++) {
+      const left = this.#vectors.words(a)[block]!;
+      const right = this.#vectors.words(b)[block]!;
+      if (left === right) continue;
+      const [own, other] = [this.#blocks.words(left), this.#blocks.words(right)];
       for (let place = 0; place < BLOCK_WORDS; place++) {
-        const word = words[place]!;
-        for (let rest = word; rest !== 0; rest &= rest - 1) {
-          found.push(block * BLOCK_BITS + place * 32 + (31 - Math.clz32(rest & -rest)));
+        const word = own[place]!;
+        for (let rest = word ^ other[place]!; rest !== 0; rest &= rest - 1) {
+          const lowest = rest & -rest;
+          const member = block * BLOCK_BITS + place * 32 + (31 - Math.clz32(lowest));
+          if ((word & lowest) !== 0) onlyA(member);
+          else onlyB(member);
         }
       }
     }
-    return found;
   }
 
   /** What stands for the vector in a cell, see layout.ts: written unless it is there already. */
