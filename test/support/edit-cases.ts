@@ -20,6 +20,7 @@ import {
   type SetContents,
   type SetElement,
 } from '../../src/rules/index.ts';
+import { writeHeaderChecksum } from './classbench.ts';
 import { judge } from './compare.ts';
 import {
   BUILT_IN,
@@ -136,6 +137,8 @@ const packet = fc
     const addresses = [192, source, source, source, 192, destination, destination, destination];
     const transport = [0, ports[0], 0, ports[1], 0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags];
     bytes.set([...header, ...addresses, ...transport].slice(0, length));
+    // A wrong one would be dropped before any rule.
+    writeHeaderChecksum(bytes);
     return bytes;
   });
 const packets = fc.tuple(

@@ -64,8 +64,10 @@ const WRITERS: readonly { readonly prototype: object; readonly slips: Readonly<R
   },
 ];
 
-/** What writes for many callers: a mistake is one caller's, and of one word behind where a part of the image begins. */
+/** What writes for many callers: a mistake is one caller's. */
 const SHARED_WRITERS = /^(#node|#between|#way)$/;
+/** Whose words are told apart. */
+const NODE_WRITER = '#node';
 /** Words of a part that are told apart. */
 const PLACES = 10;
 
@@ -115,7 +117,8 @@ function siteOf(
   const caller = callers[depth];
   const frame = frameAt(caller);
   if (frame === undefined || !emitters.test(frame.file)) return undefined;
-  const shared = depth > 0 && word !== undefined ? ` word ${Math.min(word, PLACES)}` : '';
+  const inNode = word !== undefined && frameAt(callers[0])?.owner === NODE_WRITER;
+  const shared = inNode ? ` word ${Math.min(word, PLACES)}` : '';
   return {
     name: `${frame.file} ${frame.owner} ${method}${shared}`,
     line: caller!.getLineNumber()!,

@@ -148,6 +148,8 @@ export function setCases(family: Family, type: string, entries: readonly string[
         ' timeout 1 counters',
         ' counters maxelem 3',
         ' timeout 1 maxelem 2',
+        // Which entry makes room is known where there is one alone.
+        ' counters maxelem 1 forceadd',
       ),
       present: fc.subarray([...entries], { maxLength: Math.min(6, entries.length) }),
       nomatch: fc.boolean(),
@@ -172,8 +174,8 @@ export function setCases(family: Family, type: string, entries: readonly string[
       packets: setPackets,
     })
     .map(({ form, extras, present, nomatch, match, options, returns, add, one, two, packets }) => {
-      const limited = type.startsWith('bitmap') ? extras.replace(/ maxelem \d/, '') : extras;
-      const full = present.slice(0, extras.includes('maxelem 2') ? 2 : 3);
+      const limited = type.startsWith('bitmap') ? extras.replace(/ maxelem .*/, '') : extras;
+      const full = present.slice(0, Number(/maxelem (\d)/.exec(extras)?.[1] ?? 3));
       const without = nomatch && type.split(' ')[0]!.includes('net');
       const sets = [
         `create s ${type}${limited}`,

@@ -1,5 +1,6 @@
 /** Edits of live tables. */
 import fc from 'fast-check';
+import { writeHeaderChecksum } from '../classbench.ts';
 import { type Outcome, ruleOf, runChanges, type Step, stepOf } from '../edit-cases.ts';
 import { type TableName, USER } from '../edited.ts';
 import { sample } from '../mistake-cases.ts';
@@ -60,8 +61,9 @@ function movedSubject(): Subject {
   );
   const front = ['-p udp -j @0', ...filling.slice(0, 9), '-p udp'];
   const [step] = sample(stepOf('filter', false), 1);
-  const packets = [17, 6].map((protocol) =>
-    Uint8Array.of(
+  const packets = [17, 6].map((protocol) => {
+    const addresses = [192, 1, 1, 1, 192, 2, 2, 2];
+    const bytes = Uint8Array.of(
       0x45,
       0,
       0,
@@ -74,14 +76,7 @@ function movedSubject(): Subject {
       protocol,
       0,
       0,
-      192,
-      1,
-      1,
-      1,
-      192,
-      2,
-      2,
-      2,
+      ...addresses,
       0,
       1,
       0,
@@ -90,8 +85,10 @@ function movedSubject(): Subject {
       8,
       0,
       0,
-    ),
-  );
+    );
+    writeHeaderChecksum(bytes);
+    return bytes;
+  });
   const rules = [...front, ...filling.slice(9), '-p udp -m ttl --ttl-gt 1'];
   // Eleven rules go behind the forty next ones.
   return subjectOf('filter', rules, [
