@@ -136,7 +136,14 @@ function casesAt(family: Family, place: Place): fc.Arbitrary<SetCase> {
   return fc
     .record({
       kind: fc.constantFrom(...kinds(family, place)),
-      extras: fc.constantFrom('', ' timeout 1000', ' counters', ' counters timeout 0', ' counters maxelem 3'),
+      extras: fc.constantFrom(
+        '',
+        ' timeout 1000',
+        ' counters',
+        ' counters timeout 0',
+        ' counters maxelem 3',
+        ' maxelem 1 forceadd',
+      ),
       count: fc.integer({ min: 0, max: 2 }),
       asked: fc.constantFrom('', ' --packets-gt 2', ' ! --update-counters', ' --bytes-lt 200'),
       negate: fc.constantFrom('', '! '),
@@ -155,7 +162,9 @@ function casesAt(family: Family, place: Place): fc.Arbitrary<SetCase> {
       return {
         sets: [
           `create s ${type}${type.startsWith('bitmap') ? extras.replace(/ maxelem .*/, '') : small}`,
-          ...entries.slice(0, count).map((entry) => `add s ${entry}`),
+          ...entries
+            .slice(0, extras.includes('forceadd') ? Math.min(count, 1) : count)
+            .map((entry) => `add s ${entry}`),
           `create one hash:ip family ${inet} maxelem 2 counters`,
           `add one ${ip}`,
           `create nets hash:net family ${inet} maxelem 9`,
