@@ -123,6 +123,10 @@ describeKernel('commands about live policies', () => {
       try {
         await printed('apply --dry-run', '-4', file, ...here);
         await printed('apply', '-4', file, ...here, '--confirm', '60');
+        // Asked from another namespace, it says how.
+        const elsewhere = await sluice(['confirm']);
+        expect(elsewhere).toMatchObject({ code: 4 });
+        expect(elsewhere.stderr).toContain(`sluice confirm --policy ${policy}`);
         expect(await printed('status', '--policy', policy)).toMatchObject({
           policies: [{ policy, hooks: ['netfilter'], problems: [] }],
         });

@@ -47,17 +47,32 @@ export async function confirmPolicy(selection: Selection): Promise<string[]> {
       removeStrayGenerations(store);
       store.close();
     }
-    if (confirmed.length === 0) {
+    if (confirmed.length > 0) return confirmed;
+    if (late.length > 0)
       throw new PolicyError(
         'HOST_POLICY_CONFIRM',
-        late.length === 0
-          ? 'no policy waits for confirmation'
-          : `too late: ${late.join(', ')} has been given up`,
-        late.length === 0 ? 'apply one with --confirm SECONDS' : 'apply it again',
+        `too late: ${late.join(', ')} has been given up`,
+        'apply it again',
       );
-    }
-    return confirmed;
+    const elsewhere = waitingPolicies();
+    throw new PolicyError(
+      'HOST_POLICY_CONFIRM',
+      elsewhere.length === 0 ? 'no policy waits for confirmation' : 'no policy waits for confirmation here',
+      elsewhere.length === 0
+        ? 'apply one with --confirm SECONDS'
+        : elsewhere.map((policy) => `sluice confirm --policy ${policy}`).join(', or '),
+    );
   });
+}
+
+/** Names of the policies that wait in any namespace. */
+function waitingPolicies(): string[] {
+  const names: string[] = [];
+  for (const store of stores({})) {
+    if (store.records.all().some((record) => record.isWaiting())) names.push(store.name);
+    store.close();
+  }
+  return names;
 }
 
 /** Lets the counters of a policy start from zero. */
