@@ -10,6 +10,7 @@ import {
 import {
   formatCreate,
   formatElement,
+  formatEntry,
   formatSet,
   parseCreate,
   parseEntry,
@@ -74,7 +75,7 @@ export const setAdd: Command = {
         if (outcome === 'exists')
           throw new PolicyError(
             'HOST_SET_ENTRY',
-            `${formatElement(set.definition, element).slice(4)} is there already`,
+            `${formatEntry(set.definition, element.key)} is in the set ${name} already`,
             'use --exist',
           );
         count += 1;
