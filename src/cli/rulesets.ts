@@ -110,6 +110,26 @@ export function requireSound(files: readonly RuleFile[], more: readonly Diagnost
   if (errors.length > 0) throw new RulesetError(errors);
 }
 
+/**
+ * Files that make one policy: without errors, and no two of a family, of which one would be lost.
+ * @throws {RulesetError} @throws {UsageError}
+ */
+export function requireOnePolicy(files: readonly RuleFile[]): void {
+  requireSound(files);
+  const names = new Map<Family, string>();
+  for (const { name, ruleset } of files) {
+    const other = names.get(ruleset.family);
+    if (other !== undefined) {
+      const family = ruleset.family === 'ipv4' ? 'IPv4' : 'IPv6';
+      throw new UsageError(
+        `${other} and ${name} both hold ${family} rules`,
+        'put them into one file, each table once',
+      );
+    }
+    names.set(ruleset.family, name);
+  }
+}
+
 /** Rules that are sound but that the chosen engine or hook cannot run; exit code 3, every rule with its place. */
 export class RefusedError extends Error {
   readonly code = 'COMPILE_REFUSED';

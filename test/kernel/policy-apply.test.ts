@@ -7,6 +7,7 @@ import {
   livePolicies,
   removePolicies,
   requireLive,
+  WatchedPolicy,
   zeroCounters,
 } from '../../src/host/index.ts';
 import { describeKernel } from '../support/kernel.ts';
@@ -85,6 +86,50 @@ describeKernel('policies', () => {
         await collectGarbage();
         expect(requireLive({ policy }).rulesets[0]!.tables[0]!.chains[0]!.rules).toHaveLength(1);
         expect(reaches()).toBe(true);
+      } finally {
+        await removePolicies({ policy }).catch(() => []);
+      }
+    }));
+
+  test('tables of few rules, which a command that was killed has left, become code by the next command and by apply', () =>
+    withPair(async ({ a, b }) => {
+      const rule = '-A INPUT -p udp -m udp --dport 5000 -j ACCEPT';
+      const wanted = request(b, [rule]);
+      const { policy } = wanted;
+      const more = { ...wanted, rulesets: [filterRules([rule, '-A INPUT -s 10.9.9.9/32'])] };
+      const areCode = (): boolean => requireLive({ policy }).document.coded.length > 0;
+      const counts = () =>
+        requireLive({ policy }).rulesets[0]!.tables[0]!.chains[0]!.rules.map(
+          ({ counters }) => counters.packets,
+        );
+      try {
+        await applyPolicy({ ...wanted, strategy: 'classifier' });
+        const server = b.udp(5000);
+        a.udp().send(b.ipv4, 5000, 'in');
+        expect(server.receiveText()).toBe('in');
+        const session = new WatchedPolicy({ policy, cookie: requireLive({ policy }).netns.cookie });
+        try {
+          await session.settle();
+          expect(areCode()).toBe(false);
+          expect((await session.apply({ ...more, confirmSeconds: 600 })).editedRules).toBe(1);
+          await session.settle();
+          expect(requireLive({ policy }).confirmWithinMs).toBeDefined();
+          expect(areCode()).toBe(false);
+          await confirmPolicy({ policy });
+          expect((await session.apply(wanted)).editedRules).toBe(1);
+          await session.settle();
+          expect(areCode()).toBe(true);
+          expect(requireLive({ policy }).confirmWithinMs).toBeUndefined();
+        } finally {
+          session.close();
+        }
+        expect(counts()).toEqual([1n]);
+        await applyPolicy({ ...wanted, strategy: 'classifier' });
+        expect(areCode()).toBe(false);
+        const report = await applyPolicy(more);
+        expect(report.notEdited).toMatch(/tables for the many changes of a command/);
+        expect(areCode()).toBe(true);
+        expect(counts()).toEqual([1n, 0n]);
       } finally {
         await removePolicies({ policy }).catch(() => []);
       }

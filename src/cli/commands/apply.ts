@@ -12,6 +12,7 @@ import type { Command, Invocation } from '../command.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { ExitCode } from '../exit.ts';
 import { changeLines } from '../output/changes.ts';
+import { counted } from '../output/count.ts';
 import { DEFAULT_POLICY, NETNS_OPTION, OFFLOAD_OPTION, POLICY_OPTION } from '../policies.ts';
 import {
   RULE_FILE_ARGUMENT,
@@ -20,7 +21,7 @@ import {
   readRuleFiles,
   refusing,
   refusingLater,
-  requireSound,
+  requireOnePolicy,
 } from '../rulesets.ts';
 import { requireSets, SETS_OPTION } from '../sets.ts';
 
@@ -65,8 +66,8 @@ function reportText(report: ApplyReport): string {
   const places = namespaces.map(({ name }) => (name === '' ? 'this namespace' : name)).join(', ');
   const how =
     report.editedRules === undefined
-      ? `${programs.loaded} programs loaded, ${programs.shared} shared, ${report.linksMade} links made`
-      : `${report.editedRules} rules changed in its tables`;
+      ? `${counted(programs.loaded, 'program')} loaded, ${programs.shared} shared, ${counted(report.linksMade, 'link')} made`
+      : `${counted(report.editedRules, 'rule')} changed in its tables`;
   const lines = [
     `policy ${report.policy} is live in ${places}: ${how}; ` +
       `committed in ${times.commitUs.toFixed(0)} us, all in ${times.totalMs.toFixed(0)} ms`,
@@ -168,7 +169,7 @@ export const apply: Command = {
   ],
   async run(invocation, environment) {
     const files = await readRuleFiles(invocation, environment);
-    requireSound(files);
+    requireOnePolicy(files);
     const request = requestFrom(invocation, files, await requireSets(invocation, environment));
     if (invocation.flag('offload')) askForOffload(request);
     const json = invocation.flag('json');
@@ -184,7 +185,7 @@ export const apply: Command = {
           ...linksToRemove.map((link) => `- ${link}`),
         ];
         await environment.stdout.write(
-          `${name === '' ? 'this namespace' : name}: ${plan.programs} programs, ${plan.instructions} instructions\n` +
+          `${name === '' ? 'this namespace' : name}: ${counted(plan.programs, 'program')}, ${plan.instructions} instructions\n` +
             `${links.map((link) => `  link ${link}\n`).join('')}${changeLines(changes)}`,
         );
       }

@@ -14,7 +14,7 @@ import { encodeProgram, formatInstruction, formatReference, slotsOf } from '../.
 import { placesInOrder } from '../../rules/index.ts';
 import { type Command, UsageError } from '../command.ts';
 import { ExitCode } from '../exit.ts';
-import { RULE_FILES, readRuleFiles, refusing, requireSound } from '../rulesets.ts';
+import { RULE_FILES, readRuleFiles, refusing, requireOnePolicy } from '../rulesets.ts';
 import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const FORMATS = ['asm', 'json', 'raw'] as const;
@@ -121,7 +121,7 @@ export const compile: Command = {
   ],
   async run(invocation, environment) {
     const files = await readRuleFiles(invocation, environment);
-    requireSound(files);
+    requireOnePolicy(files);
     const rulesets = files.map(({ ruleset }) => ruleset);
     const sets = await requireSets(invocation, environment);
     const given = invocation.list('hook') as readonly HookName[];
@@ -143,11 +143,12 @@ export const compile: Command = {
     }
     const format = invocation.flag('json') ? 'json' : (invocation.text('format') ?? 'asm');
     if (format === 'raw') {
-      const [only, ...others] = policy.programs;
+      const programs = new Map(policy.programs.map((program) => [program.code, program]));
+      const [only, ...others] = programs.values();
       if (only === undefined || others.length > 0) {
         const points = policy.programs.map(({ point }) => formatAttachPoint(point)).join(', ');
         throw new UsageError(
-          `--format raw prints one program, these rules make ${policy.programs.length}: ${points}`,
+          `--format raw prints one program, these rules make ${programs.size}: ${points}`,
           'use --format json',
         );
       }

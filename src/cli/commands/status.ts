@@ -1,6 +1,7 @@
-import { type LivePolicy, livePolicies } from '../../host/index.ts';
+import { countPrograms, type LivePolicy, livePolicies } from '../../host/index.ts';
 import type { Command } from '../command.ts';
 import { ExitCode } from '../exit.ts';
+import { counted } from '../output/count.ts';
 import { POLICY_OPTION, policyTitle } from '../policies.ts';
 
 function statusText(live: LivePolicy): string {
@@ -10,20 +11,20 @@ function statusText(live: LivePolicy): string {
       (sum, { chains }) => sum + chains.reduce((all, chain) => all + chain.rules.length, 0),
       0,
     );
-    return `${count} ${family} rules`;
+    return counted(count, `${family} rule`);
   });
   const lines = [
     `${policyTitle(live)}`,
     `  rules       ${rules.join(', ')}; generation ${live.generation}, applied ${new Date(document.appliedMs).toISOString()}`,
     `  hooks       ${document.hooks.join(', ')}${document.devices.length > 0 ? ` on ${document.devices.join(', ')}` : ''}${document.cgroup === undefined ? '' : ` of ${document.cgroup}`}; place ${live.order}`,
     `  fragments   ${document.hooks.includes('netfilter') ? 'reassemble' : (document.fragments ?? 'drop')}`,
-    `  kernel      ${document.programs.length} programs, ${links.length} links${document.aids.conntrack ? ', connection tracking' : ''}; namespace inode ${netns.inode}, cookie ${netns.cookie}`,
+    `  kernel      ${counted(countPrograms(document.programs), 'program')}, ${counted(links.length, 'link')}${document.aids.conntrack ? ', connection tracking' : ''}; namespace inode ${netns.inode}, cookie ${netns.cookie}`,
   ];
   const standing = links.flatMap(({ name, stands }) => (stands === undefined ? [] : [`${name} ${stands}`]));
   if (standing.length > 0) lines.push(`  devices     ${standing.join(', ')}`);
-  const counted = Object.entries(system).filter(([, packets]) => packets > 0n);
-  if (counted.length > 0)
-    lines.push(`  outside rules  ${counted.map(([name, packets]) => `${name} ${packets}`).join(', ')}`);
+  const outside = Object.entries(system).filter(([, packets]) => packets > 0n);
+  if (outside.length > 0)
+    lines.push(`  outside rules  ${outside.map(([name, packets]) => `${name} ${packets}`).join(', ')}`);
   if (live.confirmWithinMs !== undefined)
     lines.push(
       `  UNCONFIRMED  goes back in ${Math.ceil(live.confirmWithinMs / 1000)} s; sluice confirm keeps it`,
@@ -49,7 +50,7 @@ export function statusJson(live: LivePolicy): Readonly<Record<string, unknown>> 
     fragments: hooks.includes('netfilter') ? 'reassemble' : (fragments ?? 'drop'),
     ...(hooks.includes('xdp') ? { xdpMode: manner.xdpMode } : {}),
     ...(hooks.some((hook) => hook.startsWith('tcx')) ? { tcxPosition: manner.tcxPosition } : {}),
-    programs: document.programs.length,
+    programs: countPrograms(document.programs),
     links: links.map(({ name, about, stands }) => ({ name, id: about.id, kind: about.kind, stands })),
     outsideRules: Object.fromEntries(
       Object.entries(system).map(([name, packets]) => [name, String(packets)]),
@@ -67,14 +68,17 @@ export const status: Command = {
   arguments: [],
   options: [POLICY_OPTION],
   async run(invocation, environment) {
-    const found = livePolicies({ policy: invocation.text('policy') });
+    const policy = invocation.text('policy');
+    const found = livePolicies({ policy });
     if (invocation.flag('json')) {
       await environment.stdout.write(
         `${JSON.stringify({ status: { version: 1, policies: found.map(statusJson) } })}\n`,
       );
     } else {
       await environment.stdout.write(
-        found.length === 0 ? 'no policy is live\n' : found.map(statusText).join(''),
+        found.length === 0
+          ? `${policy === undefined ? 'no policy' : `no policy ${policy}`} is live\n`
+          : found.map(statusText).join(''),
       );
     }
     return found.every(({ problems }) => problems.length === 0) ? ExitCode.OK : ExitCode.FINDING;

@@ -42,6 +42,7 @@ import { ensureAids, unionOfAids } from './aids.ts';
 import { type Committed, commit, type StepListener } from './commit.ts';
 import {
   type ChainCounters,
+  countPrograms,
   type GenerationDocument,
   type KernelAids,
   type Member,
@@ -103,6 +104,7 @@ export interface ApplyReport {
     readonly cookie: string;
     readonly generation: number;
   }[];
+  /** Those that were live already are shared. */
   readonly programs: { readonly loaded: number; readonly shared: number };
   readonly linksMade: number;
   /** Rules that were put in or taken out in the tables that were live; absent: everything was loaded. */
@@ -424,6 +426,7 @@ function install(
   step('clean up');
   for (const { cookie } of members) removeUnwantedLinks(store, store.records.find(BigInt(cookie))!);
   removeStrayGenerations(store);
+  const loaded = placed.filter((program) => program.loaded).length;
   return {
     policy: store.name,
     namespaces: plans.map(({ target, number: generation }) => ({
@@ -431,10 +434,7 @@ function install(
       cookie: String(target.cookie),
       generation,
     })),
-    programs: {
-      loaded: placed.filter(({ loaded }) => loaded).length,
-      shared: placed.filter(({ loaded }) => !loaded).length,
-    },
+    programs: { loaded, shared: countPrograms(placed) - loaded },
     linksMade,
     ...(confirm === undefined ? {} : { confirmBeforeMs: Date.now() + confirm * 1000 }),
     notices: compiled.notices,

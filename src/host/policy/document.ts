@@ -56,6 +56,11 @@ export interface PlacedProgram {
   readonly hash: string;
 }
 
+/** How many programs these are: attach points where rules are tables share one. */
+export function countPrograms(programs: readonly PlacedProgram[]): number {
+  return new Set(programs.map(({ array, index }) => `${array} ${index}`)).size;
+}
+
 /** What the kernel's own code does for the programs. */
 export interface KernelAids {
   readonly conntrack: boolean;

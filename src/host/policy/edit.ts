@@ -8,7 +8,7 @@ import { needsConntrack, printRuleset, type Ruleset } from '../../rules/index.ts
 import type { ApplyReport, ApplyRequest } from './apply.ts';
 import { diffChains } from './chaindiff.ts';
 import type { StepListener } from './commit.ts';
-import type { GenerationDocument } from './document.ts';
+import { countPrograms, type GenerationDocument } from './document.ts';
 import { changedRules, type EditPlan, LoadWhole } from './editplan.ts';
 import { buildId } from './identity.ts';
 import { checkPlace, type EditPlace, editLive } from './liveedit.ts';
@@ -77,6 +77,9 @@ function editTo(
   const loaded = root === undefined ? undefined : store.loadedAt(root);
   if (loaded === undefined || !loaded.chains.some(({ number }) => number > 0)) throw new LoadWhole('');
   checkManner(store, request, loaded, hz);
+  // See WatchedPolicy.settle: a command changes them now, or was killed.
+  if (loaded.strategy !== request.strategy)
+    throw new LoadWhole('they were tables for the many changes of a command');
   if (loaded.members.length !== targets.length) throw new LoadWhole('it is live in other namespaces');
   const state = store.rulesAt(root!)!;
   const places = targets.map((target): EditPlace => {
@@ -119,7 +122,7 @@ export function editAndTell(
       cookie: String(target.cookie),
       generation: number,
     })),
-    programs: { loaded: 0, shared: loaded.programs.length },
+    programs: { loaded: 0, shared: countPrograms(loaded.programs) },
     linksMade: 0,
     editedRules,
     ...(confirmSeconds === undefined ? {} : { confirmBeforeMs: Date.now() + confirmSeconds * 1000 }),

@@ -9,7 +9,7 @@ export { counterKeys } from './carry.ts';
 export { collectGarbage, confirmPolicy, refreshPolicies, removePolicies, zeroCounters } from './change.ts';
 export type { StepListener } from './commit.ts';
 export { type Change, diffRulesets } from './difference.ts';
-export type { GenerationDocument, KernelAids } from './document.ts';
+export { countPrograms, type GenerationDocument, type KernelAids } from './document.ts';
 export { POLICY_CODES, PolicyError, type PolicyErrorCode } from './error.ts';
 export { followAddresses } from './follow.ts';
 export { buildId } from './identity.ts';

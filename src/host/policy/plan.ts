@@ -29,6 +29,7 @@ export interface ApplyPlan {
 export function planPolicy(request: ApplyRequest): ApplyPlan {
   const compiled = compileRequest(request, kernelHz(), NO_MARK_CHANGES, knownSets(request));
   const aids = aidsOf(request.rulesets, compiled, request.hooks);
+  const codes = new Set(compiled.programs.map(({ code }) => code));
   const points = withWayBeginnings(compiled.programs.map(({ point }) => point));
   const targets = openTargets(request.namespaces ?? [], request.devices ?? []);
   const bpffs = findBpffs();
@@ -36,8 +37,8 @@ export function planPolicy(request: ApplyRequest): ApplyPlan {
   try {
     return {
       policy: request.policy,
-      programs: compiled.programs.length,
-      instructions: compiled.programs.reduce((sum, { code }) => sum + code.instructions.length, 0),
+      programs: codes.size,
+      instructions: [...codes].reduce((sum, { instructions }) => sum + instructions.length, 0),
       notices: compiled.notices,
       namespaces: targets.map((target) => {
         const links = wantedLinks(points, aids.chains, target, request.cgroup);

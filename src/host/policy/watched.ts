@@ -4,7 +4,7 @@
  * into the live tables without printing, parsing or comparing the others.
  */
 import { statSync } from 'node:fs';
-import { type CallsCache, INLINE_PAYS_RULES, keyOf } from '../../compile/index.ts';
+import { type CallsCache, keyOf, NO_MARK_CHANGES } from '../../compile/index.ts';
 import { findBpffs, requireKernel, withNetns } from '../../kernel/index.ts';
 import type { Family } from '../../net/index.ts';
 import {
@@ -16,7 +16,7 @@ import {
   type Ruleset,
   type TableName,
 } from '../../rules/index.ts';
-import { type ApplyReport, type ApplyRequest, applyPolicy } from './apply.ts';
+import { type ApplyReport, type ApplyRequest, applyPolicy, compileRequest } from './apply.ts';
 import type { StepListener } from './commit.ts';
 import type { GenerationDocument, PlacedSet } from './document.ts';
 import { checkManner, editAndTell, ruleReader } from './edit.ts';
@@ -26,7 +26,7 @@ import { checkPlace, type EditPlace } from './liveedit.ts';
 import { withPolicyLock } from './place.ts';
 import { diffRules, sameInFront } from './ruledelta.ts';
 import type { ChainState, RuleState } from './rulestate.ts';
-import { definitionOf } from './sets.ts';
+import { definitionOf, placesOf } from './sets.ts';
 import { PolicyStore } from './store.ts';
 import { kernelHz } from './surroundings.ts';
 import { closeTargets, openTargets } from './target.ts';
@@ -71,9 +71,10 @@ export class WatchedPolicy {
   #running: Running | undefined;
   /** Rules that were made live here, while they are: the next ones are compared with them object by object. */
   #held: { readonly mark: string; readonly rulesets: readonly Ruleset[] } | undefined;
-  /** How often rules were loaded whole here; the last time as tables, whatever their number. */
+  /** How often rules were loaded whole here. */
   #loads = 0;
-  #unsettled: ApplyRequest | undefined;
+  /** What was asked for last. */
+  #request: ApplyRequest | undefined;
   readonly #calls: CallsCache = new Map();
   readonly #hz = kernelHz();
 
@@ -104,7 +105,7 @@ export class WatchedPolicy {
     const started = performance.now();
     return await withPolicyLock(async () => {
       const report = this.#edit(request, started, step) ?? (await this.#load(request, step));
-      if (this.#unsettled !== undefined) this.#unsettled = request;
+      this.#request = request;
       this.#held = { mark: this.mark, rulesets: heldOf(request.rulesets, this.#held?.rulesets) };
       return report;
     });
@@ -114,17 +115,25 @@ export class WatchedPolicy {
     const asTables = this.#loads >= CHANGES_AS_CODE && request.strategy === undefined;
     const report = await applyPolicy(asTables ? { ...request, strategy: 'classifier' } : request, step);
     this.#loads++;
-    if (asTables) this.#unsettled = request;
     return report;
   }
 
-  /** Rules that are tables because they kept changing become code, where that is cheaper for packets and nobody else has changed them. */
+  /**
+   * After the last change: rules that are tables only because somebody kept changing them, here or in a command that was
+   * killed, become code where that is cheaper for packets. What waits for confirmation is left alone.
+   */
   async settle(): Promise<void> {
-    const request = this.#unsettled;
-    this.#unsettled = undefined;
-    if (request === undefined || countRules(request.rulesets) > INLINE_PAYS_RULES) return;
+    const request = this.#request;
+    this.#request = undefined;
+    if (request === undefined || request.strategy !== undefined) return;
     await withPolicyLock(async () => {
-      if (this.mark !== '' && this.#held?.mark === this.mark) await applyPolicy({ ...request, whole: true });
+      const running = this.#now();
+      if (running?.loaded.strategy === undefined) return;
+      if (this.#open!.store.records.find(this.#place.cookie)?.isWaiting() !== false) return;
+      const { confirmSeconds: _, ...settled } = { ...request, rulesets: parsed(running), whole: true };
+      const places = placesOf(running.loaded.sets ?? []);
+      const { coded } = compileRequest(settled, this.#hz, NO_MARK_CHANGES, places);
+      if (coded.some((chain) => !running.loaded.coded.includes(chain))) await applyPolicy(settled);
     });
   }
 
@@ -275,12 +284,6 @@ export class WatchedPolicy {
     // No place in an extent is used twice.
     return `${directory} ${inode} ${root}`;
   }
-}
-
-function countRules(rulesets: readonly Ruleset[]): number {
-  return rulesets
-    .flatMap(({ tables }) => tables.flatMap(({ chains }) => chains))
-    .reduce((sum, { rules }) => sum + rules.length, 0);
 }
 
 /** Rules that run, from their text. */
