@@ -46,10 +46,20 @@ export function processEnvironment(): CliEnvironment {
   };
 }
 
-/** Reads a whole file, or standard input for "-". @throws the file system's error, with its path */
-export async function readInput(path: string, environment: CliEnvironment): Promise<Uint8Array> {
+/** A file as it comes, or standard input for "-". @throws the file system's error, with its path */
+export async function* openInput(path: string, environment: CliEnvironment): AsyncGenerator<Uint8Array> {
   const stream = path === '-' ? environment.stdin : createReadStream(path);
+  try {
+    for await (const chunk of stream) yield chunk as Uint8Array;
+  } catch (error) {
+    // An open that fails names the file, a read does not.
+    throw Object.assign(error as Error, { path: path === '-' ? 'standard input' : path });
+  }
+}
+
+/** The same, whole. */
+export async function readInput(path: string, environment: CliEnvironment): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Uint8Array);
+  for await (const chunk of openInput(path, environment)) chunks.push(chunk);
   return Buffer.concat(chunks);
 }

@@ -1,4 +1,4 @@
-import { type Diagnostic, formatDiagnostic, RulesetError } from '../rules/index.ts';
+import { type Diagnostic, formatDiagnostic, RulesetError, withoutControls } from '../rules/index.ts';
 import type { CliEnvironment } from './environment.ts';
 import { ExitCode } from './exit.ts';
 import { RefusedError } from './rulesets.ts';
@@ -7,6 +7,8 @@ interface CodedError {
   readonly code: string;
   readonly message: string;
   readonly hint?: string | undefined;
+  /** Of what it speaks, where its message does not say so. */
+  readonly file?: string;
 }
 
 function isCoded(error: unknown): error is CodedError {
@@ -85,13 +87,18 @@ export async function reportFailure(
     const system = SYSTEM_ERROR.test(error.code);
     const { message, hint } = system
       ? { ...systemMessage(error), hint: undefined }
-      : { message: error.message, hint: error.hint };
+      : {
+          message: error.file === undefined ? error.message : `${error.file}: ${error.message}`,
+          hint: error.hint,
+        };
     const exit = system
       ? ExitCode.ENVIRONMENT
       : (EXIT_BY_PREFIX.find(([prefix]) => error.code.startsWith(prefix))?.[1] ?? ExitCode.FINDING);
     if (json) await writeJson(environment, { code: error.code, message, hint });
     else
-      await environment.stderr.write(`sluice: ${message}\n${hint === undefined ? '' : `  hint: ${hint}\n`}`);
+      await environment.stderr.write(
+        withoutControls(`sluice: ${message}\n${hint === undefined ? '' : `  hint: ${hint}\n`}`),
+      );
     return exit;
   }
   const message = error instanceof Error ? error.message : String(error);

@@ -25,6 +25,18 @@ export class RulesetError extends Error {
   }
 }
 
+/**
+ * Text for a terminal: what would move its cursor or change its colours is shown as a picture of one column
+ * (Unicode, Control Pictures). Line ends and tabs stay.
+ */
+export function withoutControls(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what it is about
+  return text.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, (control) => {
+    const code = control.charCodeAt(0);
+    return code < 0x20 ? String.fromCharCode(0x2400 + code) : code === 0x7f ? '\u2421' : '\ufffd';
+  });
+}
+
 /** file:line:column: message, the source line, and a caret under the span. */
 export function formatDiagnostic(diagnostic: Diagnostic): string {
   const { span, sourceLine } = diagnostic;
@@ -35,5 +47,5 @@ export function formatDiagnostic(diagnostic: Diagnostic): string {
     `  ${lead}${'^'.repeat(Math.max(1, span.length))}`,
   ];
   if (diagnostic.hint !== undefined) lines.push(`  hint: ${diagnostic.hint}`);
-  return lines.join('\n');
+  return withoutControls(lines.join('\n'));
 }

@@ -25,6 +25,16 @@ const lines = (text: string): Record<string, unknown>[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
+describe('files of one policy', () => {
+  it('are one of each family: no rules are lost without a word', async () => {
+    for (const words of [['compile'], ['apply', '--dry-run'], ['diff'], ['run', '--pcap', CAPTURE]]) {
+      const { code, stdout, stderr } = await sluice([...words, '-4', RULES, RULES]);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+      expect(stderr).toContain(`${RULES} and ${RULES} both hold IPv4 rules`);
+    }
+  });
+});
+
 describe('check', () => {
   it('says that sound rules are sound', async () => {
     expect(await sluice(['check', RULES])).toEqual({

@@ -1,6 +1,12 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/registry.ts';
 import { sluice } from '../support/cli.ts';
+
+const RULES = fileURLToPath(new URL('../../examples/edge.rules', import.meta.url));
 
 describe('the command line', () => {
   it('prints its version', async () => {
@@ -44,6 +50,39 @@ describe('the command line', () => {
     const { code, stderr } = await sluice(['completion', 'bash', '--bogus']);
     expect(code).toBe(2);
     expect(stderr).toContain('--bogus');
+  });
+});
+
+describe('what cannot be read', () => {
+  it('is named, with the exit code of what refuses', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'slc-usage-'));
+    try {
+      for (const words of [
+        ['check', folder],
+        ['reassemble', folder],
+        ['run', '-4', RULES, '--pcap', folder],
+      ])
+        expect(await sluice(words)).toMatchObject({ code: 4, stderr: `sluice: ${folder}: is a directory\n` });
+      for (const words of [
+        ['reassemble', RULES],
+        ['run', '-4', RULES, '--pcap', RULES],
+      ]) {
+        const { code, stderr } = await sluice(words);
+        expect(code).toBe(1);
+        expect(stderr).toContain(`sluice: ${RULES}: the file is no capture that is known (at byte 0)\n`);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('cannot drive the terminal', async () => {
+    const { code, stdout } = await sluice(['check', '-4', '-'], {
+      stdin: '*filter\n-A INPUT -s \x1b[31mred\x07 -j ACCEPT\nCOMMIT\n',
+    });
+    expect(code).toBe(1);
+    expect(stdout).toContain('-A INPUT -s \u241b[31mred\u2407 -j ACCEPT');
+    expect([...stdout].filter((one) => one < ' ' && one !== '\n')).toEqual([]);
   });
 });
 

@@ -188,7 +188,7 @@ describeKernel('commands about live policies', () => {
     expect(await sluice(['list', '--policy', none])).toMatchObject({ code: 4 });
     expect(await sluice(['remove', '--policy', none])).toMatchObject({ code: 4 });
     expect(await sluice(['confirm', '--policy', none])).toMatchObject({ code: 4 });
-    expect(await sluice(['watch', '--policy', none])).toMatchObject({ code: 2 });
+    expect(await sluice(['watch', '--policy', none])).toMatchObject({ code: 4 });
     const written = (name: string, text: string): string => {
       writeFileSync(join(folder, name), text);
       return join(folder, name);

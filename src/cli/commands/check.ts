@@ -10,6 +10,7 @@ import type { Command } from '../command.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { ExitCode } from '../exit.ts';
 import { diagnosticJson } from '../failure.ts';
+import { counted } from '../output/count.ts';
 import { located, RULE_FILE_ARGUMENT, RULE_FILES, type RuleFile, readRuleFiles } from '../rulesets.ts';
 import { readSetFile, SETS_OPTION } from '../sets.ts';
 
@@ -49,7 +50,7 @@ async function report(
 ): Promise<void> {
   const errors = findings.filter(({ severity }) => severity === 'error').length;
   const { family } = file.ruleset;
-  const counted = totals(file.ruleset);
+  const sums = totals(file.ruleset);
   if (json) {
     for (const finding of findings) {
       const kind = finding.severity === 'error' ? 'error' : 'warning';
@@ -59,7 +60,7 @@ async function report(
       version: 1,
       file: file.file,
       family,
-      ...counted,
+      ...sums,
       errors,
       warnings: findings.length - errors,
     };
@@ -67,10 +68,10 @@ async function report(
     return;
   }
   for (const finding of findings) await environment.stdout.write(`${formatDiagnostic(finding)}\n`);
-  const { tables, chains, rules } = counted;
-  const verdict = errors === 0 ? 'sound' : `${errors} error${errors === 1 ? '' : 's'}`;
+  const { tables, chains, rules } = sums;
+  const verdict = errors === 0 ? 'sound' : counted(errors, 'error');
   await environment.stdout.write(
-    `${file.file}: ${verdict}: ${family}, ${tables} table${tables === 1 ? '' : 's'}, ${chains} chains, ${rules} rules\n`,
+    `${file.file}: ${verdict}: ${family}, ${counted(tables, 'table')}, ${counted(chains, 'chain')}, ${counted(rules, 'rule')}\n`,
   );
 }
 

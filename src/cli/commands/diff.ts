@@ -3,7 +3,7 @@ import type { Command } from '../command.ts';
 import { ExitCode } from '../exit.ts';
 import { changeLines } from '../output/changes.ts';
 import { NETNS_OPTION, POLICY_OPTION, selectionOf } from '../policies.ts';
-import { RULE_FILE_ARGUMENT, RULE_FILES, readRuleFiles, requireSound } from '../rulesets.ts';
+import { RULE_FILE_ARGUMENT, RULE_FILES, readRuleFiles, requireOnePolicy } from '../rulesets.ts';
 
 export const diff: Command = {
   name: 'diff',
@@ -13,7 +13,7 @@ export const diff: Command = {
   options: [...RULE_FILES, POLICY_OPTION, NETNS_OPTION],
   async run(invocation, environment) {
     const files = await readRuleFiles(invocation, environment);
-    requireSound(files);
+    requireOnePolicy(files);
     const live = requireLive(selectionOf(invocation));
     const wanted = files.map(({ ruleset }) => ruleset);
     const changes = diffRulesets(live.rulesets, wanted);

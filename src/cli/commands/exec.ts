@@ -17,7 +17,7 @@ import { printRuleset } from '../../rules/index.ts';
 import { type Command, type Invocation, UsageError } from '../command.ts';
 import type { CliEnvironment } from '../environment.ts';
 import { DEFAULT_POLICY, NETNS_OPTION, OFFLOAD_OPTION, POLICY_OPTION } from '../policies.ts';
-import { RULE_FILES, readRuleFiles, requireSound } from '../rulesets.ts';
+import { RULE_FILES, readRuleFiles, requireOnePolicy } from '../rulesets.ts';
 import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const SUFFIXES: readonly (readonly [Family, string])[] = [
@@ -52,7 +52,7 @@ async function tellPolicy(
 async function inNetstack(invocation: Invocation, environment: CliEnvironment): Promise<number> {
   const given = [...invocation.list('4'), ...invocation.list('6')].length > 0;
   const files = given ? await readRuleFiles(invocation, environment) : [];
-  requireSound(files);
+  requireOnePolicy(files);
   const sets = await requireSets(invocation, environment);
   const store = new TableStore(new MemoryEngine(sets));
   for (const { ruleset } of files) await store.load(ruleset);

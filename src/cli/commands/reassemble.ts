@@ -24,6 +24,7 @@ import { type Command, UsageError } from '../command.ts';
 import { type CliEnvironment, readInput } from '../environment.ts';
 import { ExitCode } from '../exit.ts';
 import { reportFailure } from '../failure.ts';
+import { counted } from '../output/count.ts';
 
 const MODELS = ['host', 'netfilter'] as const satisfies readonly ReassemblyModel[];
 
@@ -55,7 +56,7 @@ function deliveredLine({ index, protocol, length, fragments, bytes }: Delivered)
 }
 
 function droppedLine({ index, reason, fragments }: Dropped): string {
-  const lost = fragments === 0 ? '' : ` (${fragments} fragment${fragments === 1 ? '' : 's'})`;
+  const lost = fragments === 0 ? '' : ` (${counted(fragments, 'fragment')})`;
   return `${String(index ?? '-').padStart(5)}  dropped: ${reason}${lost}\n`;
 }
 
@@ -70,7 +71,7 @@ function resultJson(result: ReassembleResult): Readonly<Record<string, unknown>>
 
 function summaryText({ packets, fragments, delivered, dropped, counters }: ReassembleSummary): string {
   const lines = Object.entries(counters).map(([name, value]) => `${name} ${value}\n`);
-  return `${packets} packets, ${fragments} fragments: ${delivered} delivered, ${dropped} dropped\n${lines.join('')}`;
+  return `${counted(packets, 'packet')}, ${counted(fragments, 'fragment')}: ${delivered} delivered, ${dropped} dropped\n${lines.join('')}`;
 }
 
 interface Reassembled {

@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs';
 import {
   type Decision,
   EvaluationEngine,
@@ -17,13 +16,14 @@ import { HOOK_CHAINS } from '../../ir/index.ts';
 import { parsePrefix } from '../../net/index.ts';
 import type { CaptureError } from '../../wire/index.ts';
 import { type Command, type Invocation, UsageError } from '../command.ts';
-import { type CliEnvironment, readInput } from '../environment.ts';
+import { type CliEnvironment, openInput, readInput } from '../environment.ts';
 import { ExitCode } from '../exit.ts';
 import { reportFailure } from '../failure.ts';
+import { counted } from '../output/count.ts';
 import { countersJson, countersText } from '../output/counters.ts';
 import { explanationJson, explanationText } from '../output/explanation.ts';
 import { packetLine } from '../output/packet.ts';
-import { RULE_FILES, type RuleFile, readRuleFiles, refusing, requireSound } from '../rulesets.ts';
+import { RULE_FILES, type RuleFile, readRuleFiles, refusing, requireOnePolicy } from '../rulesets.ts';
 import { requireSets, SETS_OPTION } from '../sets.ts';
 
 const ENGINES = ['evaluate', 'interpreter', 'kernel', 'netstack'] as const;
@@ -286,12 +286,11 @@ export const run: Command = {
     const capture = invocation.text('pcap');
     if (capture === undefined) throw new UsageError('no capture given', 'name one with --pcap FILE');
     const files = await readRuleFiles(invocation, environment);
-    requireSound(files);
+    requireOnePolicy(files);
     const engine = await engineOf(invocation, environment, files);
     let broken: CaptureError | undefined;
     try {
-      const chunks = capture === '-' ? environment.stdin : createReadStream(capture);
-      const packets = replayPackets(chunks as AsyncIterable<Uint8Array>, (error) => {
+      const packets = replayPackets(openInput(capture, environment), (error) => {
         broken = error;
       });
       const sums = await replay(engine, packets, invocation, environment);
@@ -305,7 +304,7 @@ export const run: Command = {
       if (!json && !explaining) {
         const held = sums.HELD === 0 ? '' : `, ${sums.HELD} held`;
         await environment.stderr.write(
-          `${sums.ACCEPT + sums.DROP + sums.HELD} packets: ${sums.ACCEPT} accepted, ${sums.DROP} dropped${held}\n`,
+          `${counted(sums.ACCEPT + sums.DROP + sums.HELD, 'packet')}: ${sums.ACCEPT} accepted, ${sums.DROP} dropped${held}\n`,
         );
       }
     } finally {

@@ -1,5 +1,5 @@
-import { type LogEvent, LogReader, livePolicies, logLine } from '../../host/index.ts';
-import { type Command, UsageError } from '../command.ts';
+import { type LogEvent, LogReader, livePolicies, logLine, PolicyError } from '../../host/index.ts';
+import type { Command } from '../command.ts';
 import { ExitCode } from '../exit.ts';
 import { POLICY_OPTION } from '../policies.ts';
 
@@ -43,8 +43,11 @@ export const watch: Command = {
     const names = [...new Set(livePolicies({ policy }).map((live) => live.policy))];
     const reader = new LogReader(names);
     try {
-      if (reader.sources === 0)
-        throw new UsageError('no live policy has a LOG rule', 'see: sluice status, sluice list');
+      if (reader.sources === 0) {
+        const what =
+          policy === undefined ? 'no live policy has a LOG rule' : `no live policy ${policy} has a LOG rule`;
+        throw new PolicyError('HOST_POLICY_NONE', what, 'see: sluice status, sluice list');
+      }
       const events: LogEvent[] = [];
       for (let printed = 0; printed < wanted; ) {
         await reader.read((event) => events.push(event), POLL_MS);

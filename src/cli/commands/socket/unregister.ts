@@ -1,6 +1,7 @@
 import type { SocketFilter } from '../../../host/index.ts';
 import type { Command, Invocation } from '../../command.ts';
 import { ExitCode } from '../../exit.ts';
+import { counted } from '../../output/count.ts';
 import { addressOf, answer, labelOf, NETNS_OPTION, protocolOf, withSteering } from '../../sockets.ts';
 
 function filterOf(invocation: Invocation): SocketFilter {
@@ -42,7 +43,7 @@ export const socketUnregister: Command = {
     const drain = invocation.flag('drain');
     return await withSteering(invocation, async (steering) => {
       const count = drain ? await steering.drain(filter) : await steering.unregister(filter);
-      const text = `${drain ? 'draining' : 'took out'} ${count} socket${count === 1 ? '' : 's'} of ${filter.label}\n`;
+      const text = `${drain ? 'draining' : 'took out'} ${counted(count, 'socket')} of ${filter.label}\n`;
       await answer(invocation, environment, text, {
         unregister: { version: 1, drain, count, label: filter.label },
       });
