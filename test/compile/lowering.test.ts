@@ -5,10 +5,12 @@
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { Family } from '../../src/net/index.ts';
 import { allExtensions } from '../../src/rules/index.ts';
 import { lowersIn, seedLoweringMistakes } from '../support/lowering-mistakes.ts';
-import { judgeCase } from '../support/machine-cases.ts';
-import { mistakeCases } from '../support/mistake-cases.ts';
+import { judgeCase, type MachineCase } from '../support/machine-cases.ts';
+import { mistakeCases, sample } from '../support/mistake-cases.ts';
+import { edgeCases, kinds, listCases, setCases, sideCases } from '../support/set-cases.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1';
 /** One mistake in so many is made, others with other seeds; all of them with SLUICE_SOAK=1. */
@@ -20,16 +22,30 @@ const EQUIVALENT: Readonly<Record<string, string>> = {
     'rules ask for the identification in any case, which is the last four of the eight bytes',
 };
 
-/** Rules with sets are compared at random (sets.test.ts), mistakes are not seeded into them; no program looks for mh. */
-const ELSEWHERE: readonly string[] = ['-m set', '-j SET', '-m mh'];
+/** Of each type of sets, and of each kind of rules about lists. */
+const SET_CASES = 1;
+
+function casesOf(family: Family): readonly MachineCase[] {
+  const ofSets = [
+    ...kinds(family).map(([type, entries]) => setCases(family, type, entries)),
+    listCases(family, 'asked'),
+    listCases(family, 'changed'),
+  ].flatMap((cases) => sample(cases, SET_CASES));
+  return [
+    ...mistakeCases(family),
+    ...ofSets.map(({ given }) => given),
+    ...edgeCases(family),
+    ...sideCases(family),
+  ];
+}
 
 test('seeded mistakes in lowerings show', () => {
-  const cases = (['ipv4', 'ipv6'] as const).flatMap(mistakeCases).flatMap((given) => judgeCase(given) ?? []);
+  const cases = (['ipv4', 'ipv6'] as const).flatMap(casesOf).flatMap((given) => judgeCase(given) ?? []);
   const met = lowersIn(cases);
   const lowering = allExtensions()
     .filter(({ semantics }) => semantics?.lower !== undefined)
     .map(({ kind, name }) => `${kind === 'match' ? '-m' : '-j'} ${name}`);
-  expect(lowering.filter((name) => !met.has(name) && !ELSEWHERE.includes(name))).toEqual([]);
+  expect(lowering.filter((name) => !met.has(name))).toEqual([]);
   const seed = fc.readConfigureGlobal().seed ?? 0;
   const chosen = (name: string): boolean => SOAK || fc.hash(`${seed} ${name}`) % SHARE === 0;
   const { mistakes, survivors } = seedLoweringMistakes(cases, chosen);

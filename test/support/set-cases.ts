@@ -265,7 +265,7 @@ const PLAIN: SetPacket = {
 export function edgeCases(family: Family): MachineCase[] {
   const inet = family === 'ipv4' ? 'inet' : 'inet6';
   const comparisons = ['gt', 'lt', 'eq'].flatMap((compare) =>
-    [3, 2 ** 32 + 3].flatMap((value) => [
+    [4, 2 ** 32 + 4].flatMap((value) => [
       `-m set --match-set s src ! --update-counters --packets-${compare} ${value}`,
       `-m set --match-set s src ! --update-counters --bytes-${compare} ${value * (family === 'ipv4' ? 60 : 80)}`,
     ]),
@@ -274,7 +274,7 @@ export function edgeCases(family: Family): MachineCase[] {
     family,
     'code',
     `create s hash:ip family ${inet} counters\nadd s ${ADDRESS[family]}`,
-    [...comparisons, '-m set --match-set s src', '-m set --match-set s src ! --packets-eq 4'],
+    [...comparisons, '-m set --match-set s src', '-m set --match-set s src ! --packets-eq 6'],
     Array.from({ length: 8 }, () => PLAIN),
   );
   const waits = [0, 1000, 1900, 200, 0, 4000, 4500, 0, 7000];
@@ -298,6 +298,80 @@ export function edgeCases(family: Family): MachineCase[] {
     ]),
   );
   return [counted.given, forgotten.given];
+}
+
+/** Sets that tell the sides of a packet apart, asked by each side, and changed by each. */
+export function sideCases(family: Family): MachineCase[] {
+  const inet = family === 'ipv4' ? 'inet' : 'inet6';
+  const [own, other] = family === 'ipv4' ? ['10.0.0.1', '10.0.1.2'] : ['2001:db8::1', '2001:db8:1::2'];
+  const [near, far] =
+    family === 'ipv4' ? ['10.0.0.0/24', '10.0.1.0/24'] : ['2001:db8::/48', '2001:db8:1::/48'];
+  const sides = ['src,src', 'src,dst', 'dst,src', 'dst,dst'];
+  const asked = setCase(
+    family,
+    'code',
+    [
+      `create p hash:ip,port family ${inet}`,
+      `add p ${own},udp:53`,
+      `create n hash:net,port family ${inet}`,
+      `add n ${far},udp:80`,
+      `create i hash:net,iface family ${inet}`,
+      `add i ${near},eth0`,
+      'create b bitmap:port range 50-90',
+      'add b 80',
+      'create l list:set',
+      ...['n', 'p'].map((name) => `add l ${name}`),
+    ].join('\n'),
+    [
+      ...['p', 'n', 'i', 'l'].flatMap((name) => sides.map((side) => `-m set --match-set ${name} ${side}`)),
+      ...['src', 'dst'].map((side) => `-m set --match-set b ${side}`),
+    ],
+    [
+      PLAIN,
+      { ...PLAIN, source: 2, destination: 1, sourcePort: 80, destinationPort: 53 },
+      { ...PLAIN, sourcePort: 80, destinationPort: 1000 },
+    ],
+  );
+  const empty = sides.map((side, at) => [`a${at}`, side] as const);
+  const full = sides.map((side, at) => [`d${at}`, side] as const);
+  const changed = setCase(
+    family,
+    'code',
+    [
+      ...empty.map(([name], at) => `create ${name} hash:${at % 2 === 0 ? 'ip' : 'net'},port family ${inet}`),
+      ...full.flatMap(([name], at) => [
+        `create ${name} hash:${at % 2 === 0 ? 'ip' : 'net'},port family ${inet}`,
+        ...(at % 2 === 0 ? [own, other] : [near, far]).flatMap((address) =>
+          ['udp:53', 'udp:80'].map((port) => `add ${name} ${address},${port}`),
+        ),
+      ]),
+      ...['x', 'y'].flatMap((name) => [
+        `create ${name} bitmap:port range 50-90`,
+        `add ${name} 53`,
+        `add ${name} 80`,
+      ]),
+      'create u bitmap:port range 50-90',
+      'create v bitmap:port range 50-90',
+      `create m1 hash:ip family ${inet}`,
+      `create m2 hash:ip family ${inet}`,
+      ...['m1', 'm2'].map((name) => `add ${name} ${other}`),
+      'create l list:set',
+      'add l m1',
+      'add l m2',
+    ].join('\n'),
+    [
+      ...empty.map(([name, side]) => `-j SET --add-set ${name} ${side}`),
+      ...full.map(([name, side]) => `-j SET --del-set ${name} ${side}`),
+      '-j SET --add-set u src --del-set x src',
+      '-j SET --add-set v dst --del-set y dst',
+      // The first member that has it loses it, then the next.
+      '-j SET --del-set l dst',
+      '-m set --match-set m1 dst',
+      '-j SET --del-set l dst',
+    ],
+    [PLAIN],
+  );
+  return [asked.given, changed.given];
 }
 
 const ADDRESS: Readonly<Record<Family, string>> = { ipv4: '10.0.0.1', ipv6: '2001:db8::1' };
