@@ -130,6 +130,11 @@ describeKernel('policies', () => {
         expect(report.notEdited).toMatch(/tables for the many changes of a command/);
         expect(areCode()).toBe(true);
         expect(counts()).toEqual([1n, 0n]);
+        // So do the tables of many rules, when few come in their place.
+        const many = Array.from({ length: 201 }, (_, index) => `-A INPUT -s 10.9.8.${index}/32`);
+        await applyPolicy({ ...wanted, rulesets: [filterRules([rule, ...many])] });
+        expect((await applyPolicy(wanted)).notEdited).toBe('up to 200 rules are code');
+        expect(counts()).toEqual([1n]);
       } finally {
         await removePolicies({ policy }).catch(() => []);
       }

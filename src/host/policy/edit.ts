@@ -2,7 +2,7 @@
  * Replacing rules that differ from the live ones, where those are tables: the tables are edited (liveedit.ts), nothing is
  * compiled or loaded again, and every counter stays where it is. Anything else is told a reason and left to `applyPolicy`.
  */
-import { type HookName, keyOf, lowerRule } from '../../compile/index.ts';
+import { type HookName, INLINE_PAYS_RULES, keyOf, lowerRule } from '../../compile/index.ts';
 import { findBpffs, withNetns } from '../../kernel/index.ts';
 import { needsConntrack, printRuleset, type Ruleset } from '../../rules/index.ts';
 import type { ApplyReport, ApplyRequest } from './apply.ts';
@@ -80,6 +80,8 @@ function editTo(
   // See WatchedPolicy.settle: a command changes them now, or was killed.
   if (loaded.strategy !== request.strategy)
     throw new LoadWhole('they were tables for the many changes of a command');
+  if (request.strategy === undefined && countRules(rulesets) <= INLINE_PAYS_RULES)
+    throw new LoadWhole(`up to ${INLINE_PAYS_RULES} rules are code`);
   if (loaded.members.length !== targets.length) throw new LoadWhole('it is live in other namespaces');
   const state = store.rulesAt(root!)!;
   const places = targets.map((target): EditPlace => {
@@ -145,6 +147,12 @@ export function ruleReader(rulesets: readonly Ruleset[], loaded: GenerationDocum
     if (rule === undefined) throw new LoadWhole(`rule ${index + 1} of chain ${name} is not compiled`);
     return rule;
   };
+}
+
+function countRules(rulesets: readonly Ruleset[]): number {
+  return rulesets
+    .flatMap(({ tables }) => tables.flatMap(({ chains }) => chains))
+    .reduce((sum, { rules }) => sum + rules.length, 0);
 }
 
 /** What runs was made of the same request but for the rules. @throws {LoadWhole} */
