@@ -63,25 +63,33 @@ function systemMessage(error: CodedError): { message: string; hint?: string } {
   return { message: `${place}: ${reasons[error.code] ?? error.message}` };
 }
 
+/** What a failure is to whoever looks at the exit code alone. */
+export function exitCodeOf(error: unknown): number {
+  // A reader that closed the pipe early (head, less) is no failure of ours.
+  if (isCoded(error) && error.code === 'EPIPE') return ExitCode.OK;
+  if (error instanceof RefusedError) return ExitCode.UNSUPPORTED;
+  if (error instanceof RulesetError || isBindingsError(error)) return ExitCode.FINDING;
+  if (!isCoded(error)) return ExitCode.DEFECT;
+  if (SYSTEM_ERROR.test(error.code)) return ExitCode.ENVIRONMENT;
+  return EXIT_BY_PREFIX.find(([prefix]) => error.code.startsWith(prefix))?.[1] ?? ExitCode.FINDING;
+}
+
 /** Tells a failure to people or, with --json, to programs, and gives the exit code. */
 export async function reportFailure(
   error: unknown,
   words: readonly string[],
   environment: CliEnvironment,
 ): Promise<number> {
-  // A reader that closed the pipe early (head, less) is no failure of ours.
-  if (isCoded(error) && error.code === 'EPIPE') return ExitCode.OK;
+  const exit = exitCodeOf(error);
+  if (exit === ExitCode.OK) return exit;
   const json = asksForJson(words);
   if (error instanceof RulesetError || error instanceof RefusedError || isBindingsError(error)) {
     for (const diagnostic of error.diagnostics) {
       if (json) await writeJson(environment, diagnosticJson(diagnostic));
       else await environment.stderr.write(`${formatDiagnostic(diagnostic)}\n`);
     }
-    if (!(error instanceof RefusedError)) return ExitCode.FINDING;
-    if (!json)
-      await environment.stderr.write(`hint: ${error.hint}
-`);
-    return ExitCode.UNSUPPORTED;
+    if (error instanceof RefusedError && !json) await environment.stderr.write(`hint: ${error.hint}\n`);
+    return exit;
   }
   if (isCoded(error)) {
     const system = SYSTEM_ERROR.test(error.code);
@@ -91,9 +99,6 @@ export async function reportFailure(
           message: error.file === undefined ? error.message : `${error.file}: ${error.message}`,
           hint: error.hint,
         };
-    const exit = system
-      ? ExitCode.ENVIRONMENT
-      : (EXIT_BY_PREFIX.find(([prefix]) => error.code.startsWith(prefix))?.[1] ?? ExitCode.FINDING);
     if (json) await writeJson(environment, { code: error.code, message, hint });
     else
       await environment.stderr.write(
@@ -107,7 +112,7 @@ export async function reportFailure(
   const hint = 'this is a defect of Sluice; SLUICE_DEBUG=1 shows where';
   if (json) await writeJson(environment, { code: 'DEFECT', message, hint });
   else await environment.stderr.write(`sluice: unexpected: ${message}${detail}\n  hint: ${hint}\n`);
-  return ExitCode.DEFECT;
+  return exit;
 }
 
 /** Words behind "--" are another program's, and so are all behind the names of iptables' programs, where -j is a target's. */

@@ -24,8 +24,8 @@ export async function main(
     const { dispatch } = await import('./dispatch.ts');
     return await dispatch(words, environment);
   } catch (error) {
-    const { reportFailure } = await import('./failure.ts');
+    const { exitCodeOf, reportFailure } = await import('./failure.ts');
     // When nothing can be written any more, the exit code is all there is to say.
-    return await reportFailure(error, words, environment).catch(() => ExitCode.ENVIRONMENT);
+    return await reportFailure(error, words, environment).catch(() => exitCodeOf(error));
   }
 }

@@ -1,8 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { main } from '../../src/cli/main.ts';
 import { COMMANDS } from '../../src/cli/registry.ts';
 import { sluice } from '../support/cli.ts';
 
@@ -74,6 +76,22 @@ describe('what cannot be read', () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  it('gives the same exit code when nobody reads what is said', async () => {
+    const gone = {
+      isTty: false,
+      columns: undefined,
+      write: () =>
+        Promise.reject(Object.assign(new Error('write EPIPE'), { code: 'EPIPE', syscall: 'write' })),
+    };
+    const environment = { stdout: gone, stderr: gone, stdin: Readable.from([]), variables: {} };
+    const codeOf = (...words: string[]): Promise<number> => main(words, environment);
+    expect(await codeOf('check', '--bogus')).toBe(2);
+    expect(await codeOf('compile', '-6', RULES)).toBe(1);
+    expect(await codeOf('check', '/nowhere')).toBe(4);
+    // Nothing was wrong but that nobody read on.
+    expect(await codeOf('check', RULES)).toBe(0);
   });
 
   it('cannot drive the terminal', async () => {
