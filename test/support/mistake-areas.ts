@@ -7,5 +7,14 @@ import { EDITS } from './mistake-areas/edits.ts';
 import { HOOKS } from './mistake-areas/hooks.ts';
 import { LOOKUP } from './mistake-areas/lookup.ts';
 import { RULES } from './mistake-areas/rules.ts';
+import { TABLES } from './mistake-areas/tables.ts';
 
-export const MISTAKE_AREAS: readonly MistakeArea[] = [RULES, EDITS, HOOKS, LOOKUP, ACTIONS, DISPATCHERS];
+export const MISTAKE_AREAS: readonly MistakeArea[] = [
+  RULES,
+  TABLES,
+  EDITS,
+  HOOKS,
+  LOOKUP,
+  ACTIONS,
+  DISPATCHERS,
+];

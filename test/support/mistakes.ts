@@ -57,7 +57,12 @@ export function seedMistakes(
   for (const [key, name] of numbered(sites)) {
     if (!chosen(name)) continue;
     made += 1;
-    if (ordered.some((one) => one.sites.has(key) && shows(emitters, key, one))) continue;
+    const seer = ordered.findIndex((one) => one.sites.has(key) && shows(emitters, key, one));
+    if (seer >= 0) {
+      // What has seen one mistake sees others of its kind.
+      ordered.unshift(...ordered.splice(seer, 1));
+      continue;
+    }
     const { line, column } = sites.get(key)!;
     survivors.push({ name, place: `${line}:${column}` });
   }
@@ -65,7 +70,7 @@ export function seedMistakes(
 }
 
 /** Those that are about little else see a mistake soonest, or those that are about everything. */
-function fromBothEnds<T>(all: readonly T[]): readonly T[] {
+function fromBothEnds<T>(all: readonly T[]): T[] {
   const half = Math.ceil(all.length / 2);
   const [front, back] = [all.slice(0, half), all.slice(half).reverse()];
   return front.flatMap((one, index) => [one, ...back.slice(index, index + 1)]);
