@@ -35,6 +35,8 @@ const EXIT_BY_PREFIX: readonly (readonly [string, number])[] = [
   ['COMPILE_', ExitCode.UNSUPPORTED],
   ['UNSUPPORTED_', ExitCode.UNSUPPORTED],
   ['KERNEL_', ExitCode.ENVIRONMENT],
+  ['HOST_POLICY_USAGE', ExitCode.USAGE],
+  ['HOST_POLICY_NAME', ExitCode.USAGE],
   ['HOST_SOCKETS_NO_', ExitCode.FINDING],
   ['HOST_SET_', ExitCode.FINDING],
   ['HOST_', ExitCode.ENVIRONMENT],

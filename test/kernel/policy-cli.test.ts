@@ -185,6 +185,16 @@ describeKernel('commands about live policies', () => {
 
   test('what is wrong is told: no policy, no LOG rule, a file that is none', async () => {
     const none = policyName();
+    const unfit = [
+      ['--hook', 'xdp'],
+      ['--dev', 'lo'],
+      ['--policy', 'a/b'],
+      ['--hook', 'cgroup-egress'],
+    ];
+    for (const words of unfit)
+      expect(await sluice(['apply', '-4', 'examples/edge.rules', ...words]), words.join(' ')).toMatchObject({
+        code: 2,
+      });
     expect(await sluice(['list', '--policy', none])).toMatchObject({ code: 4 });
     expect(await sluice(['remove', '--policy', none])).toMatchObject({ code: 4 });
     expect(await sluice(['confirm', '--policy', none])).toMatchObject({ code: 4 });

@@ -95,7 +95,7 @@ describeKernel('live policies', () => {
           () => 'applied',
           (error: { code: string }) => error.code,
         );
-      expect(await refused({ hooks: ['xdp'] })).toBe('HOST_POLICY_TARGET');
+      expect(await refused({ hooks: ['xdp'] })).toBe('HOST_POLICY_USAGE');
       expect(await refused({ hooks: ['xdp'], devices: ['nosuch'] })).toBe('HOST_POLICY_TARGET');
       expect(await refused({ policy: '../x' })).toBe('HOST_POLICY_NAME');
       expect(await refused({ namespaces: ['slc-none'] })).toBe('NETNS_NOT_FOUND');

@@ -185,7 +185,7 @@ export function compileRequest(
   checkAttachment({ hooks, devices, cgroup, xdpMode: request.xdpMode, tcxPosition: request.tcxPosition });
   if (!Number.isInteger(order) || order < 0 || order > MAX_ORDER) {
     throw new PolicyError(
-      'HOST_POLICY_TARGET',
+      'HOST_POLICY_USAGE',
       `there is no place ${order} among policies`,
       `places are 0 to ${MAX_ORDER}`,
     );
@@ -193,14 +193,14 @@ export function compileRequest(
   const onDevices = hooks.some((hook) => hook === 'xdp' || hook.startsWith('tcx'));
   if (fragments === 'reassemble' && !hooks.includes('netfilter')) {
     throw new PolicyError(
-      'HOST_POLICY_TARGET',
+      'HOST_POLICY_USAGE',
       'only the kernel puts fragments together, and only for netfilter hooks',
       'use --hook netfilter, or --fragments drop',
     );
   }
   if (fragments !== undefined && fragments !== 'reassemble' && !onDevices) {
     throw new PolicyError(
-      'HOST_POLICY_TARGET',
+      'HOST_POLICY_USAGE',
       `--fragments ${fragments} is for the hooks xdp, tcx-ingress and tcx-egress`,
       'at netfilter rules see whole packets',
     );

@@ -19,7 +19,7 @@ const HINT = 'leave --offload out: at --hook xdp rules meet packets in the drive
 
 /**
  * Asks every named device to run programs itself. Nothing is changed, whatever it answers.
- * @throws {PolicyError} `HOST_OFFLOAD_REFUSED` with what the device says, `HOST_POLICY_TARGET` where no device is meant
+ * @throws {PolicyError} `HOST_OFFLOAD_REFUSED` with what the device says, `HOST_POLICY_USAGE` where no device is meant
  */
 export function askForOffload({ hooks, namespaces = [], devices = [] }: OffloadRequest): never {
   const type: ProgramType | undefined = hooks.includes('xdp')
@@ -29,7 +29,7 @@ export function askForOffload({ hooks, namespaces = [], devices = [] }: OffloadR
       : undefined;
   if (type === undefined || devices.length === 0)
     throw new PolicyError(
-      'HOST_POLICY_TARGET',
+      'HOST_POLICY_USAGE',
       '--offload asks a device, and none is named',
       'add --hook xdp --dev DEVICE',
     );

@@ -28,10 +28,13 @@ export interface WantedLink {
   readonly ifindex?: number;
 }
 
-/** Checks that hooks, devices and cgroup fit each other. @throws {PolicyError} `HOST_POLICY_TARGET` */
+/**
+ * Checks that hooks, devices and cgroup fit each other.
+ * @throws {PolicyError} `HOST_POLICY_USAGE`; `HOST_POLICY_TARGET` where there is no such cgroup
+ */
 export function checkAttachment({ hooks, devices, cgroup, xdpMode, tcxPosition }: Attachment): void {
   const refuse = (message: string, hint: string): never => {
-    throw new PolicyError('HOST_POLICY_TARGET', message, hint);
+    throw new PolicyError('HOST_POLICY_USAGE', message, hint);
   };
   const onDevices = hooks.filter((hook) => hook === 'xdp' || hook.startsWith('tcx'));
   if (onDevices.length > 0 && devices.length === 0)

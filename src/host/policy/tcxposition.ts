@@ -15,11 +15,11 @@ import { PolicyError } from './error.ts';
  */
 export type TcxPosition = 'first' | 'last' | `before:${string}` | `after:${string}`;
 
-/** Reads what a command line says. @throws {PolicyError} `HOST_POLICY_TARGET` */
+/** Reads what a command line says. @throws {PolicyError} `HOST_POLICY_USAGE` */
 export function parseTcxPosition(text: string): TcxPosition {
   if (text === 'first' || text === 'last' || /^(before|after):./.test(text)) return text as TcxPosition;
   throw new PolicyError(
-    'HOST_POLICY_TARGET',
+    'HOST_POLICY_USAGE',
     `"${text}" is no place among tcx programs`,
     'places are first, last, before:WHAT and after:WHAT, where WHAT is a name, program/ID, link/ID or the path of a pin',
   );
