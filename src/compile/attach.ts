@@ -5,7 +5,7 @@
  * iptables' do: raw before conntrack (-200), mangle after it, filter (and security, in the same program) after nat's
  * destination step. Priorities are odd because the kernel refuses a link at a priority that any other hook has.
  */
-import type { Hook } from '../ir/index.ts';
+import { Hook } from '../ir/index.ts';
 import type { Family } from '../net/index.ts';
 import type { TableName } from '../rules/index.ts';
 
@@ -78,6 +78,9 @@ export function programArrayName(point: AttachPoint): string {
 export const FIRST_PROGRAM_INDEX = 64;
 export const PROGRAM_ARRAY_SIZE = 1024;
 
+/** The first of netfilter's hooks that are entered in process context, too. */
+export const FIRST_PREEMPTIBLE_HOOK: Hook = Hook.LOCAL_OUT;
+
 /**
  * True where a program can be entered in process context, where a softirq (or a preempting task) can come between the
  * load and the store of an increment: counters need atomic additions there, plain ones do elsewhere.
@@ -85,7 +88,7 @@ export const PROGRAM_ARRAY_SIZE = 1024;
 export function needsAtomicCounters(point: AttachPoint): boolean {
   switch (point.flavour) {
     case 'netfilter':
-      return point.hook >= 3;
+      return point.hook >= FIRST_PREEMPTIBLE_HOOK;
     case 'xdp':
       return false;
     case 'tcx':

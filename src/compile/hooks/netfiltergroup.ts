@@ -3,11 +3,9 @@
  * the context names. So tables, walked by the same instructions everywhere, are verified once and not for every hook.
  */
 import { type Assembler, type Label, R1, R6, type Register } from '../../isa/index.ts';
-import { type AttachPoint, entryIndex } from '../attach.ts';
+import { type AttachPoint, entryIndex, FIRST_PREEMPTIBLE_HOOK } from '../attach.ts';
 import type { RuleTag } from '../program.ts';
 import { CONTEXT_STATE, NetfilterHook } from './netfilter.ts';
-
-const LOCAL_OUT = 3;
 
 export class NetfilterGroupHook extends NetfilterHook {
   override readonly preemptible = true;
@@ -21,7 +19,7 @@ export class NetfilterGroupHook extends NetfilterHook {
 
   askPreemptible(asm: Assembler<RuleTag>, yes: Label): void {
     this.#hook(asm, R1);
-    asm.jump('>=', R1, LOCAL_OUT, yes);
+    asm.jump('>=', R1, FIRST_PREEMPTIBLE_HOOK, yes);
   }
 
   override place(asm: Assembler<RuleTag>, to: Register): void {
