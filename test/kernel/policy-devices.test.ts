@@ -165,18 +165,18 @@ describeKernel('policies at devices', () => {
         await withRules(b, async (apply, policy) => {
           const at = ['--hook', 'tcx-ingress', '--dev', 'a', '--tcx-position'];
           for (const more of [[], ['--dry-run']]) {
-            for (const [place, why] of [
+            for (const [place, why, exit = 4] of [
               ['before:nobody', 'nobody is not among the tcx ingress programs'],
               ['after:slc_twin', 'several tcx ingress programs'],
               ['before:program/4294967295', 'is not among'],
               [`before:${folder}/nothing`, 'is the pin of no program and no link'],
-              ['before:', 'is no place among tcx programs'],
-              ['middle', 'is no place among tcx programs'],
+              ['before:', 'is no place among tcx programs', 2],
+              ['middle', 'is no place among tcx programs', 2],
             ] as const) {
               const { code, stderr } = await apply(...at, place, ...more);
               expect(stderr).toContain(why);
               expect(stderr).toMatch(/hint: ./);
-              expect(code).toBe(4);
+              expect(code).toBe(exit);
             }
           }
           expect(livePolicies({ policy })).toEqual([]);
@@ -194,7 +194,10 @@ describeKernel('policies at devices', () => {
           ['--tcx-position', 'first'],
           ['--hook', 'xdp', '--dev', 'a', '--tcx-position', 'first'],
         ])
-          expect((await apply(...words)).stderr).toContain('is for the hook');
+          expect(await apply(...words)).toMatchObject({
+            code: 2,
+            stderr: expect.stringContaining('is for the hook'),
+          });
         expect(livePolicies({ policy })).toEqual([]);
       }),
     ));

@@ -99,7 +99,7 @@ describeKernel('policies where the surroundings refuse', () => {
       const { stdout, stderr } = run(
         privately(`umount /sys/fs/bpf && ${applyWords(a, policy).join(' ')} && ${status}`),
       );
-      expect(stderr + stdout).toMatch(/is live[\s\S]*1 ipv4 rules; generation 1/);
+      expect(stderr + stdout).toMatch(/is live[\s\S]*1 ipv4 rule; generation 1/);
       // It went with the mount namespace in which it was mounted.
       expect(livePolicies({ policy })).toEqual([]);
     }));
