@@ -13,10 +13,12 @@ import type { MachinePacket } from '../../src/host/replay/machine.ts';
 import type { Family } from '../../src/net/index.ts';
 import { parseRuleset } from '../../src/rules/index.ts';
 import { programCounts } from './compare.ts';
+import type { CrowdedCase } from './crowded-sets.ts';
 import { anyShape } from './generate/packets.ts';
 import { buildPacket } from './generate/shape.ts';
 import {
   compileRuleset,
+  contentsAfter,
   firstDifference,
   type JudgedCase,
   judgeCase,
@@ -140,6 +142,21 @@ export function unreadSubject(family: Family, strategy: StrategyName = 'inline')
     }
     return undefined;
   }
+}
+
+/** What is in the set of the case in the end, whatever the evaluator says. */
+export function crowdedSubject({ given, entries }: CrowdedCase, strategy: StrategyName = 'inline'): Subject {
+  const ruleset = rulesetOf(given)!;
+  const wanted = [...entries].sort().join('\n');
+  return {
+    write: () => {
+      const compiled = compileRuleset(ruleset, given, strategy);
+      return () => {
+        const contents = contentsAfter(given, compiled);
+        return contents === wanted ? undefined : `${contents} for ${wanted}`;
+      };
+    },
+  };
 }
 
 /** A case as what mistakes are shown to, judged when one first is. */

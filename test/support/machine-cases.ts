@@ -37,6 +37,7 @@ import { buildPacket, type Shape } from './generate/shape.ts';
 import { worldRouting } from './generate/world.ts';
 import { expectedLogs, logDifference } from './log-records.ts';
 import { MACHINE_HZ, MachinePolicy } from './machine-policy.ts';
+import { setFault } from './set-soundness.ts';
 import { xorshift } from './xorshift.ts';
 
 /** What no program does, refused at compile time and tested there. */
@@ -263,13 +264,7 @@ export function firstDifference(
   const programs = compiled.programs.filter((program) => entryIndex(program.point) === place);
   const policy = { ...compiled, programs };
   const clock = { ms: START_MS };
-  const machine = new MachinePolicy(policy, {
-    clock,
-    random: xorshift(CASE_SEED),
-    surroundings: { addresses: worldAddressTypes(family) },
-    sets: judged.sets,
-    secrets: secretsFrom(xorshift(CASE_SEED)),
-  });
+  const machine = caseMachine(judged.given, policy, clock, judged.sets);
   let hotdrops = 0n;
   for (const [index, packet] of packets.entries()) {
     clock.ms += packet.waitMs;
@@ -297,14 +292,52 @@ export function firstDifference(
     const contents = contentsOf(machine.machine.sets.get(definition.name)!, clock.ms);
     if (contents !== judged.contents[index])
       return `set ${definition.name}: ${contents}; the evaluator says ${judged.contents[index]}`;
+    const fault = setFault(machine.machine, index, definition);
+    if (fault !== undefined) return `set ${definition.name}: ${fault}`;
   }
   const counts = JSON.stringify(sorted(programCounts(policy, (index) => machine.counter(index))));
   const expected = JSON.stringify(sorted(judged.counts));
   return counts === expected ? undefined : `counters ${counts}, the evaluator says ${expected}`;
 }
 
-/** Numbers of 64 bits of those of 32. */
-function secretsFrom(random: () => number): () => bigint {
+/** @throws {Error} when the table of a set is not as it must be */
+export function contentsAfter(given: MachineCase, policy: CompiledPolicy): string {
+  const { family, group, hook, packets } = given;
+  const place = entryIndex({ flavour: 'netfilter', family, group, hook });
+  const clock = { ms: START_MS };
+  const sets = setsOf(given);
+  const machine = caseMachine(given, policy, clock, sets);
+  for (const packet of packets) {
+    clock.ms += packet.waitMs;
+    machine.judge(place, { ...inputOf(packet, hook), family, hook });
+  }
+  return sets
+    .map(({ definition }, index) => {
+      const fault = setFault(machine.machine, index, definition);
+      if (fault !== undefined) throw new Error(`set ${definition.name}: ${fault}`);
+      return contentsOf(machine.machine.sets.get(definition.name)!, clock.ms);
+    })
+    .join('\n');
+}
+
+function caseMachine(
+  { family }: MachineCase,
+  policy: CompiledPolicy,
+  clock: { ms: number },
+  sets: readonly SetContents[],
+): MachinePolicy {
+  return new MachinePolicy(policy, {
+    clock,
+    random: xorshift(CASE_SEED),
+    surroundings: { addresses: worldAddressTypes(family) },
+    sets,
+    secrets: caseSecrets(),
+  });
+}
+
+/** By these the keys of a case find their places in sets, one set after the other. */
+export function caseSecrets(): () => bigint {
+  const random = xorshift(CASE_SEED);
   return () => (BigInt(random()) << 32n) | BigInt(random());
 }
 

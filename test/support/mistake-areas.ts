@@ -7,6 +7,7 @@ import { EDITS } from './mistake-areas/edits.ts';
 import { HOOKS } from './mistake-areas/hooks.ts';
 import { LOOKUP } from './mistake-areas/lookup.ts';
 import { RULES } from './mistake-areas/rules.ts';
+import { SETS } from './mistake-areas/sets.ts';
 import { TABLES } from './mistake-areas/tables.ts';
 
 export const MISTAKE_AREAS: readonly MistakeArea[] = [
@@ -17,4 +18,5 @@ export const MISTAKE_AREAS: readonly MistakeArea[] = [
   LOOKUP,
   ACTIONS,
   DISPATCHERS,
+  SETS,
 ];

@@ -24,7 +24,8 @@ export interface SetCase {
 
 export type SetPacket = PacketShape & { readonly waitMs: number };
 
-function setCase(
+/** Rules, at the table whose packets are as they came. */
+export function setCase(
   family: Family,
   form: Form,
   sets: string,
@@ -69,9 +70,14 @@ export const setPackets: fc.Arbitrary<readonly SetPacket[]> = fc
       ...one,
       // Frames come in by a device.
       device: one.mac === 0 ? one.device : 'eth0',
-      ethernet: one.mac === 0 ? undefined : Uint8Array.of(2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, one.mac, 8, 0),
+      ethernet: one.mac === 0 ? undefined : frameFrom(one.mac),
     })),
   );
+
+/** The link header of a frame from one of few sources. */
+export function frameFrom(mac: number): Uint8Array {
+  return Uint8Array.of(2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, mac, 8, 0);
+}
 
 const V4 = {
   ip: ['10.0.0.1', '10.0.1.2'],
@@ -247,7 +253,7 @@ export function listCases(family: Family, what: 'asked' | 'changed'): fc.Arbitra
     });
 }
 
-const PLAIN: SetPacket = {
+export const PLAIN: SetPacket = {
   source: 1,
   destination: 2,
   protocol: 17,
@@ -372,6 +378,65 @@ export function sideCases(family: Family): MachineCase[] {
     [PLAIN],
   );
   return [asked.given, changed.given];
+}
+
+/** Packets of as many addresses as there are, some of which come again. */
+const CROWD = 200;
+const CROWD_SIZES = [19, 39, 256];
+
+/** Sets of few buckets, filled to their limit and beyond: entries lie behind their home buckets and around the end of the table. */
+export function crowdedCases(family: Family): fc.Arbitrary<SetCase> {
+  const inet = family === 'ipv4' ? 'inet' : 'inet6';
+  const range = 'range 10.1.0.0-10.1.1.255';
+  const types = [
+    `hash:ip family ${inet}`,
+    `hash:net family ${inet}`,
+    `hash:ip,port family ${inet}`,
+    `hash:net,port,net family ${inet}`,
+    `hash:net,net family ${inet}`,
+    ...(family === 'ipv4' ? [`bitmap:ip ${range}`, `bitmap:ip,mac ${range}`] : []),
+  ];
+  const crowd = fc.record({
+    source: fc.integer({ min: 1, max: 255 }),
+    destination: fc.integer({ min: 1, max: 255 }),
+    sourcePort: fc.constantFrom(80, 53),
+    mac: fc.constantFrom(1, 2),
+    waitMs: fc.constantFrom(...Array.from({ length: 20 }, () => 0), 100, 700, 2000),
+  });
+  return fc
+    .record({
+      form: fc.constantFrom(...FORMS),
+      type: fc.constantFrom(...types),
+      size: fc.constantFrom(...CROWD_SIZES),
+      extras: fc.constantFrom(
+        '',
+        ' counters',
+        ' timeout 2',
+        ' timeout 5 counters',
+        ' timeout 2 skbinfo comment',
+        ' timeout 0',
+      ),
+      exist: fc.constantFrom('', ' --exist', ' --exist --timeout 3'),
+      forgets: fc.boolean(),
+      packets: fc.array(crowd, { minLength: CROWD, maxLength: CROWD }),
+    })
+    .map(({ form, type, size, extras, exist, forgets, packets }) => {
+      const limit = type.startsWith('bitmap') ? '' : ` maxelem ${size}`;
+      const said = extras.includes('timeout') ? exist : exist.replace(/ --timeout \d/, '');
+      return setCase(
+        family,
+        form,
+        `create s ${type}${limit}${extras}`,
+        [
+          '-m set --match-set s dst,src,dst',
+          `-j SET --add-set s src,src,src${said}`,
+          '-m set --match-set s src,src,src',
+          ...(forgets ? ['-j SET --del-set s dst,src,dst'] : []),
+          '-m set --match-set s src,src,src -j DROP',
+        ],
+        packets.map(({ mac, ...one }) => ({ ...PLAIN, ...one, ethernet: frameFrom(mac) })),
+      );
+    });
 }
 
 const ADDRESS: Readonly<Record<Family, string>> = { ipv4: '10.0.0.1', ipv6: '2001:db8::1' };

@@ -2,7 +2,7 @@
 import type { Family } from '../../src/net/index.ts';
 
 export interface PacketShape {
-  /** 1 to 9: an address of 10.0.0.0/15 or 2001:db8::/32. */
+  /** 1 to 255: an address of 10.0.0.0/15 or 2001:db8::/32. */
   readonly source: number;
   readonly destination: number;
   readonly protocol: number;
