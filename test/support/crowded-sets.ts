@@ -99,7 +99,7 @@ function sized(family: Family, maxelem: number, more = ''): string {
   return `create s hash:ip family ${family === 'ipv4' ? 'inet' : 'inet6'} maxelem ${maxelem}${more}\n`;
 }
 
-/** The last bucket that the key may lie in has one slot left, then none. */
+/** The last bucket that the key may lie in has one slot left, then none; and the first slot of its home is the only one that is free. */
 export function farCases(family: Family): CrowdedCase[] {
   const crowd = new Crowd(family, sized(family, 300));
   const numbers = Array.from({ length: 255 }, (_, at) => at + 1);
@@ -127,7 +127,21 @@ export function farCases(family: Family): CrowdedCase[] {
         { ...sourceOf(one!), destination: one! },
         sourceOf(two!),
       ];
+      const others = [...crowd.at(first, BUCKET_SLOTS - 1), ...crowd.from(first + 1, MAX_DISTANCE)];
+      const inPlace = ['-j SET --del-set s dst', ADDS, '-m set --match-set s src -j DROP'];
       return FORMS.flatMap((form) => [
+        {
+          ...crowded(
+            family,
+            form,
+            crowd,
+            [crowd.source(one!), ...others],
+            inPlace,
+            [{ ...sourceOf(two!), destination: one! }],
+            [...others, crowd.source(two!)],
+          ),
+          plain: true,
+        },
         {
           ...crowded(family, form, crowd, present, rules, packets.slice(0, 1), [
             ...present,

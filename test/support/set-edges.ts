@@ -12,6 +12,7 @@ interface Side {
   readonly two: string;
   readonly near: string;
   readonly wide: string;
+  readonly odd: string;
   readonly zeros: readonly [at: number, bytes: number];
 }
 
@@ -22,6 +23,7 @@ const SIDES: Readonly<Record<Family, Side>> = {
     two: '10.0.1.2',
     near: '10.0.0.0/24',
     wide: '10.0.0.0/16',
+    odd: '10.0.0.0/25',
     zeros: [12, 4],
   },
   ipv6: {
@@ -30,6 +32,7 @@ const SIDES: Readonly<Record<Family, Side>> = {
     two: '2001:db8:1::2',
     near: '2001:db8::/48',
     wide: '2001:db8::/32',
+    odd: '2001:db8::/49',
     zeros: [8, 16],
   },
 };
@@ -48,6 +51,7 @@ export function oddCases(family: Family): SetCase[] {
       exceptions(side, make),
       large(side, make),
       protocols(make),
+      uneven(side, make),
       fromNowhere(side, make(...zeros(side))),
       ...(family === 'ipv4' ? [frames(make), waiting(make), other(make)] : []),
     ];
@@ -71,6 +75,15 @@ function anew({ inet, one }: Side, make: Make): SetCase {
       { ...PLAIN, source: 2, destination: 1 },
       { ...PLAIN, source: 2, waitMs: 5000 },
     ],
+  );
+}
+
+/** A network of an odd length, which a packet takes out. */
+function uneven({ inet, odd }: Side, make: Make): SetCase {
+  return make(
+    [`create s hash:net family ${inet}`, `add s ${odd}`],
+    ['-j SET --del-set s src', '-m set --match-set s src -j DROP'],
+    [{ ...PLAIN, source: 1 }],
   );
 }
 

@@ -1,4 +1,4 @@
-/** The look-up of sets, what entries have, and the packet's key in them, where rules are code and where they are data. */
+/** Sets: looking them up, adding to them and taking from them, what entries have, and the packet's key, as code and as data. */
 import { caseSubject, crowdedSubject } from '../case-subjects.ts';
 import { evictingCases, farCases } from '../crowded-sets.ts';
 import { sample } from '../mistake-cases.ts';
@@ -12,8 +12,10 @@ const OF_A_TYPE = 4;
 const OF_LISTS = 8;
 const CROWDED = 8;
 
-/** The machine has one CPU, and nothing comes between two of its instructions. */
-const RACE = 'two CPUs that give one entry a MAC address at once, which no test makes happen';
+// The machine has one CPU, and nothing comes between two of its instructions.
+const MAC_RACE = 'two CPUs that give one entry a MAC address at once, which no test makes happen';
+const RACE = 'two CPUs that write to one set: test/kernel/sets.test.ts';
+const SWEEP = 'more than a hundred full buckets in a row, of which the last has an entry that has timed out';
 
 function subjects(): Subject[] {
   const cases = FAMILIES.flatMap((family) => [
@@ -39,7 +41,8 @@ function subjects(): Subject[] {
 
 export const SETS: MistakeArea = {
   name: 'sets',
-  emitters: /^(sets\/(extras|find|mac|match|subject)\.|strategies\/classifier\/sets\.|prologue\/setport)/,
+  emitters:
+    /^(sets\/(change|extras|find|mac|match|subject)\.|strategies\/classifier\/sets\.|prologue\/setport)/,
   subjects,
   share: 24,
   equivalent: {
@@ -48,9 +51,22 @@ export const SETS: MistakeArea = {
       'lengths are written when the networks before them are narrowed; the verifier wants the word written',
     'sets/find.ts emitFind sub 1': 'bit 0 is in neither of the two: they never differ by one',
     'strategies/classifier/sets.ts address and 1': 'addresses lie at even places among the facts',
+    'sets/change.ts emitTakeOut mov 1':
+      'without a network nobody reads lengths; the verifier wants them written',
   },
   unseen: {
-    'sets/mac.ts emitComplete jump 2': RACE,
-    'sets/mac.ts emitReplaceMac rsh 1': RACE,
+    'sets/mac.ts emitComplete jump 2': MAC_RACE,
+    'sets/mac.ts emitReplaceMac rsh 1': MAC_RACE,
+    'sets/change.ts emitSweep store 1': SWEEP,
+    'sets/change.ts emitSweep sub 1': SWEEP,
+    'sets/change.ts emitNextSlot and 1': RACE,
+    'sets/change.ts emitTakeOut and 1': RACE,
+    'sets/change.ts emitClaim and 2': RACE,
+    'sets/change.ts emitClaim add 1': RACE,
+    'sets/change.ts distance rsh 1': RACE,
+    'sets/change.ts distance and 1': RACE,
+    'sets/change.ts emitAgree jump 1': RACE,
+    'sets/change.ts emitAgree jump 2': RACE,
+    'sets/change.ts emitAgree jump 3': RACE,
   },
 };
