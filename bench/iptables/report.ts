@@ -26,7 +26,7 @@ export function page(results: readonly CallTimes[]): string {
     '|---|--:|--:|--:|--:|--:|',
     ...rows,
     '',
-    'Live, up to 200 rules are code: each `-A` compiles and verifies them anew. Above that a rule is edited into the tables, and what',
+    'Live, the first changes of up to 200 rules compile and verify them anew; after four, and above 200, rules are edited into tables, and what',
     'is left is the binary’s own: it reads and writes the whole table for each rule, here as against the kernel.',
     '',
   ].join('\n');
