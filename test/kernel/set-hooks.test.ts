@@ -35,7 +35,7 @@ import { evaluatorCounts, judge, programCounts } from '../support/compare.ts';
 import { worldRouting } from '../support/generate/world.ts';
 import { describeKernel } from '../support/kernel.ts';
 import { LoadedPolicy } from '../support/policy.ts';
-import { type PacketShape, packetFor } from '../support/set-packets.ts';
+import { HEADERS, type PacketShape, packetFor } from '../support/set-packets.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1';
 /** Rulesets at each hook as tables, whose program is loaded once, and as code. */
@@ -116,12 +116,7 @@ interface SetCase {
 }
 
 const shape = fc.record({
-  source: fc.integer({ min: 1, max: 9 }),
-  destination: fc.integer({ min: 1, max: 9 }),
-  protocol: fc.constantFrom(6, 17, 1, 58, 47, 132),
-  sourcePort: fc.constantFrom(80, 53, 1000),
-  destinationPort: fc.constantFrom(80, 53, 1000),
-  cut: fc.constantFrom(40, 40, 40, 10, 3),
+  ...HEADERS,
   fragment: fc.constantFrom(0, 0, 0, 3),
   mark: fc.constant(0),
   device: fc.constant('lo'),

@@ -11,7 +11,7 @@ import { describeKernel } from '../support/kernel.ts';
 import { parsed, policyName } from '../support/live-policy.ts';
 import { type Host, withNamespaces } from '../support/netns.ts';
 import { LONG_MS } from '../support/patience.ts';
-import { type PacketShape, packetFor } from '../support/set-packets.ts';
+import { HEADERS, type PacketShape, packetFor } from '../support/set-packets.ts';
 import { Tap } from '../support/tap.ts';
 
 const SOAK = process.env.SLUICE_SOAK === '1' ? 10 : 1;
@@ -181,12 +181,7 @@ const LISTS: readonly Case[] = [
 
 const shapes = fc.array(
   fc.record({
-    source: fc.integer({ min: 1, max: 9 }),
-    destination: fc.integer({ min: 1, max: 9 }),
-    protocol: fc.constantFrom(6, 17, 1, 58, 47, 132),
-    sourcePort: fc.constantFrom(80, 53, 1000),
-    destinationPort: fc.constantFrom(80, 53, 1000),
-    cut: fc.constantFrom(40, 40, 40, 10, 3),
+    ...HEADERS,
     fragment: fc.constant(0),
     mark: fc.constant(0),
     device: fc.constant('t0'),

@@ -5,7 +5,7 @@
 import fc from 'fast-check';
 import type { Family } from '../../src/net/index.ts';
 import type { CasePacket, MachineCase } from './machine-cases.ts';
-import { type PacketShape, packetFor } from './set-packets.ts';
+import { HEADERS, type PacketShape, packetFor } from './set-packets.ts';
 
 /** What programs the rules become. */
 export const FORMS = ['code', 'linear', 'vectors'] as const;
@@ -51,12 +51,7 @@ export function setCase(
 }
 
 const shape = fc.record({
-  source: fc.integer({ min: 1, max: 9 }),
-  destination: fc.integer({ min: 1, max: 9 }),
-  protocol: fc.constantFrom(6, 17, 1, 58, 47, 132),
-  sourcePort: fc.constantFrom(80, 53, 1000),
-  destinationPort: fc.constantFrom(80, 53, 1000),
-  cut: fc.constantFrom(40, 40, 40, 10, 3),
+  ...HEADERS,
   fragment: fc.constantFrom(0, 0, 0, 3),
   mark: fc.constantFrom(0, 1, 7),
   device: fc.constantFrom('eth0', 'wlan0', ''),

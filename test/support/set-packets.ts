@@ -1,4 +1,5 @@
 /** Small packets whose addresses, ports and lengths a number each chooses: for tests of what is looked up. */
+import fc from 'fast-check';
 import type { Family } from '../../src/net/index.ts';
 
 export interface PacketShape {
@@ -16,6 +17,16 @@ export interface PacketShape {
   readonly device: string;
   readonly ethernet: Uint8Array | undefined;
 }
+
+/** Headers with few different values, so that packets meet each other's entries. */
+export const HEADERS = {
+  source: fc.integer({ min: 1, max: 9 }),
+  destination: fc.integer({ min: 1, max: 9 }),
+  protocol: fc.constantFrom(6, 17, 1, 58, 47, 132),
+  sourcePort: fc.constantFrom(80, 53, 1000),
+  destinationPort: fc.constantFrom(80, 53, 1000),
+  cut: fc.constantFrom(40, 40, 40, 10, 3),
+};
 
 export function packetFor(family: Family, shape: PacketShape): Uint8Array {
   const { protocol, cut } = shape;

@@ -12,7 +12,7 @@ export function emitCopy(
   short: Label,
 ): void {
   const { hook } = emission;
-  if (hook.copy === undefined) hook.read(emission, bytes, pointTo(emission, to), from, short);
+  if (hook.copy === undefined) emitCopyInLoop(emission, to, from, bytes, short);
   else hook.copy(emission, to, from, bytes, short);
 }
 
